@@ -1,0 +1,110 @@
+//! The one thing a host is ever asked to do: run a fixed script with arguments, environment and input.
+//!
+//! Values never become script text. Arguments arrive as `$1`, `$2`…, quoted by the transport's one
+//! function; secrets arrive as environment through standard input, so that they are on no command line;
+//! file contents and SQL are the rest of standard input.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::formation::Secret;
+
+/// Who runs a command on the target.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum RunAs {
+    /// The user who logged in.
+    Login,
+    /// `sudo -n -u USER`, unless the login user already is USER.
+    User(String),
+    /// `sudo -n`, unless the login user already is root: systemd units only.
+    Root,
+}
+
+/// A script and what it is given; the only request the transport knows.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Command {
+    pub run_as: RunAs,
+    /// POSIX sh, fixed text; runs with `set -eu`, `LC_ALL=C`, `umask 077`, in `/`.
+    pub script: Cow<'static, str>,
+    /// `$1`…: never a secret.
+    pub args: Vec<String>,
+    /// Exported before the script runs. Names are ours, values may hold anything but a line end or NUL.
+    pub env: Vec<(&'static str, Secret)>,
+    /// What the script reads.
+    pub stdin: Stdin,
+    /// Seconds until the command is given up, `None` for the host's `command_timeout`.
+    pub timeout: Option<u64>,
+}
+
+/// Standard input: text that may be shown, or that may not.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Stdin {
+    Nothing,
+    Text(String),
+    Hidden(Secret),
+}
+
+impl Stdin {
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Stdin::Nothing => b"",
+            Stdin::Text(text) => text.as_bytes(),
+            Stdin::Hidden(secret) => secret.reveal().as_bytes(),
+        }
+    }
+}
+
+impl Command {
+    pub fn new(run_as: RunAs, script: impl Into<Cow<'static, str>>) -> Self {
+        Command {
+            run_as,
+            script: script.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: Stdin::Nothing,
+            timeout: None,
+        }
+    }
+
+    pub fn args<S: Into<String>>(mut self, args: impl IntoIterator<Item = S>) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
+    }
+
+    pub fn env(mut self, name: &'static str, value: &Secret) -> Self {
+        self.env.push((name, value.clone()));
+        self
+    }
+
+    pub fn stdin(mut self, stdin: Stdin) -> Self {
+        self.stdin = stdin;
+        self
+    }
+
+    /// Give up after this many seconds.
+    pub fn timeout(mut self, seconds: u64) -> Self {
+        self.timeout = Some(seconds);
+        self
+    }
+}
+
+/// What a command that ran to its end left behind.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    pub stdout: Vec<u8>,
+    pub stderr: String,
+}
+
+/// Why there is no [`Output`]. After `Lost` and `TimedOut` the command may have happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Failure {
+    /// No session: the reason, and what to do about it. Nothing ran.
+    Unreachable { reason: String, hint: String },
+    /// The command ended with another status than 0.
+    Refused { status: u32, stderr: String },
+    /// The connection broke while it ran.
+    Lost { reason: String },
+    /// It took longer than it may.
+    TimedOut { seconds: u64 },
+}

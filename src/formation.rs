@@ -1,0 +1,361 @@
+//! What is wanted: one formation, its monitor and its nodes, every option decided.
+//!
+//! Loading an inventory parses straight into these types, so a [`Formation`] that exists is one that
+//! makes sense: one dbname, a primary-capable node in every group, no two servers at one host:port.
+//! Option names and meanings are those of `pg_autoctl create coordinator`; where a default differs
+//! from pg_autoctl's the field says why.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::Serialize;
+
+/// The name of a node, or of the monitor's host: unique in a formation, the key of every map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(transparent)]
+pub struct NodeName(pub String);
+
+impl fmt::Display for NodeName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl From<&str> for NodeName {
+    fn from(name: &str) -> Self {
+        NodeName(name.to_owned())
+    }
+}
+
+/// A password or a private key: its text can be asked for by [`Secret::reveal`] only, never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    pub fn new(text: impl Into<String>) -> Self {
+        Secret(text.into())
+    }
+
+    /// The text itself, for the one place that sends it on a channel made for it.
+    pub fn reveal(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
+    }
+}
+
+impl Drop for Secret {
+    fn drop(&mut self) {
+        zeroize::Zeroize::zeroize(&mut self.0);
+    }
+}
+
+/// What a run brings about.
+#[derive(Clone, Debug, Serialize)]
+pub struct Formation {
+    /// `--formation`, default `default`.
+    pub name: String,
+    /// `--dbname`, the same on every node. `citus` where the formation has a coordinator, else `postgres`.
+    pub dbname: String,
+    pub monitor: Monitor,
+    /// Coordinator, workers and standalone nodes; the monitor is not among them.
+    pub nodes: BTreeMap<NodeName, Node>,
+    /// `number_sync_standbys`; `None` leaves the monitor's own choice alone.
+    pub number_sync_standbys: Option<u32>,
+    /// Name (`postgresql.conf.j2`) and text of the templates that replace muster's own.
+    pub templates: BTreeMap<String, String>,
+    /// Where warnings about the inventory itself are kept until they are shown.
+    pub warnings: Vec<String>,
+}
+
+impl Formation {
+    /// Every host muster connects to: the managed monitor's and each node's.
+    pub fn servers(&self) -> impl Iterator<Item = &Server> {
+        let monitor = match &self.monitor {
+            Monitor::Managed(server) => Some(server),
+            Monitor::External(_) => None,
+        };
+        monitor.into_iter().chain(self.nodes.values().map(|node| &node.server))
+    }
+
+    /// The members of a Citus group (0 is the coordinator's, and the only one of standalone nodes).
+    pub fn group(&self, group: u32) -> impl Iterator<Item = &Node> {
+        self.nodes.values().filter(move |node| node.group == group)
+    }
+
+    /// Whether any node is a coordinator or a worker.
+    pub fn is_citus(&self) -> bool {
+        self.nodes.values().any(|node| node.kind != NodeKind::Standalone)
+    }
+}
+
+/// The pg_auto_failover monitor: one that muster creates, or one that is there.
+#[derive(Clone, Debug, Serialize)]
+pub enum Monitor {
+    Managed(Server),
+    External(MonitorUri),
+}
+
+/// `postgres://autoctl_node[:password]@host:port/pg_auto_failover?sslmode=…`, taken apart.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct MonitorUri {
+    pub host: String,
+    pub port: u16,
+    pub user: String,
+    pub password: Option<Secret>,
+    pub dbname: String,
+    /// The query part as (key, value) pairs in their order, e.g. `sslmode`, `sslrootcert`.
+    pub parameters: Vec<(String, String)>,
+}
+
+/// How a host is reached and what muster becomes there.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Host {
+    /// `ansible_host`, default the inventory's host name.
+    pub address: String,
+    /// `ansible_port`, default 22.
+    pub port: u16,
+    /// `ansible_user`; `None` is the local user's name.
+    pub user: Option<String>,
+    /// `ansible_ssh_private_key_file`: tried before the agent's keys and the default files.
+    pub identity_files: Vec<String>,
+    /// `ansible_ssh_known_hosts` (a path); `None` is `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`.
+    pub known_hosts: Option<String>,
+    /// Seconds for TCP, key exchange and authentication together; `connect_timeout`, default 10.
+    pub connect_timeout: u64,
+    /// Seconds a single command may take; `command_timeout`, default 600.
+    pub command_timeout: u64,
+}
+
+/// One PostgreSQL server on one host: what the monitor and the nodes have in common.
+#[derive(Clone, Debug, Serialize)]
+pub struct Server {
+    /// `--name`: the node's name on the monitor. Default: the inventory's host name.
+    pub name: NodeName,
+    pub host: Host,
+    /// `--hostname`: the name by which other nodes reach PostgreSQL here. Default: the host's address.
+    pub hostname: String,
+    /// `--pgctl`: path to `pg_ctl`; `None` takes the newest found on the host.
+    pub pgctl: Option<String>,
+    /// `--pgdata`: an absolute path.
+    pub pgdata: String,
+    /// `--pghost`: the socket directory or address for local connections; `None` is the server's default.
+    pub pghost: Option<String>,
+    /// `--pgport`, default 5432.
+    pub pgport: u16,
+    /// `--listen`: `listen_addresses`, default `*`.
+    pub listen: String,
+    /// `--auth`: the method of the HBA rules that muster and keepers write, default `trust` as in the manual.
+    pub auth: Auth,
+    /// `--skip-pg-hba` and `--pg-hba-lan`: whose rules go into `pg_hba.conf`.
+    pub hba_edit: HbaEdit,
+    pub tls: Tls,
+    /// `settings:`: any GUC the user sets, name to value as text (unquoted).
+    pub settings: BTreeMap<String, String>,
+    /// `hba:`: the user's rules, in order, each one line of `pg_hba.conf`.
+    pub hba: Vec<String>,
+    pub initdb: Initdb,
+    /// `become_user`: the operating system user that owns PGDATA, default `postgres`.
+    pub os_user: String,
+    pub keeper: Keeper,
+}
+
+/// A member of the formation that the monitor orchestrates.
+#[derive(Clone, Debug, Serialize)]
+pub struct Node {
+    pub server: Server,
+    pub kind: NodeKind,
+    /// `group:`: 0 for a coordinator or standalone node, 1 and up for a worker.
+    pub group: u32,
+    /// Never the initial primary: `secondary: true`, a group `secondary`, or a read replica.
+    pub standing: Standing,
+    /// `--username`: the superuser that pg_auto_failover and Citus connect as, default `postgres`.
+    pub username: String,
+    /// `--citus-secondary` with `--citus-cluster NAME`: the read-replica cluster this node belongs to.
+    pub citus_cluster: Option<String>,
+    /// `candidate_priority`, 0 to 100, default 50; 0 for a read replica.
+    pub candidate_priority: u8,
+    /// `replication_quorum`, default true. Default false for a read replica: pg_autoctl says true, which
+    /// makes `number_sync_standbys` jump to 1 for groups that have one standby.
+    pub replication_quorum: bool,
+    /// `maximum_backup_rate`: for `pg_basebackup --max-rate`, default `100M`.
+    pub maximum_backup_rate: String,
+    /// `proxyport`: a pooler's port on this host, kept in `pg_dist_poolinfo`.
+    pub proxyport: Option<u16>,
+    /// `password` of `username`; needed where `auth` is a password method.
+    pub password: Option<Secret>,
+    /// `replication_password` of `pgautofailover_replicator`.
+    pub replication_password: Option<Secret>,
+    /// `monitor_password` of `autoctl_node`, for a managed monitor.
+    pub monitor_password: Option<Secret>,
+}
+
+impl Node {
+    pub fn name(&self) -> &NodeName {
+        &self.server.name
+    }
+
+    /// Whether the node serves a read-replica cluster.
+    pub fn is_reader(&self) -> bool {
+        self.citus_cluster.is_some()
+    }
+
+    /// The Citus cluster it is registered under; the main one is called `default`.
+    pub fn cluster(&self) -> &str {
+        self.citus_cluster.as_deref().unwrap_or("default")
+    }
+}
+
+/// pg_auto_failover's node kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NodeKind {
+    Standalone,
+    Coordinator,
+    Worker,
+}
+
+impl NodeKind {
+    /// The word the monitor and `pg_autoctl.cfg` use.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NodeKind::Standalone => "standalone",
+            NodeKind::Coordinator => "coordinator",
+            NodeKind::Worker => "worker",
+        }
+    }
+}
+
+impl fmt::Display for NodeKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which part in a new group a node may take. On a rerun the monitor's word wins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Standing {
+    /// May be the initial primary: the first such node of a group is.
+    Candidate,
+    /// Never the initial primary.
+    Secondary,
+}
+
+/// HBA authentication methods that `--auth` takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Auth {
+    Trust,
+    Md5,
+    ScramSha256,
+    /// `cert`, `peer`, `ldap …`: written into the rules as it is.
+    Other(String),
+}
+
+impl Auth {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Auth::Trust => "trust",
+            Auth::Md5 => "md5",
+            Auth::ScramSha256 => "scram-sha-256",
+            Auth::Other(method) => method,
+        }
+    }
+}
+
+/// Whose rules go into `pg_hba.conf`; the words are `hba_level`'s in `pg_autoctl.cfg`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum HbaEdit {
+    /// The formation's rules and the user's. Citus kinds and the monitor open the local network as well.
+    Minimal,
+    /// `--pg-hba-lan`: the local network too, for every kind.
+    Lan,
+    /// `--skip-pg-hba`: only the user's rules; neither muster nor a keeper adds any.
+    Skip,
+}
+
+/// Network encryption of one server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Tls {
+    /// `--no-ssl`.
+    Off,
+    /// `--ssl-self-signed`: muster makes a key pair for this node alone.
+    SelfSigned { mode: SslMode },
+    /// `--server-cert`, `--server-key`, `--ssl-ca-file`, `--ssl-crl-file`: paths on the target.
+    Files { cert: String, key: String, ca: Option<String>, crl: Option<String>, mode: SslMode },
+}
+
+/// libpq's `sslmode`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum SslMode {
+    Disable,
+    Allow,
+    Prefer,
+    Require,
+    VerifyCa,
+    VerifyFull,
+}
+
+impl SslMode {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SslMode::Disable => "disable",
+            SslMode::Allow => "allow",
+            SslMode::Prefer => "prefer",
+            SslMode::Require => "require",
+            SslMode::VerifyCa => "verify-ca",
+            SslMode::VerifyFull => "verify-full",
+        }
+    }
+}
+
+impl Tls {
+    /// `sslmode` of the connection strings: `prefer` without TLS, as pg_autoctl writes it.
+    pub fn mode(&self) -> SslMode {
+        match self {
+            Tls::Off => SslMode::Prefer,
+            Tls::SelfSigned { mode } | Tls::Files { mode, .. } => *mode,
+        }
+    }
+}
+
+/// Options of `initdb`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Initdb {
+    /// `data_checksums`, default true: pg_rewind needs them or `wal_log_hints`.
+    pub data_checksums: bool,
+    /// `encoding`, default `UTF8`.
+    pub encoding: String,
+    /// `locale`, default `C.UTF-8`: there on every host, and sorts alike on all of them.
+    pub locale: String,
+}
+
+/// How `pg_autoctl run` is kept running.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Keeper {
+    /// systemd where it runs, else detached.
+    Auto,
+    Systemd,
+    Detached,
+    /// No keeper: nothing will fail over.
+    None,
+}

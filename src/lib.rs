@@ -1,0 +1,6 @@
+pub mod command;
+pub mod error;
+pub mod event;
+pub mod formation;
+pub mod state;
+pub mod step;

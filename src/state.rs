@@ -1,0 +1,75 @@
+//! pg_auto_failover's replication states, in its own words and numbers.
+
+use std::fmt;
+
+use serde::Serialize;
+
+macro_rules! states {
+    ($($variant:ident = $number:literal $word:literal),+ $(,)?) => {
+        /// A reported or assigned state; the number is the one in `pg_autoctl.state`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum State { $($variant = $number),+ }
+
+        impl State {
+            pub const ALL: &'static [State] = &[$(State::$variant),+];
+
+            /// The monitor's word for it.
+            pub fn as_str(self) -> &'static str {
+                match self { $(State::$variant => $word),+ }
+            }
+
+            /// `None` for a word that no release up to 2.2 uses.
+            pub fn parse(word: &str) -> Option<State> {
+                State::ALL.iter().copied().find(|state| state.as_str() == word)
+            }
+        }
+    };
+}
+
+// Source: NodeState in src/bin/pg_autoctl/state.h, the same from 2.0 to 2.2.
+states! {
+    Unknown = 0 "unknown",
+    Init = 1 "init",
+    Single = 2 "single",
+    Primary = 3 "primary",
+    WaitPrimary = 4 "wait_primary",
+    WaitStandby = 5 "wait_standby",
+    Demoted = 6 "demoted",
+    DemoteTimeout = 7 "demote_timeout",
+    Draining = 8 "draining",
+    Secondary = 9 "secondary",
+    Catchingup = 10 "catchingup",
+    PreparePromotion = 11 "prepare_promotion",
+    StopReplication = 12 "stop_replication",
+    Maintenance = 13 "maintenance",
+    JoinPrimary = 14 "join_primary",
+    ApplySettings = 15 "apply_settings",
+    PrepareMaintenance = 16 "prepare_maintenance",
+    WaitMaintenance = 17 "wait_maintenance",
+    ReportLsn = 18 "report_lsn",
+    FastForward = 19 "fast_forward",
+    JoinSecondary = 20 "join_secondary",
+    Dropped = 21 "dropped",
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl State {
+    /// States in which a node takes writes, or is about to.
+    pub fn is_writable(self) -> bool {
+        matches!(
+            self,
+            State::Single | State::Primary | State::WaitPrimary | State::JoinPrimary | State::ApplySettings
+        )
+    }
+
+    /// Where a node rests when nothing is going on.
+    pub fn is_settled(self) -> bool {
+        matches!(self, State::Single | State::Primary | State::Secondary)
+    }
+}
