@@ -43,6 +43,7 @@ pub enum Stdin {
     Nothing,
     Text(String),
     Hidden(Secret),
+    Binary(Vec<u8>),
 }
 
 impl Stdin {
@@ -51,6 +52,7 @@ impl Stdin {
             Stdin::Nothing => b"",
             Stdin::Text(text) => text.as_bytes(),
             Stdin::Hidden(secret) => secret.reveal().as_bytes(),
+            Stdin::Binary(bytes) => bytes,
         }
     }
 }

@@ -180,6 +180,8 @@ pub struct Server {
 #[derive(Clone, Debug, Serialize)]
 pub struct Node {
     pub server: Server,
+    /// The host's position in the inventory, from 0: the first candidate of a new group is its primary.
+    pub order: u32,
     pub kind: NodeKind,
     /// `group:`: 0 for a coordinator or standalone node, 1 and up for a worker.
     pub group: u32,

@@ -1,6 +1,13 @@
 pub mod command;
 pub mod error;
 pub mod event;
+pub mod facts;
 pub mod formation;
+pub mod fsm;
+pub mod plan;
+pub mod probe;
+pub mod resource;
+pub mod sql;
 pub mod state;
 pub mod step;
+pub mod template;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::command::Command;
+use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{NodeName, Secret};
 
 /// How much a step disturbs a node that is serving.
@@ -27,15 +27,21 @@ pub enum Stage {
     Metadata,
     /// Handing over to the keepers.
     Keeper,
+    /// What the monitor is told of a node that it has, and waiting until all is quiet.
+    Settle,
 }
 
 impl Stage {
+    pub const ALL: [Stage; 5] =
+        [Stage::Prepare, Stage::Replicate, Stage::Metadata, Stage::Keeper, Stage::Settle];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Stage::Prepare => "prepare",
             Stage::Replicate => "replicate",
             Stage::Metadata => "metadata",
             Stage::Keeper => "keeper",
+            Stage::Settle => "settle",
         }
     }
 }
@@ -81,6 +87,74 @@ pub struct File {
     pub content: Content,
     /// What is there now, for the diff; `None` where there is no file.
     pub before: Option<String>,
+    pub check: Check,
+}
+
+/// What is asked of a file before it counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Check {
+    Nothing,
+    /// `postgres -C` reads it as the configuration of the data directory it lies in.
+    Configuration {
+        bin: String,
+    },
+    /// The running server reads it as `pg_hba.conf`; if it cannot, the old file comes back.
+    Rules {
+        bin: String,
+        socket: String,
+        port: u16,
+        user: String,
+    },
+}
+
+/// `$1` path, `$2` mode, `$3` check, then its values. The whole content or nothing, also after a crash.
+const PUT: &str = r#"d=${1%/*}
+mkdir -p -- "$d"
+t=$(mktemp "$d/.muster.XXXXXX")
+trap 'rm -f -- "$t"' EXIT
+cat >"$t"
+chmod "$2" "$t"
+if [ "$3" = configuration ]; then
+  "$4/postgres" -D "$d" -c config_file="$t" -C port >/dev/null
+fi
+old=
+if [ "$3" = rules ] && [ -f "$1" ]; then old=$(mktemp "$d/.muster.XXXXXX"); cp -p -- "$1" "$old"; fi
+sync "$t"
+mv -fT -- "$t" "$1"
+if [ -n "$old" ]; then
+  wrong=$("$4/psql" -XAtqw ${5:+-h "$5"} -p "$6" -U "$7" -d postgres -c "select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null")
+  if [ -n "$wrong" ]; then
+    mv -fT -- "$old" "$1"
+    printf '%s\n' "$wrong" >&2
+    exit 65
+  fi
+  rm -f -- "$old"
+fi
+sync "$d"
+"#;
+
+impl File {
+    /// The command that writes it, run by its owner.
+    pub fn command(&self) -> Command {
+        let run_as = match self.owner.as_str() {
+            "root" => RunAs::Root,
+            owner => RunAs::User(owner.to_owned()),
+        };
+        let command = Command::new(run_as, PUT).args([self.path.clone(), format!("{:04o}", self.mode)]);
+        let command = match &self.check {
+            Check::Nothing => command.args(["nothing"]),
+            Check::Configuration { bin } => command.args(["configuration", bin]),
+            Check::Rules { bin, socket, port, user } => {
+                command.args(["rules", bin, socket, &port.to_string(), user])
+            }
+        };
+        command.stdin(match &self.content {
+            Content::Text(text) => Stdin::Text(text.clone()),
+            Content::Hidden(secret) => Stdin::Hidden(secret.clone()),
+            Content::Binary(bytes) => Stdin::Binary(bytes.clone()),
+        })
+    }
 }
 
 /// The text of a file, or one that is not to be shown.
@@ -90,16 +164,6 @@ pub enum Content {
     Hidden(Secret),
     /// Bytes that are no text, e.g. `pg_autoctl.state`.
     Binary(Vec<u8>),
-}
-
-impl Content {
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Content::Text(text) => text.as_bytes(),
-            Content::Hidden(secret) => secret.reveal().as_bytes(),
-            Content::Binary(bytes) => bytes,
-        }
-    }
 }
 
 impl Step {

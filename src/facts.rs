@@ -1,0 +1,179 @@
+//! What is there, host by host: the one probe script, and how its answer becomes facts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::command::{Command, Failure, RunAs};
+use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Server};
+use crate::probe::{self, Answers};
+use crate::resource::citus::CitusFacts;
+use crate::resource::data::{Pgdata, Software};
+use crate::resource::database::DatabaseFacts;
+use crate::resource::host::HostFacts;
+use crate::resource::keeper::KeeperFacts;
+use crate::resource::monitor::MonitorFacts;
+use crate::resource::tls::TlsFacts;
+use crate::resource::{citus, data, database, host, keeper, monitor, settings, tls};
+use crate::sql;
+
+/// Everything that was seen in one look at the fleet.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Facts {
+    pub hosts: BTreeMap<NodeName, Sight>,
+}
+
+/// A host that was seen, or why it was not.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sight {
+    Seen(Box<Seen>),
+    /// No connection.
+    Unreachable(Failure),
+    /// Connected, but something could not be looked at: no step is planned on a guess.
+    Unreadable(String),
+}
+
+/// The facts of one server and its host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Seen {
+    pub host: HostFacts,
+    /// `None` where no PostgreSQL is installed.
+    pub software: Option<Software>,
+    pub pgdata: Pgdata,
+    pub tls: TlsFacts,
+    /// `node.conf` beside PGDATA.
+    pub node_conf: Option<String>,
+    /// `None` where PostgreSQL does not run.
+    pub database: Option<DatabaseFacts>,
+    pub keeper: KeeperFacts,
+    /// `None` where this host was not to ask, or the monitor has no database yet.
+    pub monitor: Option<MonitorFacts>,
+    pub citus: Option<CitusFacts>,
+}
+
+impl Facts {
+    pub fn seen(&self, name: &NodeName) -> Option<&Seen> {
+        match self.hosts.get(name)? {
+            Sight::Seen(seen) => Some(seen),
+            Sight::Unreachable(_) | Sight::Unreadable(_) => None,
+        }
+    }
+}
+
+/// The connection that nodes use to reach the monitor.
+pub fn monitor_uri(formation: &Formation) -> MonitorUri {
+    match &formation.monitor {
+        Monitor::External(uri) => uri.clone(),
+        Monitor::Managed(server) => {
+            let password = formation.nodes.values().find_map(|node| node.monitor_password.as_ref());
+            monitor::uri(server, password)
+        }
+    }
+}
+
+/// Names that a host resolves for the rules of `pg_hba.conf`: its group's, its Citus peers' and the monitor's.
+fn names(formation: &Formation, node: Option<&Node>) -> BTreeSet<String> {
+    let mut names = BTreeSet::from([monitor_host(formation).to_owned()]);
+    let concerns = |other: &&Node| match node {
+        None => true,
+        Some(node) => node.group == other.group || node.kind != NodeKind::Standalone,
+    };
+    names.extend(formation.nodes.values().filter(concerns).map(|other| other.server.hostname.clone()));
+    names.retain(|name| name.parse::<std::net::IpAddr>().is_err());
+    names
+}
+
+fn monitor_host(formation: &Formation) -> &str {
+    crate::resource::hba::monitor_host(&formation.monitor)
+}
+
+/// The script's parameters, in the order of `$1`…
+const PARAMETERS: [&str; 11] = [
+    "pgdata",
+    "pgctl",
+    "pghost",
+    "pgport",
+    "username",
+    "dbname",
+    "formation",
+    "role",
+    "kind",
+    "unit",
+    "files",
+];
+
+/// The whole probe of one host: one script, one round trip, read-only.
+pub fn probe(formation: &Formation, server: &Server) -> Command {
+    let node = formation.nodes.get(&server.name);
+    let names = names(formation, node);
+    let role = match (&formation.monitor, node) {
+        (_, None) => "monitor",
+        (Monitor::External(_), Some(_)) => "asks",
+        (Monitor::Managed(_), Some(_)) => "node",
+    };
+    let files: Vec<&str> = match &server.tls {
+        crate::formation::Tls::Files { cert, key, ca, crl, .. } => {
+            [Some(cert), Some(key), ca.as_ref(), crl.as_ref()]
+                .into_iter()
+                .flatten()
+                .map(String::as_str)
+                .collect()
+        }
+        crate::formation::Tls::Off | crate::formation::Tls::SelfSigned { .. } => Vec::new(),
+    };
+    let mut script = String::from("set +e\n");
+    for (index, name) in PARAMETERS.iter().enumerate() {
+        script.push_str(&format!("{name}=${{{}}}\n", index + 1));
+    }
+    script.push_str(&format!(
+        "names=${{{}}}\ntlsfiles=${{{}}}\n",
+        PARAMETERS.len() + 1,
+        PARAMETERS.len() + 2
+    ));
+    for part in [probe::FUNCTIONS, host::PROBE, data::PROBE, tls::PROBE, settings::PROBE, keeper::PROBE] {
+        script.push_str(part);
+    }
+    script.push_str(&database::probe());
+    script.push_str(&citus::probe());
+    script.push_str(&monitor::probe());
+    script.push_str("\nsay end ''\n");
+    let names: Vec<String> = names.into_iter().collect();
+    let args = [
+        server.pgdata.clone(),
+        server.pgctl.clone().unwrap_or_default(),
+        server.pghost.clone().unwrap_or_default(),
+        server.pgport.to_string(),
+        node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
+        formation.dbname.clone(),
+        formation.name.clone(),
+        role.to_owned(),
+        node.map_or("monitor", |node| node.kind.as_str()).to_owned(),
+        keeper::unit(server),
+        settings::FILES.join(" "),
+        names.join(" "),
+        files.join("\n"),
+    ];
+    let command = Command::new(RunAs::User(server.os_user.clone()), script).args(args).timeout(60);
+    match role {
+        "asks" => sql::monitor_env(command, &monitor_uri(formation)),
+        _ => command,
+    }
+}
+
+/// Reads a host's answer. Whatever could not be looked at makes the whole host unreadable.
+pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<Seen, String> {
+    let answers = Answers::parse(stdout)?;
+    let names = names(formation, formation.nodes.get(&server.name));
+    Ok(Seen {
+        host: host::parse(&answers, &names)?,
+        software: data::parse_software(&answers)?,
+        pgdata: data::parse(&answers, &settings::FILES)?,
+        tls: tls::parse(&answers)?,
+        node_conf: answers.text("node.conf")?,
+        database: database::parse(&answers)?,
+        keeper: keeper::parse(&answers)?,
+        monitor: monitor::parse(&answers)?,
+        citus: citus::parse(&answers)?,
+    })
+}

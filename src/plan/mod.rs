@@ -1,0 +1,103 @@
+//! Decides: this formation, these facts, this day: these steps. Pure; every decision of a run is here.
+
+mod check;
+mod monitor;
+mod node;
+mod world;
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::command::Failure;
+use crate::error::Problem;
+use crate::facts::Facts;
+use crate::formation::{Formation, NodeName};
+use crate::resource::citus;
+use crate::step::{Risk, Stage, Step};
+
+use world::{MonitorView, World};
+
+/// Every step still to do, fully decided.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Plan {
+    pub stages: BTreeMap<Stage, BTreeMap<NodeName, Vec<Step>>>,
+    /// Nodes that are left alone, and why.
+    pub blocked: BTreeMap<NodeName, String>,
+    /// Nodes whose host did not answer.
+    pub unreachable: BTreeMap<NodeName, Failure>,
+    /// What an operator should know, though nothing is to be done about it now.
+    pub notes: BTreeMap<NodeName, Vec<String>>,
+    /// Why there will be more to plan once this plan is done.
+    pub partial: Option<String>,
+}
+
+impl Plan {
+    pub fn is_empty(&self) -> bool {
+        self.steps().next().is_none()
+    }
+
+    /// All steps with their stage and the node they are about, in order.
+    pub fn steps(&self) -> impl Iterator<Item = (Stage, &NodeName, &Step)> {
+        self.stages.iter().flat_map(|(stage, nodes)| {
+            nodes.iter().flat_map(move |(node, steps)| steps.iter().map(move |step| (*stage, node, step)))
+        })
+    }
+
+    /// The highest risk of all steps.
+    pub fn risk(&self) -> Risk {
+        self.steps().map(|(_, _, step)| step.risk).max().unwrap_or(Risk::Safe)
+    }
+
+    fn add(&mut self, stage: Stage, node: &NodeName, steps: impl IntoIterator<Item = Step>) {
+        let mut steps = steps.into_iter().peekable();
+        if steps.peek().is_some() {
+            self.stages.entry(stage).or_default().entry(node.clone()).or_default().extend(steps);
+        }
+    }
+
+    fn note(&mut self, node: &NodeName, text: impl Into<String>) {
+        self.notes.entry(node.clone()).or_default().push(text.into());
+    }
+}
+
+/// The plan. An error is a template's: facts and formations cannot be wrong here.
+pub fn plan(formation: &Formation, facts: &Facts, today: Date) -> Result<Plan, Problem> {
+    let mut plan = Plan::default();
+    let world = World::new(formation, facts, today, &mut plan);
+    monitor::plan(&world, &mut plan)?;
+    if plan.partial.is_some() {
+        return Ok(plan);
+    }
+    for node in formation.nodes.values().filter(|node| !world.is_excluded(node.name())) {
+        node::plan(&world, node, &mut plan)?;
+    }
+    metadata(&world, &mut plan);
+    world.settings(&mut plan);
+    Ok(plan)
+}
+
+/// Rows of `pg_dist_node`: a step belongs to the node the row is about, and runs on the coordinator.
+fn metadata(world: &World, plan: &mut Plan) {
+    let Some(coordinator) = world.coordinator() else { return };
+    let facts = world.facts.seen(coordinator.name()).and_then(|seen| seen.citus.as_ref());
+    let wanted = citus::wanted(world.formation, |group| world.primary(group));
+    for wanted in wanted.iter().filter(|wanted| !world.is_excluded(wanted.node.name())) {
+        let bin = world.bin(coordinator.name());
+        let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts);
+        plan.add(Stage::Metadata, wanted.node.name(), steps);
+    }
+    if let Some(facts) = facts {
+        for row in citus::strangers(facts, &wanted) {
+            let what = format!(
+                "{}:{} ({} of group {}, cluster {})",
+                row.name, row.port, row.role, row.group, row.cluster
+            );
+            plan.note(
+                coordinator.name(),
+                format!("pg_dist_node has {what}, the inventory has not; it is left alone"),
+            );
+        }
+    }
+}

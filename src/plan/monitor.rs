@@ -1,0 +1,85 @@
+//! The monitor's own steps: made, filled and handed to its keeper, before any node registers.
+
+use crate::error::Problem;
+use crate::formation::{Keeper, Monitor, Server};
+use crate::plan::node::{Drift, drifted, install_configuration};
+use crate::plan::{MonitorView, Plan, World};
+use crate::resource::data::Pgdata;
+use crate::resource::keeper::{self, Whose};
+use crate::resource::{data, monitor, settings, tls};
+use crate::step::{Action, Stage, Step};
+
+pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
+    let Monitor::Managed(server) = &world.formation.monitor else { return Ok(()) };
+    if world.is_excluded(&server.name) {
+        return Ok(());
+    }
+    let steps = steps(world, server)?;
+    if let (MonitorView::Unknown(why), false) = (&world.monitor, steps.is_empty()) {
+        plan.partial = Some(why.clone());
+        plan.blocked.retain(|_, blocked| blocked != why);
+    }
+    plan.add(Stage::Prepare, &server.name, steps);
+    Ok(())
+}
+
+fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
+    let seen = world.seen(&server.name);
+    let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
+    let bin = software.bin.as_str();
+    let is_kept = seen.keeper.alive.is_some();
+    let mut steps = tls::steps(server, &seen.tls, world.today);
+    match &seen.pgdata {
+        Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
+            steps.push(data::initdb(server, bin, &server.os_user, "the data directory is empty".to_owned()));
+            steps.extend(install_configuration(world, server, None)?);
+            steps.push(data::install(server));
+        }
+        Pgdata::Present(found) => {
+            let running = found.postmaster.is_some();
+            let drift =
+                Drift { dir: &server.pgdata, files: &found.files, node_conf: &seen.node_conf, running };
+            let changes = drifted(world, server, None, &drift)?;
+            let changed = !changes.is_empty() || (!steps.is_empty() && running);
+            steps.extend(changes);
+            if changed && running {
+                steps.push(settings::reload(server, bin, "its configuration changed"));
+            }
+        }
+    }
+    let password = world.formation.nodes.values().find_map(|node| node.monitor_password.as_ref());
+    let sql = monitor::steps(server, bin, seen.database.as_ref(), seen.monitor.as_ref(), password);
+    let runs = matches!(&seen.pgdata, Pgdata::Present(found) if found.postmaster.is_some());
+    // A monitor that once had its keeper is complete: the keeper starts it, and this run looks again.
+    let was_kept = matches!(world.monitor, MonitorView::Unknown(_));
+    if !runs && !was_kept {
+        steps.push(data::start(server, bin, "to make its database"));
+    }
+    if runs || !was_kept {
+        steps.extend(sql);
+    }
+    if server.keeper != Keeper::None && !is_kept && (runs || !was_kept) {
+        // pg_autoctl wants PostgreSQL as its own child, and restarts one that it finds running.
+        steps.push(data::stop(server, bin, "the monitor's keeper starts PostgreSQL as its own child"));
+    }
+    if server.keeper == Keeper::None && was_kept {
+        steps.push(data::start(server, bin, "the monitor is stopped"));
+    }
+    let kept = keeper::steps(&world.templates, server, &Whose::Monitor, &seen.host, software, &seen.keeper)?;
+    let starts = !kept.is_empty() && !is_kept;
+    steps.extend(kept);
+    if starts {
+        steps.push(wait_for_answer(server, bin));
+    }
+    Ok(steps)
+}
+
+/// Registrations that meet the monitor's start are lost: it must answer first.
+fn wait_for_answer(server: &Server, bin: &str) -> Step {
+    let sql =
+        "select extversion is not null from pg_extension where extname = 'pgautofailover';\n".to_owned();
+    let command =
+        crate::sql::local(server, bin, &server.os_user, monitor::DBNAME, crate::command::Stdin::Text(sql));
+    let wait = Action::Wait { command, answers: vec!["t".to_owned()], timeout: 60 };
+    Step::new(&server.name, "wait for the monitor to answer", "nodes register with it next", wait)
+}

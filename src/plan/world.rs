@@ -1,0 +1,305 @@
+//! The planner's view: formation and facts put side by side, and what follows for every node.
+
+use std::collections::BTreeMap;
+
+use jiff::civil::Date;
+
+use crate::facts::{Facts, Seen, Sight, monitor_uri};
+use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
+use crate::plan::{Plan, check};
+use crate::resource::data::{self, Pgdata};
+use crate::resource::hba::Names;
+use crate::resource::monitor::{self, MonitorFacts, NodeRow};
+use crate::state::State;
+use crate::step::Stage;
+use crate::template::Templates;
+
+pub(super) struct World<'a> {
+    pub(super) formation: &'a Formation,
+    pub(super) facts: &'a Facts,
+    pub(super) today: Date,
+    pub(super) templates: Templates,
+    pub(super) names: Names,
+    pub(super) uri: MonitorUri,
+    pub(super) monitor: MonitorView<'a>,
+    /// Ids that nodes have on the monitor, or will be registered with.
+    ids: BTreeMap<NodeName, u64>,
+    excluded: BTreeMap<NodeName, String>,
+}
+
+/// What is known of the monitor's rows.
+pub(super) enum MonitorView<'a> {
+    /// There is no monitor yet, so it has no rows.
+    Fresh,
+    Known(&'a MonitorFacts),
+    /// It is there, but does not answer now: nothing may be concluded about any node.
+    Unknown(String),
+}
+
+impl<'a> World<'a> {
+    /// Sorts out, with the reason in `plan`, every node that nothing can be planned for.
+    pub(super) fn new(formation: &'a Formation, facts: &'a Facts, today: Date, plan: &mut Plan) -> World<'a> {
+        let seen =
+            formation.servers().filter_map(|s| Some((s.hostname.as_str(), &facts.seen(&s.name)?.host)));
+        let seen: Vec<_> = seen.collect();
+        let mut world = World {
+            formation,
+            facts,
+            today,
+            templates: Templates::new(&formation.templates),
+            names: Names::new(seen),
+            uri: monitor_uri(formation),
+            monitor: MonitorView::Fresh,
+            ids: BTreeMap::new(),
+            excluded: BTreeMap::new(),
+        };
+        for server in formation.servers() {
+            match facts.hosts.get(&server.name) {
+                Some(Sight::Seen(_)) => {}
+                Some(Sight::Unreachable(failure)) => {
+                    plan.unreachable.insert(server.name.clone(), failure.clone());
+                    world.excluded.insert(server.name.clone(), "its host cannot be reached".to_owned());
+                }
+                Some(Sight::Unreadable(why)) => world.block(plan, &server.name, why.clone()),
+                None => world.block(plan, &server.name, "nothing was seen of it".to_owned()),
+            }
+        }
+        world.monitor = world.look_at_monitor();
+        for server in formation.servers().filter(|server| facts.seen(&server.name).is_some()) {
+            if let Some(why) = check::refusal(&world, server) {
+                world.block(plan, &server.name, why);
+            }
+        }
+        world.look_at_groups(plan);
+        world.number_nodes();
+        world
+    }
+
+    fn block(&mut self, plan: &mut Plan, node: &NodeName, why: String) {
+        self.excluded.insert(node.clone(), why.clone());
+        plan.blocked.insert(node.clone(), why);
+    }
+
+    fn look_at_monitor(&self) -> MonitorView<'a> {
+        match &self.formation.monitor {
+            Monitor::External(uri) => {
+                let mut rows =
+                    self.facts.hosts.keys().filter_map(|name| self.facts.seen(name)?.monitor.as_ref());
+                match rows.next() {
+                    Some(rows) => MonitorView::Known(rows),
+                    None => MonitorView::Unknown(format!(
+                        "the monitor at {}:{} has no pgautofailover",
+                        uri.host, uri.port
+                    )),
+                }
+            }
+            Monitor::Managed(server) => match self.facts.seen(&server.name) {
+                None => MonitorView::Unknown(match self.excluded.get(&server.name) {
+                    Some(why) => format!("the monitor {} cannot be asked: {why}", server.name),
+                    None => format!("the monitor {} cannot be asked", server.name),
+                }),
+                Some(Seen { monitor: Some(rows), .. }) => MonitorView::Known(rows),
+                // No node can have been registered before the monitor was handed to its keeper.
+                Some(Seen { pgdata: Pgdata::Present(_), database: None, keeper, .. })
+                    if keeper.config.is_some() =>
+                {
+                    MonitorView::Unknown("the monitor is stopped; it is started first".to_owned())
+                }
+                Some(_) => MonitorView::Fresh,
+            },
+        }
+    }
+
+    /// A group without its primary is blocked, as its standbys have nobody to follow.
+    fn look_at_groups(&mut self, plan: &mut Plan) {
+        if let MonitorView::Unknown(why) = &self.monitor {
+            let why = why.clone();
+            for name in self.formation.nodes.keys().filter(|name| self.facts.seen(name).is_some()) {
+                if !self.excluded.contains_key(name) {
+                    self.excluded.insert(name.clone(), why.clone());
+                    plan.blocked.insert(name.clone(), why.clone());
+                }
+            }
+            return;
+        }
+        for node in self.formation.nodes.values() {
+            let Some(primary) = self.primary(node.group) else { continue };
+            let joins = self.row(node.name()).is_none_or(|row| !row.is_settled());
+            if primary.name() == node.name() || !joins || self.excluded.contains_key(node.name()) {
+                continue;
+            }
+            if let Some(why) = self.excluded.get(primary.name()) {
+                let why = format!("group {} has no primary: {}: {why}", node.group, primary.name());
+                self.block(plan, node.name(), why);
+            }
+        }
+    }
+
+    /// Primaries first, group by group, then the others as the inventory names them.
+    fn number_nodes(&mut self) {
+        let mut last = match self.monitor {
+            MonitorView::Known(facts) => facts.last_id,
+            MonitorView::Fresh | MonitorView::Unknown(_) => 0,
+        };
+        let is_primary =
+            |node: &Node| self.primary(node.group).is_some_and(|found| found.name() == node.name());
+        let mut nodes: Vec<&Node> = self.formation.nodes.values().collect();
+        nodes.sort_by_key(|node| (!is_primary(node), node.group, node.order));
+        let mut ids = BTreeMap::new();
+        for node in nodes {
+            let id = match self.row(node.name()) {
+                Some(row) => row.id,
+                None => {
+                    last += 1;
+                    last
+                }
+            };
+            ids.insert(node.name().clone(), id);
+        }
+        self.ids = ids;
+    }
+
+    pub(super) fn is_excluded(&self, node: &NodeName) -> bool {
+        self.excluded.contains_key(node)
+    }
+
+    /// The monitor's row of a node, by name.
+    pub(super) fn row(&self, node: &NodeName) -> Option<&'a NodeRow> {
+        self.rows().iter().find(|row| row.name == node.0)
+    }
+
+    pub(super) fn rows(&self) -> &'a [NodeRow] {
+        match self.monitor {
+            MonitorView::Known(facts) => &facts.nodes,
+            MonitorView::Fresh | MonitorView::Unknown(_) => &[],
+        }
+    }
+
+    /// The primary of a group: the monitor's word, or, for a group it does not know, the inventory's first.
+    pub(super) fn primary(&self, group: u32) -> Option<&'a Node> {
+        let formation: &'a Formation = self.formation;
+        let members = || formation.group(group);
+        let has = |node: &&Node, test: fn(&NodeRow) -> bool| self.row(node.name()).is_some_and(test);
+        let assigned = |row: &NodeRow| row.assigned.is_some_and(State::is_writable);
+        let reported = |row: &NodeRow| row.reported.is_some_and(State::is_writable);
+        if members().any(|node| self.row(node.name()).is_some()) {
+            return members()
+                .find(|node| has(node, assigned))
+                .or_else(|| members().find(|node| has(node, reported)));
+        }
+        members().filter(|node| node.standing == Standing::Candidate).min_by_key(|node| node.order)
+    }
+
+    /// The monitor's facts, where it has any.
+    pub(super) fn monitor_facts(&self) -> Option<&'a MonitorFacts> {
+        match self.monitor {
+            MonitorView::Known(facts) => Some(facts),
+            MonitorView::Fresh | MonitorView::Unknown(_) => None,
+        }
+    }
+
+    /// The monitor's own node, where muster manages it.
+    pub(super) fn monitor_node(&self) -> Option<NodeName> {
+        match &self.formation.monitor {
+            Monitor::Managed(server) => Some(server.name.clone()),
+            Monitor::External(_) => None,
+        }
+    }
+
+    pub(super) fn coordinator(&self) -> Option<&'a Node> {
+        self.primary(0).filter(|node| node.kind == NodeKind::Coordinator)
+    }
+
+    pub(super) fn id(&self, node: &NodeName) -> u64 {
+        self.ids.get(node).copied().unwrap_or_default()
+    }
+
+    /// Ids of the other nodes of the group that are registered, or will be in this run.
+    pub(super) fn peers(&self, node: &Node) -> Vec<u64> {
+        let is_there = |other: &&Node| self.row(other.name()).is_some() || !self.is_excluded(other.name());
+        let others = self.formation.group(node.group).filter(|other| other.name() != node.name());
+        let mut ids: Vec<u64> = others.filter(is_there).map(|other| self.id(other.name())).collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    /// The other nodes of the group that will be there in this run.
+    pub(super) fn standbys(&self, primary: &Node) -> Vec<&'a Node> {
+        let formation: &'a Formation = self.formation;
+        let others = formation.group(primary.group).filter(|node| node.name() != primary.name());
+        others.filter(|node| !self.is_excluded(node.name())).collect()
+    }
+
+    /// Where a group's primary will come to rest; source: ProceedGroupStateForPrimaryNode, 2.0 to 2.2.
+    pub(super) fn end_of_primary(&self, primary: &Node) -> State {
+        let coming = self.standbys(primary);
+        let registered = |node: &&Node| self.row(node.name()).is_some();
+        let others = self.formation.group(primary.group).filter(|node| node.name() != primary.name());
+        let counted: Vec<&Node> =
+            others.filter(|node| registered(node) || !self.is_excluded(node.name())).collect();
+        if counted.is_empty() {
+            return State::Single;
+        }
+        let in_quorum = |node: &&&Node| match self.row(node.name()) {
+            Some(row) => row.replication_quorum,
+            None => node.replication_quorum,
+        };
+        let confirms = match counted.iter().any(|node| in_quorum(&node)) {
+            true => coming.iter().any(|node| in_quorum(&node)),
+            false => !coming.is_empty(),
+        };
+        if confirms { State::Primary } else { State::WaitPrimary }
+    }
+
+    /// The seen facts of a node that is not excluded.
+    pub(super) fn seen(&self, node: &NodeName) -> &'a Seen {
+        self.facts.seen(node).expect("a host that was not seen is excluded")
+    }
+
+    /// The directory of the PostgreSQL programs on a node's host.
+    pub(super) fn bin(&self, node: &NodeName) -> &'a str {
+        match self.facts.seen(node).and_then(|seen| seen.software.as_ref()) {
+            Some(software) => &software.bin,
+            None => "",
+        }
+    }
+
+    /// Whose data directory a server's is: the group's, or the monitor's.
+    pub(super) fn whose(&self, name: &NodeName) -> String {
+        match self.formation.nodes.get(name) {
+            Some(node) => data::whose(&self.formation.name, node),
+            None => "monitor".to_owned(),
+        }
+    }
+
+    /// `number_sync_standbys`, once every node is registered.
+    pub(super) fn settings(&self, plan: &mut Plan) {
+        let Some(wanted) = self.formation.number_sync_standbys else { return };
+        let known = match self.monitor {
+            MonitorView::Known(facts) => facts.formation.as_ref(),
+            MonitorView::Fresh | MonitorView::Unknown(_) => None,
+        };
+        let all_there = self.formation.nodes.keys().all(|name| self.row(name).is_some());
+        // The monitor sets it to 1 by itself when a group gets its second standby that counts.
+        let counts = |group: u32| {
+            self.formation
+                .group(group)
+                .filter(|node| node.replication_quorum && !self.is_excluded(node.name()))
+                .count()
+        };
+        let jumps = self.formation.nodes.values().any(|node| counts(node.group) >= 3);
+        let was = match known {
+            Some(row) if all_there => row.number_sync_standbys,
+            Some(row) => row.number_sync_standbys.max(u32::from(jumps)),
+            None => u32::from(jumps),
+        };
+        let Some(on) = self.formation.nodes.values().find(|node| !self.is_excluded(node.name())) else {
+            return;
+        };
+        if was != wanted {
+            let bin = self.bin(on.name());
+            let step = monitor::number_sync_standbys(self.formation, on, bin, &self.uri, was, wanted);
+            plan.add(Stage::Settle, on.name(), [step]);
+        }
+    }
+}

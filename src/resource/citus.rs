@@ -1,0 +1,165 @@
+//! Citus metadata: `pg_dist_node` and `pg_dist_poolinfo`, compared as rows and repaired as steps.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Stdin;
+use crate::formation::{Formation, Node, NodeKind};
+use crate::probe::Answers;
+use crate::sql::{conninfo_value, literal, local};
+use crate::step::{Action, Step};
+
+/// What a coordinator says of its formation.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CitusFacts {
+    pub nodes: Vec<CitusNode>,
+    /// Node id to the pooler's connection string.
+    pub pools: BTreeMap<u32, String>,
+}
+
+/// A row of `pg_dist_node`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CitusNode {
+    pub id: u32,
+    pub group: u32,
+    pub name: String,
+    pub port: u16,
+    pub active: bool,
+    /// `primary` or `secondary`.
+    pub role: String,
+    pub cluster: String,
+    pub metadata_synced: bool,
+}
+
+const ROWS: &str = "select json_build_object(
+ 'nodes', coalesce((select json_agg(json_build_object('id', nodeid, 'group', groupid, 'name', nodename, 'port', nodeport,
+   'active', isactive, 'role', noderole, 'cluster', nodecluster, 'metadata_synced', metadatasynced) order by nodeid)
+   from pg_dist_node), '[]'),
+ 'pools', coalesce((select json_object_agg(nodeid, poolinfo) from pg_dist_poolinfo), '{}'))";
+
+/// `$kind`; uses `json` of the database's probe.
+pub fn probe() -> String {
+    format!(
+        r#"
+if [ -n "$pid" ] && [ "$kind" = coordinator ]; then
+  json citus "$dbname" <<'SQL'
+{ROWS}
+SQL
+else none citus; fi
+"#
+    )
+}
+
+/// `None` where the server does not run, or has no extension citus yet.
+pub fn parse(answers: &Answers) -> Result<Option<CitusFacts>, String> {
+    match answers.text("citus")? {
+        Some(_) => answers.json("citus").map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A row that should be there, and the node it is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    pub node: &'a Node,
+    pub role: &'static str,
+}
+
+/// One row a group, for its primary, and one for each read replica.
+/// `primary` tells which node of a group that is: the monitor's word, or the inventory's before it has one.
+pub fn wanted<'a>(formation: &'a Formation, primary: impl Fn(u32) -> Option<&'a Node>) -> Vec<Wanted<'a>> {
+    let citus = || formation.nodes.values().filter(|node| node.kind != NodeKind::Standalone);
+    let mut groups: Vec<u32> = citus().map(|node| node.group).collect();
+    groups.sort_unstable();
+    groups.dedup();
+    let primaries = groups.into_iter().filter_map(primary).map(|node| Wanted { node, role: "primary" });
+    let mut readers: Vec<&Node> = citus().filter(|node| node.is_reader()).collect();
+    readers.sort_by_key(|node| (node.group, node.name().clone()));
+    primaries.chain(readers.into_iter().map(|node| Wanted { node, role: "secondary" })).collect()
+}
+
+/// The row that stands for a wanted one: a primary's by group, a replica's by name and port.
+pub fn row<'a>(facts: &'a CitusFacts, wanted: &Wanted) -> Option<&'a CitusNode> {
+    let server = &wanted.node.server;
+    facts.nodes.iter().find(|row| {
+        row.role == wanted.role
+            && row.cluster == wanted.node.cluster()
+            && row.group == wanted.node.group
+            && (wanted.role == "primary" || (row.name == server.hostname && row.port == server.pgport))
+    })
+}
+
+/// Rows that nothing in the inventory stands for; muster reports them and leaves them.
+pub fn strangers<'a>(facts: &'a CitusFacts, wanted: &[Wanted]) -> Vec<&'a CitusNode> {
+    let known: Vec<u32> = wanted.iter().filter_map(|wanted| row(facts, wanted)).map(|row| row.id).collect();
+    facts.nodes.iter().filter(|row| !known.contains(&row.id)).collect()
+}
+
+/// Statements for one wanted row, run on the coordinator.
+pub fn steps(
+    coordinator: &Node,
+    bin: &str,
+    dbname: &str,
+    wanted: &Wanted,
+    facts: Option<&CitusFacts>,
+) -> Vec<Step> {
+    let Wanted { node, role } = wanted;
+    let (host, port) = (literal(&node.server.hostname), node.server.pgport);
+    let at = format!("{}:{port}", node.server.hostname);
+    let mut steps = Vec::new();
+    let mut run = |title: String, because: String, sql: String| {
+        let command = local(&coordinator.server, bin, &coordinator.username, dbname, Stdin::Text(sql));
+        let step = Step::new(coordinator.name(), title, because, Action::Run(command));
+        steps.push(step.needs([coordinator.name().clone()]));
+    };
+    let found = facts.and_then(|facts| row(facts, wanted));
+    match found {
+        None if node.group == 0 && *role == "primary" => run(
+            format!("set the coordinator's host to {at}"),
+            "pg_dist_node does not know the coordinator".into(),
+            format!("select citus_set_coordinator_host({host}, {port});\n"),
+        ),
+        None => run(
+            format!("add {at} to Citus as {role} of group {}", node.group),
+            "pg_dist_node does not know it".into(),
+            // Asked again here: between looking and doing a keeper may have added it.
+            format!(
+                "select citus_add_node({host}, {port}, groupid => {}, noderole => '{role}', nodecluster => {})\n\
+                 where not exists (select from pg_dist_node where nodename = {host} and nodeport = {port});\n",
+                node.group,
+                literal(node.cluster())
+            ),
+        ),
+        Some(row) if row.name != node.server.hostname || row.port != port => run(
+            format!("point Citus node {} to {at}", row.id),
+            format!("pg_dist_node says {}:{}", row.name, row.port),
+            format!("select citus_update_node({}, {host}, {port});\n", row.id),
+        ),
+        Some(row) if !row.active => run(
+            format!("activate {at} in Citus"),
+            "pg_dist_node says it is not active".into(),
+            format!("select citus_activate_node({host}, {port});\n"),
+        ),
+        Some(_) => {}
+    }
+    let pool = found.and_then(|row| facts?.pools.get(&row.id));
+    let wants =
+        node.proxyport.map(|proxy| format!("host={} port={proxy}", conninfo_value(&node.server.hostname)));
+    if let Some(wants) = wants.filter(|wants| pool != Some(wants)) {
+        run(
+            format!("set the pooler of {at}"),
+            match pool {
+                Some(pool) => format!("pg_dist_poolinfo says {pool}"),
+                None => "pg_dist_poolinfo does not know it".into(),
+            },
+            format!(
+                "insert into pg_dist_poolinfo (nodeid, poolinfo) select nodeid, {} from pg_dist_node\n\
+                 where nodename = {host} and nodeport = {port}\n\
+                 on conflict (nodeid) do update set poolinfo = excluded.poolinfo;\n",
+                literal(&wants)
+            ),
+        );
+    }
+    steps
+}

@@ -1,0 +1,305 @@
+//! The PostgreSQL programs and the data directory: found, made with initdb, started.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::command::{Command, RunAs};
+use crate::formation::{Node, Server};
+use crate::probe::{Answer, Answers};
+use crate::step::{Action, Risk, Step};
+
+/// KiB that must be free for an empty data directory: initdb's 40 MB, first WAL segments, and room to start.
+const ROOM_KB: u64 = 256 * 1024;
+
+/// First line of every `postgresql.conf` that muster renders: by it a data directory is known as muster's.
+const MARK: &str = "# muster: ";
+
+/// The programs a host has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Software {
+    /// The directory of `pg_ctl`, `postgres`, `psql`…
+    pub bin: String,
+    pub major: u32,
+    /// Path and version of `pg_autoctl`.
+    pub pg_autoctl: Option<(String, String)>,
+    /// Extensions whose control file is there, with their default version.
+    pub extensions: BTreeMap<String, String>,
+}
+
+/// What lies at PGDATA.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub enum Pgdata {
+    /// Nothing, or an empty directory; `room_kb` are free where it is to be.
+    Empty {
+        room_kb: u64,
+        writable: bool,
+    },
+    /// Files, but no PostgreSQL data directory.
+    Foreign(String),
+    Present(Box<DataDirectory>),
+}
+
+/// A PostgreSQL data directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DataDirectory {
+    pub major: u32,
+    /// From `pg_controldata`.
+    pub system_identifier: u64,
+    pub control_version: u32,
+    pub catalog_version: u32,
+    /// `postmaster.pid` names a process that lives.
+    pub postmaster: Option<u32>,
+    pub standby: bool,
+    /// Whether `postmaster.pid` is there at all, with a dead process or not.
+    pub kilobytes: u64,
+    /// Managed files in it, by name: their text, or `None` where there is none.
+    pub files: BTreeMap<String, Option<String>>,
+}
+
+impl DataDirectory {
+    /// The words after [`MARK`] in `postgresql.conf`: whose data directory this is.
+    pub fn mark(&self) -> Option<&str> {
+        let text = self.files.get("postgresql.conf")?.as_deref()?;
+        text.lines().next()?.strip_prefix(MARK)
+    }
+}
+
+/// `$pgdata`, `$pgctl` (or empty), `$files`: names of managed files in PGDATA.
+pub const PROBE: &str = r#"
+ctl=$pgctl
+if [ -z "$ctl" ]; then
+  ctl=$(ls -d /usr/lib/postgresql/*/bin/pg_ctl /usr/pgsql-*/bin/pg_ctl /usr/local/pgsql/bin/pg_ctl 2>/dev/null | sort -t/ -k5 -V | tail -n 1) || :
+  if [ -z "$ctl" ]; then ctl=$(command -v pg_ctl) || :; fi
+fi
+bin=
+if [ -n "$ctl" ] && [ -x "$ctl" ]; then
+  # pg_autoctl takes the directory of the path it is given: a link must be followed first.
+  ctl=$(readlink -f "$ctl"); bin=${ctl%/*}
+  say software.bin "$bin"
+  say software.version "$("$bin/pg_ctl" --version | sed 's/.* \([0-9][0-9]*\).*/\1/')"
+  share=
+  for s in "$bin/../share/postgresql" "$bin/../share" "/usr/share/postgresql/$("$bin/pg_ctl" --version | sed 's/.* \([0-9][0-9]*\)[.].*/\1/')"; do
+    if [ -d "$s/extension" ]; then share=$s; fi
+  done
+  for x in citus pgautofailover pg_stat_statements btree_gist; do
+    if [ -f "$share/extension/$x.control" ]; then
+      say "extension.$x" "$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$share/extension/$x.control")"
+    elif [ -n "$share" ]; then none "extension.$x"
+    else blind "extension.$x" "no directory of extensions beside $bin"; fi
+  done
+elif [ -n "$pgctl" ]; then blind software.bin "there is no program $pgctl"
+else none software.bin; fi
+if a=$(command -v pg_autoctl || ls "$bin/pg_autoctl" 2>/dev/null); then
+  say software.pg_autoctl "$a $("$a" --version 2>/dev/null | sed -n 's/^pg_autoctl version \([^ ]*\).*/\1/p')"
+else none software.pg_autoctl; fi
+
+near=$pgdata
+while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done
+say pgdata.room "$(df -Pk "$near" | sed -n '2s/ \{1,\}/ /gp' | cut -d' ' -f4)"
+if [ -w "$near" ] && [ -x "$near" ]; then say pgdata.writable 1; else say pgdata.writable 0; fi
+if [ -d "$pgdata" ] && ! { [ -r "$pgdata" ] && [ -x "$pgdata" ]; }; then blind pgdata "cannot read the directory $pgdata"
+elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_control" ]; then
+  say pgdata present
+  say pgdata.version "$(head -n 1 "$pgdata/PG_VERSION")"
+  if [ -n "$bin" ]; then "$bin/pg_controldata" "$pgdata" 2>&1 | { printf 'pgdata.control:'; base64 -w0; echo; }; else none pgdata.control; fi
+  say pgdata.kilobytes "$(du -sk "$pgdata" 2>/dev/null | cut -f1)"
+  pid=$(head -n 1 "$pgdata/postmaster.pid" 2>/dev/null) || pid=
+  if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then say postmaster "$pid"; else none postmaster; pid=; fi
+  if [ -f "$pgdata/standby.signal" ]; then say pgdata.standby 1; else say pgdata.standby 0; fi
+  for f in $files; do file "pgdata/$f" "$pgdata/$f"; done
+elif [ -d "$pgdata" ]; then
+  pid=
+  l=$(ls -A "$pgdata" | head -n 5 | tr '\n' ' ')
+  if [ -z "$l" ]; then say pgdata empty; else say pgdata foreign; printf '%s' "$l" | { printf 'pgdata.has:'; base64 -w0; echo; }; fi
+elif [ -e "$pgdata" ] || [ -L "$pgdata" ]; then pid=; say pgdata foreign; say pgdata.has "a file, not a directory"
+elif sees "$pgdata"; then pid=; say pgdata empty
+else pid=; blind pgdata "cannot look into $d"; fi
+"#;
+
+pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
+    let Some(bin) = answers.text("software.bin")? else { return Ok(None) };
+    let mut extensions = BTreeMap::new();
+    for name in ["citus", "pgautofailover", "pg_stat_statements", "btree_gist"] {
+        if let Some(version) = answers.text(&format!("extension.{name}"))? {
+            extensions.insert(name.to_owned(), version);
+        }
+    }
+    let pg_autoctl = answers.text("software.pg_autoctl")?.map(|both| {
+        let (path, version) = both.split_once(' ').unwrap_or((&both, ""));
+        (path.to_owned(), version.to_owned())
+    });
+    Ok(Some(Software { bin, major: answers.number("software.version")?, pg_autoctl, extensions }))
+}
+
+pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
+    let room_kb = answers.number("pgdata.room")?;
+    let writable = answers.need("pgdata.writable")? == "1";
+    match answers.need("pgdata")?.as_str() {
+        "empty" => return Ok(Pgdata::Empty { room_kb, writable }),
+        "foreign" => return Ok(Pgdata::Foreign(answers.need("pgdata.has")?.trim().to_owned())),
+        _ => {}
+    }
+    let control = answers.need("pgdata.control")?;
+    let field = |label: &str| -> Result<&str, String> {
+        let found = control.lines().find_map(|line| line.strip_prefix(label)?.strip_prefix(':'));
+        let first = control.lines().next().unwrap_or_default();
+        found.map(str::trim).ok_or_else(|| format!("pg_controldata does not tell \"{label}\": {first:.120}"))
+    };
+    let number = |label: &str| -> Result<u64, String> {
+        field(label)?.parse().map_err(|_| format!("pg_controldata: \"{label}\" is not a number"))
+    };
+    let mut kept = BTreeMap::new();
+    for name in files {
+        kept.insert((*name).to_owned(), answers.text(&format!("pgdata/{name}"))?);
+    }
+    let small = |value: u64| u32::try_from(value).map_err(|_| "pg_controldata: number too large".to_owned());
+    Ok(Pgdata::Present(Box::new(DataDirectory {
+        major: answers.number("pgdata.version")?,
+        system_identifier: number("Database system identifier")?,
+        control_version: small(number("pg_control version number")?)?,
+        catalog_version: small(number("Catalog version number")?)?,
+        postmaster: match answers.get("postmaster") {
+            Answer::Absent => None,
+            Answer::Text(_) | Answer::Blind(_) => Some(answers.number("postmaster")?),
+        },
+        standby: answers.need("pgdata.standby")? == "1",
+        kilobytes: answers.number("pgdata.kilobytes")?,
+        files: kept,
+    })))
+}
+
+/// Where a node's own files lie: outside PGDATA, because pg_rewind and a re-clone bring another node's.
+pub fn node_dir(server: &Server) -> String {
+    format!("{}.node", server.pgdata)
+}
+
+/// Where a data directory is built before it is moved to PGDATA in one rename.
+pub fn new_dir(server: &Server) -> String {
+    format!("{}.muster-new", server.pgdata)
+}
+
+/// The first line of `postgresql.conf`.
+pub fn mark(whose: &str) -> String {
+    format!("{MARK}{whose}")
+}
+
+/// Why a data directory must not be made or touched here; `None` if it may.
+pub fn refusal(server: &Server, found: &Pgdata, whose: &str, software: &Software) -> Option<String> {
+    let pgdata = &server.pgdata;
+    match found {
+        Pgdata::Empty { writable: false, .. } => Some(format!(
+            "{} cannot create {pgdata}: the directory above it belongs to somebody else",
+            server.os_user
+        )),
+        Pgdata::Empty { room_kb, .. } if *room_kb < ROOM_KB => Some(format!(
+            "the disk is full: {} MB free for {pgdata}, at least {} MB are needed",
+            room_kb / 1024,
+            ROOM_KB / 1024
+        )),
+        Pgdata::Empty { .. } => None,
+        Pgdata::Foreign(what) => Some(format!("{pgdata} holds foreign content ({what}); it is left alone")),
+        Pgdata::Present(found) if found.mark() != Some(whose) => Some(match found.mark() {
+            Some(other) => format!("{pgdata} belongs to {other}, not to {whose}; it is left alone"),
+            None => format!(
+                "{pgdata} holds a PostgreSQL data directory that muster did not make; it is left alone"
+            ),
+        }),
+        Pgdata::Present(found) if found.major != software.major => Some(format!(
+            "{pgdata} is of PostgreSQL {}, {} is of {}; set pgctl",
+            found.major, software.bin, software.major
+        )),
+        Pgdata::Present(_) => None,
+    }
+}
+
+/// Defines `lock`: one muster at a time builds a data directory; a dead owner's lock is taken over.
+pub const LOCK: &str = r#"lock() {
+  n=0
+  until mkdir "$1" 2>/dev/null; do
+    owner=$(cat "$1/pid" 2>/dev/null) || owner=
+    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
+      n=$((n + 1))
+      if [ "$n" -gt 600 ]; then echo "process $owner still works on $1" >&2; exit 75; fi
+      sleep 0.5
+    elif [ -n "$owner" ] || [ "$n" -gt 2 ]; then rm -rf -- "$1"
+    else n=$((n + 1)); sleep 0.3; fi
+  done
+  echo $$ >"$1/pid"
+  trap 'rm -rf -- "$locked"' EXIT
+  trap 'exit 143' TERM HUP INT
+  locked=$1
+}
+"#;
+
+/// `$1` bin, `$2` target, `$3` user, `$4` encoding, `$5` locale, `$6` checksums option or empty.
+/// `initdb` itself rather than `pg_ctl initdb`, which would hand its options to a shell.
+/// Local connections by peer, none from the network: `pg_hba.conf` is replaced before the first start.
+/// Without fsync: everything is synced once, before the directory becomes PGDATA.
+const INITDB: &str = r#"lock "$2.lock"
+rm -rf -- "$2"
+mkdir -p -- "${2%/*}"
+"$1/initdb" -D "$2" -U "$3" -E "$4" --locale="$5" ${6:+"$6"} --auth-local=peer --auth-host=reject --no-sync --no-instructions </dev/null >/dev/null
+: >"$2/postgresql-auto-failover-standby.conf"
+"#;
+
+/// A data directory beside PGDATA.
+pub fn initdb(server: &Server, bin: &str, user: &str, because: String) -> Step {
+    let checksums = if server.initdb.data_checksums { "--data-checksums" } else { "" };
+    let command = Command::new(RunAs::User(server.os_user.clone()), format!("{LOCK}{INITDB}")).args([
+        bin,
+        &new_dir(server),
+        user,
+        &server.initdb.encoding,
+        &server.initdb.locale,
+        checksums,
+    ]);
+    Step::new(&server.name, format!("initdb {}", server.pgdata), because, Action::Run(command))
+}
+
+/// `$1` new, `$2` PGDATA. `rmdir` fails on a directory that is not empty: nothing is ever covered.
+const INSTALL: &str = r#"sync -f "$1/PG_VERSION"
+if [ -d "$2" ]; then rmdir -- "$2"; fi
+chmod 0700 "$1"
+mv -T -- "$1" "$2"
+sync "${2%/*}"
+"#;
+
+/// Moves the finished data directory to PGDATA.
+pub fn install(server: &Server) -> Step {
+    let command = Command::new(RunAs::User(server.os_user.clone()), INSTALL)
+        .args([new_dir(server), server.pgdata.clone()]);
+    let title = format!("move it to {}", server.pgdata);
+    Step::new(&server.name, title, "it is complete: configuration and rules are in it", Action::Run(command))
+}
+
+/// `$1` bin, `$2` PGDATA, `$3` start, stop or restart.
+const PG_CTL: &str = r#"case $3 in
+start) if "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi ;;
+stop) if ! "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi ;;
+esac
+if "$1/pg_ctl" -D "$2" -w -t 300 -m fast -l "$2/startup.log" "$3" >/dev/null 2>"$2/.muster-pg_ctl" </dev/null; then rm -f "$2/.muster-pg_ctl"; exit 0; fi
+cat "$2/.muster-pg_ctl" >&2; rm -f "$2/.muster-pg_ctl"
+tail -n 15 "$2/startup.log" >&2 2>/dev/null || :
+l=$(ls -t "$2/log" 2>/dev/null | head -n 1)
+if [ -n "$l" ]; then tail -n 5 "$2/log/$l" >&2; fi
+exit 1
+"#;
+
+fn pg_ctl(server: &Server, bin: &str, verb: &str) -> Command {
+    Command::new(RunAs::User(server.os_user.clone()), PG_CTL).args([bin, &server.pgdata, verb])
+}
+
+pub fn start(server: &Server, bin: &str, because: &str) -> Step {
+    Step::new(&server.name, "start PostgreSQL", because, Action::Run(pg_ctl(server, bin, "start")))
+}
+
+pub fn stop(server: &Server, bin: &str, because: &str) -> Step {
+    Step::new(&server.name, "stop PostgreSQL", because, Action::Run(pg_ctl(server, bin, "stop")))
+        .risk(Risk::Restart)
+}
+
+/// Whose data directory a node's is; the same for the whole group, as pg_rewind brings it along.
+pub fn whose(formation: &str, node: &Node) -> String {
+    format!("formation {formation}, group {}", node.group)
+}

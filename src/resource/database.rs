@@ -1,0 +1,174 @@
+//! What lives inside a node's PostgreSQL: roles, the database, extensions, and how the server runs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::Stdin;
+use crate::formation::{Formation, Node, NodeKind, Secret, Tls};
+use crate::probe::Answers;
+use crate::sql::{ident, literal, local};
+use crate::step::{Action, Step};
+
+/// What a running server answered over its local socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatabaseFacts {
+    pub in_recovery: bool,
+    /// Role name to whether it has a password.
+    pub roles: BTreeMap<String, bool>,
+    pub databases: BTreeSet<String>,
+    /// Physical replication slots.
+    pub slots: BTreeSet<String>,
+    pub synchronous_standby_names: String,
+    /// Settings that wait for a restart.
+    pub pending_restart: BTreeSet<String>,
+    /// Lines of `pg_hba.conf` that the server cannot read.
+    pub hba_errors: Vec<String>,
+    /// Extensions in the formation's database; `None` if there is no such database.
+    #[serde(default)]
+    pub extensions: Option<BTreeMap<String, String>>,
+}
+
+/// The server's answer as one JSON object; `server_version_num` and the like come from pg_controldata.
+const SERVER: &str = "select json_build_object(
+ 'in_recovery', pg_is_in_recovery(),
+ 'roles', coalesce((select json_object_agg(rolname, rolpassword is not null) from pg_authid where rolname !~ '^pg_'), '{}'),
+ 'databases', (select json_agg(datname) from pg_database),
+ 'slots', coalesce((select json_agg(slot_name) from pg_replication_slots where slot_type = 'physical'), '[]'),
+ 'synchronous_standby_names', current_setting('synchronous_standby_names'),
+ 'pending_restart', coalesce((select json_agg(name) from pg_settings where pending_restart), '[]'),
+ 'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'))";
+
+const EXTENSIONS: &str = "select coalesce(json_object_agg(extname, extversion), '{}') from pg_extension";
+
+/// `$pid` is the live postmaster or empty, `$username`, `$dbname`, `$pghost`, `$pgport`; defines `ask`.
+pub fn probe() -> String {
+    format!(
+        r#"
+ask() {{ "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d "$1" 2>&1; }}
+json() {{
+  if j=$(ask "$2" | tr '\n' ' '); then :; fi
+  case $j in
+  '{{'*|'['*) printf '%s:' "$1"; printf '%s' "$j" | base64 -w0; echo ;;
+  *'does not exist'*) none "$1" ;;
+  *) blind "$1" "psql: $j" ;;
+  esac
+}}
+if [ -n "$pid" ]; then
+  json sql <<'SQL'
+{SERVER}
+SQL
+  json sql.extensions "$dbname" <<'SQL'
+{EXTENSIONS}
+SQL
+else none sql; none sql.extensions; fi
+"#
+    )
+    .replace("json sql <<", "json sql postgres <<")
+}
+
+/// `None` where the server does not run.
+pub fn parse(answers: &Answers) -> Result<Option<DatabaseFacts>, String> {
+    if answers.text("sql")?.is_none() {
+        return Ok(None);
+    }
+    let mut facts: DatabaseFacts = answers.json("sql")?;
+    facts.extensions = match answers.text("sql.extensions")? {
+        Some(_) => Some(answers.json("sql.extensions")?),
+        None => None,
+    };
+    Ok(Some(facts))
+}
+
+/// The extensions of the formation's database, in the order in which they are created.
+pub fn wanted_extensions(node: &Node) -> &'static [&'static str] {
+    match node.kind {
+        NodeKind::Standalone => &["pg_stat_statements"],
+        NodeKind::Coordinator | NodeKind::Worker => &["pg_stat_statements", "citus"],
+    }
+}
+
+/// Roles, database and extensions of a node that takes writes; what is there is left as it is.
+pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&DatabaseFacts>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let has_role = |name: &str| facts.is_some_and(|facts| facts.roles.contains_key(name));
+    let has_password = |name: &str| facts.is_some_and(|facts| facts.roles.get(name) == Some(&true));
+    let mut run = |title: String, because: String, dbname: &str, sql: Stdin| {
+        let command = local(&node.server, bin, &node.username, dbname, sql);
+        steps.push(Step::new(node.name(), title, because, Action::Run(command)));
+    };
+
+    // The password is pg_auto_failover's own, the same everywhere: the role may do nothing but connect.
+    // Source: PG_AUTOCTL_HEALTH_PASSWORD in defaults.h.
+    if !has_role("pgautofailover_monitor") {
+        let sql =
+            role("pgautofailover_monitor", "LOGIN CONNECTION LIMIT 1 PASSWORD 'pgautofailover_monitor'");
+        run(
+            "create role pgautofailover_monitor".into(),
+            "the monitor's health checks".into(),
+            "postgres",
+            Stdin::Text(sql),
+        );
+    }
+    if !has_role("pgautofailover_replicator") {
+        let sql = role("pgautofailover_replicator", "LOGIN SUPERUSER REPLICATION");
+        let why = "standbys and pg_rewind connect with it";
+        run("create role pgautofailover_replicator".into(), why.into(), "postgres", Stdin::Text(sql));
+    }
+    for (name, password) in
+        [("pgautofailover_replicator", &node.replication_password), (node.username.as_str(), &node.password)]
+    {
+        if let (Some(password), false) = (password, has_password(name)) {
+            let why = format!("auth is {}, and it has none", node.server.auth.as_str());
+            run(format!("set the password of {name}"), why, "postgres", set_password(name, password));
+        }
+    }
+    if !facts.is_some_and(|facts| facts.databases.contains(&formation.dbname)) {
+        let (name, owner) = (&formation.dbname, &node.username);
+        let create = format!("CREATE DATABASE {} WITH OWNER {}", ident(name), ident(owner));
+        let sql = format!(
+            "select {} where not exists (select from pg_database where datname = {}) \\gexec\n",
+            literal(&create),
+            literal(name)
+        );
+        run(
+            format!("create database {name}"),
+            "the formation's database".into(),
+            "postgres",
+            Stdin::Text(sql),
+        );
+    }
+    let there = facts.and_then(|facts| facts.extensions.as_ref());
+    for extension in wanted_extensions(node) {
+        if there.is_some_and(|there| there.contains_key(*extension)) {
+            continue;
+        }
+        let mut sql = format!("CREATE EXTENSION IF NOT EXISTS {} CASCADE;\n", ident(extension));
+        if *extension == "citus" && node.server.tls == Tls::Off {
+            // Citus turns ssl on by ALTER SYSTEM when it finds it off; that would win over every file.
+            sql.push_str("ALTER SYSTEM RESET ssl;\nSELECT pg_reload_conf();\n");
+        }
+        let title = format!("create extension {extension} in {}", formation.dbname);
+        run(title, format!("a {} needs it", node.kind), &formation.dbname, Stdin::Text(sql));
+    }
+    steps
+}
+
+fn role(name: &str, options: &str) -> String {
+    let create = format!("CREATE ROLE {} WITH {options}", ident(name));
+    format!(
+        "select {} where not exists (select from pg_roles where rolname = {}) \\gexec\n",
+        literal(&create),
+        literal(name)
+    )
+}
+
+/// Neither the server's log nor pg_stat_statements gets to see the password.
+pub fn set_password(name: &str, password: &Secret) -> Stdin {
+    Stdin::Hidden(Secret::new(format!(
+        "SET log_statement = 'none';\nSET log_min_duration_statement = -1;\nSET log_min_error_statement = 'panic';\n\
+         SET pg_stat_statements.track_utility = off;\nALTER ROLE {} PASSWORD {};\n",
+        ident(name),
+        literal(password.reveal())
+    )))
+}

@@ -1,0 +1,110 @@
+//! The host: what the operating system offers before PostgreSQL is there.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipnet::{IpNet, Ipv4Net};
+use serde::Serialize;
+
+use crate::probe::Answers;
+
+/// What was seen of the host itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HostFacts {
+    /// Bytes of memory, as sysinfo(2) counts them: keepers compute their tuning from it.
+    pub memory: u64,
+    pub cpus: u32,
+    /// Whether systemd is the init process.
+    pub systemd: bool,
+    /// Home of the operating system user that owns PGDATA.
+    pub home: String,
+    /// Directly connected networks.
+    pub networks: BTreeSet<IpNet>,
+    /// Names of the formation as this host resolves them.
+    pub names: BTreeMap<String, Resolved>,
+    /// TCP ports something listens on.
+    pub listening: BTreeSet<u16>,
+}
+
+/// A name's first address, and whether that address resolves back to the very name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Resolved {
+    pub address: Option<IpAddr>,
+    pub reverse: bool,
+}
+
+/// `$names` is the list of names to resolve. /proc is read where a tool might not be installed.
+pub const PROBE: &str = r#"
+say memory_kb "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
+say cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c '^processor' /proc/cpuinfo)"
+if [ -d /run/systemd/system ]; then say systemd 1; else say systemd 0; fi
+say home "$HOME"
+file routes /proc/net/route
+{ cat /proc/net/tcp; cat /proc/net/tcp6 2>/dev/null; } | sed -n 's/^ *[0-9]*: [0-9A-F]*:\([0-9A-F]*\) [0-9A-F:]* 0A .*/\1/p' | sort -u | tr '\n' ' ' | { read -r l || :; say listening "${l:-}"; }
+for n in $names; do
+  a=$(getent ahosts "$n" 2>/dev/null | sed -n '1s/ .*//p') || a=
+  r=
+  if [ -n "$a" ]; then r=$(getent hosts "$a" 2>/dev/null | sed -n '1s/^[^ ]* *\([^ ]*\).*/\1/p') || r=; fi
+  if [ "$r" = "$n" ]; then say "name.$n" "$a back"; else say "name.$n" "$a"; fi
+done
+"#;
+
+pub fn parse(answers: &Answers, names: &BTreeSet<String>) -> Result<HostFacts, String> {
+    let listening = answers.need("listening")?;
+    let resolve = |name: &String| -> Result<(String, Resolved), String> {
+        let answer = answers.need(&format!("name.{name}"))?;
+        let (address, reverse) = match answer.strip_suffix(" back") {
+            Some(address) => (address, true),
+            None => (answer.as_str(), false),
+        };
+        Ok((name.clone(), Resolved { address: address.parse().ok(), reverse }))
+    };
+    Ok(HostFacts {
+        memory: answers.number::<u64>("memory_kb")? * 1024,
+        cpus: answers.number("cpus")?,
+        systemd: answers.need("systemd")? == "1",
+        home: answers.need("home")?,
+        networks: networks(&answers.need("routes")?),
+        names: names.iter().map(resolve).collect::<Result<_, _>>()?,
+        listening: listening.split(' ').filter_map(|port| u16::from_str_radix(port, 16).ok()).collect(),
+    })
+}
+
+/// Routes without a gateway, except the default route and host routes.
+fn networks(routes: &str) -> BTreeSet<IpNet> {
+    let address = |hex: &str| u32::from_str_radix(hex, 16).ok().map(|raw| Ipv4Addr::from(raw.swap_bytes()));
+    let route = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [destination, gateway, mask] = [1, 2, 7].map(|at| fields.get(at).and_then(|hex| address(hex)));
+        let net = Ipv4Net::with_netmask(destination?, mask?).ok()?;
+        let local = gateway?.is_unspecified() && (1..32).contains(&net.prefix_len());
+        local.then_some(IpNet::V4(net))
+    };
+    routes.lines().skip(1).filter_map(route).collect()
+}
+
+impl HostFacts {
+    /// The connected network that an address of this host lies in: the "local network" of HBA rules.
+    pub fn lan(&self, hostname: &str) -> Option<IpNet> {
+        let address = match hostname.parse() {
+            Ok(address) => address,
+            Err(_) => self.names.get(hostname)?.address?,
+        };
+        self.networks.iter().filter(|net| net.contains(&address)).max_by_key(|net| net.prefix_len()).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROUTES: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n\
+        eth0\t00000000\t0100580A\t0003\t0\t0\t0\t00000000\t0\n\
+        eth0\t0000580A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n";
+
+    #[test]
+    fn the_connected_network_is_the_local_one() {
+        let found = networks(ROUTES);
+        assert_eq!(found.iter().map(ToString::to_string).collect::<Vec<_>>(), ["10.88.0.0/24"]);
+    }
+}

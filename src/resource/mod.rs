@@ -1,0 +1,12 @@
+//! What muster knows of one kind of thing, a file each: its facts, its probe, its parse, its steps.
+
+pub mod citus;
+pub mod data;
+pub mod database;
+pub mod hba;
+pub mod host;
+pub mod keeper;
+pub mod monitor;
+pub mod replication;
+pub mod settings;
+pub mod tls;

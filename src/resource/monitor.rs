@@ -1,0 +1,394 @@
+//! The monitor: its database, the rows it keeps of the formation, registering and reporting to it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Command, RunAs, Stdin};
+use crate::formation::{Formation, MonitorUri, Node, NodeName, Secret, Server};
+use crate::probe::Answers;
+use crate::resource::database::{DatabaseFacts, set_password};
+use crate::sql::{MONITOR, literal, local, monitor_env, on_monitor};
+use crate::state::State;
+use crate::step::{Action, Step};
+
+pub const DBNAME: &str = "pg_auto_failover";
+/// The role that nodes connect with; the extension's script creates it.
+pub const USER: &str = "autoctl_node";
+
+/// What the monitor's database says.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MonitorFacts {
+    /// Version of the extension `pgautofailover`; `None` before it is created.
+    pub extension: Option<String>,
+    /// The formation's row, once the monitor has it.
+    pub formation: Option<FormationRow>,
+    /// The highest node id of any formation: ids are the monitor's, not a formation's.
+    #[serde(default)]
+    pub last_id: u64,
+    pub nodes: Vec<NodeRow>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FormationRow {
+    pub kind: String,
+    pub dbname: String,
+    pub number_sync_standbys: u32,
+}
+
+/// A row of `pgautofailover.node`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeRow {
+    pub id: u64,
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+    pub group: u32,
+    /// Text, as JSON numbers lose digits; `None` until the node has one.
+    pub system_identifier: Option<String>,
+    #[serde(deserialize_with = "state", serialize_with = "word")]
+    pub reported: Option<State>,
+    #[serde(deserialize_with = "state", serialize_with = "word")]
+    pub assigned: Option<State>,
+    pub running: bool,
+    pub timeline: u32,
+    pub lsn: String,
+    /// 1 good, 0 bad, -1 unknown.
+    pub health: i32,
+    pub candidate_priority: u8,
+    pub replication_quorum: bool,
+    pub cluster: String,
+    /// Seconds since its last report.
+    pub silent: u64,
+}
+
+/// A word that no release up to 2.2 uses is no state; a node in it is never driven.
+fn state<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<State>, D::Error> {
+    Ok(State::parse(&String::deserialize(deserializer)?))
+}
+
+#[expect(clippy::ref_option, reason = "serde gives a reference to the field")]
+fn word<S: serde::Serializer>(state: &Option<State>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(state.map_or("unknown", State::as_str))
+}
+
+impl NodeRow {
+    /// Nothing is going on: it is where the monitor wants it, and may stay there.
+    pub fn is_settled(&self) -> bool {
+        self.reported == self.assigned && self.assigned.is_some_and(State::is_settled)
+    }
+}
+
+const ROWS: &str = "select json_build_object(
+ 'extension', (select extversion from pg_extension where extname = 'pgautofailover'),
+ 'formation', (select json_build_object('kind', kind, 'dbname', dbname, 'number_sync_standbys', number_sync_standbys)
+               from pgautofailover.formation where formationid = :'formation'),
+ 'last_id', (select coalesce(max(nodeid), 0) from pgautofailover.node),
+ 'nodes', coalesce((select json_agg(json_build_object('id', nodeid, 'name', nodename, 'host', nodehost, 'port', nodeport,
+   'group', groupid, 'system_identifier', sysidentifier::text, 'reported', reportedstate, 'assigned', goalstate,
+   'running', coalesce(reportedpgisrunning, false), 'timeline', reportedtli, 'lsn', reportedlsn, 'health', health,
+   'candidate_priority', candidatepriority, 'replication_quorum', replicationquorum, 'cluster', nodecluster,
+   'silent', greatest(0, extract(epoch from now() - reporttime))::bigint) order by nodeid)
+   from pgautofailover.node where formationid = :'formation'), '[]'))";
+
+/// `$role` is `monitor`, `node`, or `asks`: a node that asks an external monitor.
+pub fn probe() -> String {
+    format!(
+        r#"
+rows() {{ cat <<'SQL'
+{ROWS};
+SQL
+}}
+record() {{
+  j=$(tr '\n' ' ')
+  case $j in
+  '{{'*) printf 'monitor:'; printf '%s' "$j" | base64 -w0; echo ;;
+  *'schema "pgautofailover" does not exist'*|*'relation "pgautofailover.'*|*'database "{DBNAME}" does not exist'*) none monitor ;;
+  *) blind monitor "psql: $j" ;;
+  esac
+}}
+{MONITOR}
+case $role in
+monitor)
+  if [ -n "$pid" ]; then
+    rows | "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 -v formation="$formation" ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d {DBNAME} 2>&1 | record
+  else none monitor; fi ;;
+asks) if [ -n "$bin" ]; then rows | monitor -v formation="$formation" 2>&1 | record; else none monitor; fi ;;
+*) none monitor ;;
+esac
+"#
+    )
+}
+
+/// `None` where there is no monitor yet, or it is not this host's to know.
+pub fn parse(answers: &Answers) -> Result<Option<MonitorFacts>, String> {
+    match answers.text("monitor")? {
+        Some(_) => answers.json("monitor").map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Role, database and extension of a monitor; PostgreSQL must run.
+pub fn steps(
+    server: &Server,
+    bin: &str,
+    database: Option<&DatabaseFacts>,
+    monitor: Option<&MonitorFacts>,
+    password: Option<&Secret>,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let mut run = |title: &str, because: &str, dbname: &str, sql: Stdin| {
+        let command = local(server, bin, &server.os_user, dbname, sql);
+        steps.push(Step::new(&server.name, title, because, Action::Run(command)));
+    };
+    if !database.is_some_and(|facts| facts.databases.contains(DBNAME)) {
+        let sql = format!(
+            "select 'CREATE ROLE autoctl WITH LOGIN' where not exists (select from pg_roles where rolname = 'autoctl') \\gexec\n\
+             select {} where not exists (select from pg_database where datname = '{DBNAME}') \\gexec\n",
+            literal(&format!("CREATE DATABASE {DBNAME} WITH OWNER autoctl"))
+        );
+        run(
+            "create database pg_auto_failover",
+            "the monitor keeps its state in it",
+            "postgres",
+            Stdin::Text(sql),
+        );
+    }
+    if monitor.and_then(|facts| facts.extension.as_ref()).is_none() {
+        let sql = "CREATE EXTENSION IF NOT EXISTS pgautofailover CASCADE;\n".to_owned();
+        run("create extension pgautofailover", "it is the monitor", DBNAME, Stdin::Text(sql));
+    }
+    let has_password = database.is_some_and(|facts| facts.roles.get(USER) == Some(&true));
+    if let (Some(password), false) = (password, has_password) {
+        let because = format!("auth is {}, and it has none", server.auth.as_str());
+        run("set the password of autoctl_node", &because, "postgres", set_password(USER, password));
+    }
+    steps
+}
+
+/// The formation's row, typed before the first node could make one of another kind or database.
+pub fn formation_step(
+    formation: &Formation,
+    on: &Node,
+    bin: &str,
+    uri: &MonitorUri,
+    facts: Option<&MonitorFacts>,
+) -> Option<Step> {
+    let row = facts.and_then(|facts| facts.formation.as_ref());
+    let kind = if formation.is_citus() { "citus" } else { "pgsql" };
+    let fits = |row: &FormationRow| row.kind == kind && row.dbname == formation.dbname;
+    let (name, dbname) = (literal(&formation.name), literal(&formation.dbname));
+    // `default` is there from the start; its first node gives it kind and database.
+    if row.is_some_and(fits)
+        || (formation.name == "default" && facts.is_none_or(|facts| facts.nodes.is_empty()))
+    {
+        return None;
+    }
+    let sql = format!(
+        "select pgautofailover.create_formation({name}, '{kind}', {dbname}, true, 0)\n\
+         where not exists (select from pgautofailover.formation where formationid = {name});\n"
+    );
+    let title = format!("create formation {}", formation.name);
+    Some(Step::new(
+        on.name(),
+        title,
+        "the monitor does not know it",
+        Action::Run(on_monitor(on, bin, uri, sql)),
+    ))
+}
+
+/// `$1` bin, then formation, host, port, dbname, name, id, group, kind, priority, quorum, cluster.
+/// Registering is not repeatable, so it asks first.
+const REGISTER: &str = r#"monitor -v formation="$2" -v host="$3" -v port="$4" -v dbname="$5" -v name="$6" -v id="$7" -v group="$8" \
+  -v kind="$9" -v priority="${10}" -v quorum="${11}" -v cluster="${12}" <<'SQL'
+select exists (select from pgautofailover.node where formationid = :'formation' and nodename = :'name' and nodehost = :'host' and nodeport = :'port'::int) as there \gset
+\if :there
+\else
+select assigned_group_state from pgautofailover.register_node(:'formation', :'host', :'port'::int, :'dbname', :'name', 0, :'id'::bigint,
+ :'group'::int, 'init', :'kind', :'priority'::int, :'quorum'::bool, :'cluster');
+\endif
+SQL
+"#;
+
+pub fn register(
+    formation: &Formation,
+    node: &Node,
+    id: u64,
+    bin: &str,
+    uri: &MonitorUri,
+    because: &str,
+) -> Step {
+    let script = format!("bin=$1\n{MONITOR}{REGISTER}");
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([
+        bin.to_owned(),
+        formation.name.clone(),
+        node.server.hostname.clone(),
+        node.server.pgport.to_string(),
+        formation.dbname.clone(),
+        node.name().0.clone(),
+        id.to_string(),
+        node.group.to_string(),
+        node.kind.as_str().to_owned(),
+        node.candidate_priority.to_string(),
+        node.replication_quorum.to_string(),
+        node.cluster().to_owned(),
+    ]);
+    let title = format!("register as node {id}, group {}, {}", node.group, node.kind);
+    Step::new(node.name(), title, because, Action::Run(monitor_env(command, uri)))
+}
+
+/// `$1` bin, `$2` PGDATA, `$3` node id.
+const SET_SYSTEM_IDENTIFIER: &str = r#"id=$("$bin/pg_controldata" "$2" | sed -n 's/^Database system identifier: *//p')
+monitor -v id="$3" -v system="$id" <<'SQL'
+select from pgautofailover.set_node_system_identifier(:'id'::bigint, :'system'::bigint);
+SQL
+"#;
+
+/// The monitor takes no other report than `init` before it knows the system identifier.
+pub fn set_system_identifier(node: &Node, id: u64, bin: &str, uri: &MonitorUri) -> Step {
+    let script = format!("bin=$1\n{MONITOR}{SET_SYSTEM_IDENTIFIER}");
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([
+        bin,
+        &node.server.pgdata,
+        &id.to_string(),
+    ]);
+    let because = "the monitor knows a group by the system identifier of its data";
+    Step::new(
+        node.name(),
+        "tell the monitor the system identifier",
+        because,
+        Action::Run(monitor_env(command, uri)),
+    )
+}
+
+/// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user, `$6` formation, `$7` id, `$8` group, `$9` state.
+/// The same that a keeper reports, and the monitor's answer: the state it assigns.
+const REPORT: &str = r#"running=f; tli=1; lsn=0/0; sync=
+if "$bin/pg_ctl" -D "$2" status >/dev/null 2>&1; then
+  seen=$("$bin/psql" -XAtqw -F ' ' ${3:+-h "$3"} -p "$4" -U "$5" -d postgres -c "select case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), '0/0') else pg_current_wal_flush_lsn() end, coalesce((select received_tli from pg_stat_wal_receiver), (select timeline_id from pg_control_checkpoint())), coalesce((select sync_state from pg_stat_replication where application_name ~ '^pgautofailover_standby_' order by sync_state = 'quorum' desc limit 1), '')")
+  running=t; lsn=${seen%% *}; tli=${seen#* }; sync=${tli#* }; tli=${tli%% *}
+fi
+monitor -v formation="$6" -v id="$7" -v group="$8" -v state="$9" -v running="$running" -v tli="$tli" -v lsn="$lsn" -v sync="$sync" <<'SQL'
+select assigned_group_state from pgautofailover.node_active(:'formation', :'id'::bigint, :'group'::int,
+ :'state'::pgautofailover.replication_state, :'running'::bool, :'tli'::int, :'lsn'::pg_lsn, :'sync');
+SQL
+"#;
+
+/// A report of `state` for a node without a keeper.
+pub fn report(
+    formation: &Formation,
+    node: &Node,
+    id: u64,
+    bin: &str,
+    uri: &MonitorUri,
+    state: State,
+) -> Command {
+    let socket = node.server.pghost.clone().unwrap_or_default();
+    let script = format!("bin=$1\n{MONITOR}{REPORT}");
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([
+        bin,
+        &node.server.pgdata,
+        &socket,
+        &node.server.pgport.to_string(),
+        &node.username,
+        &formation.name,
+        &id.to_string(),
+        &node.group.to_string(),
+        state.as_str(),
+    ]);
+    monitor_env(command, uri)
+}
+
+/// Waits until the monitor has the group's primary, so that a standby may register.
+pub fn wait_for_primary(
+    formation: &Formation,
+    node: &Node,
+    bin: &str,
+    uri: &MonitorUri,
+    primary: &NodeName,
+) -> Step {
+    let sql = format!(
+        "select count(*) > 0 from pgautofailover.node where formationid = {} and groupid = {} and goalstate in \
+         ('single', 'primary', 'wait_primary', 'apply_settings', 'join_primary');\n",
+        literal(&formation.name),
+        node.group
+    );
+    let wait = Action::Wait {
+        command: on_monitor(node, bin, uri, sql),
+        answers: vec!["t".to_owned()],
+        timeout: 900,
+    };
+    let title = format!("wait for {primary} to be registered");
+    Step::new(node.name(), title, "a standby joins a group that has its primary", wait)
+        .needs([primary.clone()])
+}
+
+/// Settings that the monitor keeps of a node, where they differ from the inventory.
+pub fn property_steps(
+    formation: &Formation,
+    node: &Node,
+    bin: &str,
+    uri: &MonitorUri,
+    row: &NodeRow,
+) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let (name, of) = (literal(&formation.name), literal(&row.name));
+    let mut set = |what: &str, function: &str, was: String, wanted: String| {
+        if was == wanted {
+            return;
+        }
+        let sql = format!("select pgautofailover.{function}({name}, {of}, {wanted});\n");
+        let because = format!("{what} is {was}, the inventory says {wanted}");
+        let title = format!("set {what} to {wanted}");
+        steps.push(Step::new(node.name(), title, because, Action::Run(on_monitor(node, bin, uri, sql))));
+    };
+    set(
+        "candidate_priority",
+        "set_node_candidate_priority",
+        row.candidate_priority.to_string(),
+        node.candidate_priority.to_string(),
+    );
+    set(
+        "replication_quorum",
+        "set_node_replication_quorum",
+        row.replication_quorum.to_string(),
+        node.replication_quorum.to_string(),
+    );
+    steps
+}
+
+/// `number_sync_standbys` of the formation; nodes must be registered.
+pub fn number_sync_standbys(
+    formation: &Formation,
+    on: &Node,
+    bin: &str,
+    uri: &MonitorUri,
+    was: u32,
+    wanted: u32,
+) -> Step {
+    let sql = format!(
+        "select pgautofailover.set_formation_number_sync_standbys({}, {wanted});\n",
+        literal(&formation.name)
+    );
+    let because = format!("it is {was}, the inventory says {wanted}");
+    let title = format!("set number_sync_standbys to {wanted}");
+    Step::new(on.name(), title, because, Action::Run(on_monitor(on, bin, uri, sql)))
+}
+
+/// The connection that nodes use: what `--monitor` is to pg_autoctl.
+pub fn uri(server: &Server, password: Option<&Secret>) -> MonitorUri {
+    let mut parameters = vec![("sslmode".to_owned(), server.tls.mode().as_str().to_owned())];
+    if let crate::formation::Tls::Files { ca, crl, mode, .. } = &server.tls
+        && *mode >= crate::formation::SslMode::VerifyCa
+    {
+        for (key, path) in [("sslrootcert", ca), ("sslcrl", crl)] {
+            parameters.extend(path.iter().map(|path| (key.to_owned(), path.clone())));
+        }
+    }
+    MonitorUri {
+        host: server.hostname.clone(),
+        port: server.pgport,
+        user: USER.to_owned(),
+        password: password.cloned(),
+        dbname: DBNAME.to_owned(),
+        parameters,
+    }
+}

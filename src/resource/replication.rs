@@ -1,0 +1,120 @@
+//! Replication between the nodes of a group: slots, the base backup, synchronous standbys.
+
+use crate::command::{Command, RunAs, Stdin};
+use crate::formation::{MonitorUri, Node, Secret};
+use crate::resource::data::{LOCK, new_dir};
+use crate::sql::{self, MONITOR, conninfo_value, local, ssl_conninfo};
+use crate::step::{Action, Step};
+
+/// The slot and application name of a standby; keepers know it by this name.
+pub fn slot(node_id: u64) -> String {
+    format!("pgautofailover_standby_{node_id}")
+}
+
+/// Slots for the other nodes of the group, on every node of it, so that any of them can take over.
+pub fn create_slots(node: &Node, bin: &str, peers: &[u64], because: &str) -> Option<Step> {
+    if peers.is_empty() {
+        return None;
+    }
+    let names: Vec<String> = peers.iter().map(|id| format!("({})", sql::literal(&slot(*id)))).collect();
+    let statement = format!(
+        "select pg_create_physical_replication_slot(name, true) from (values {}) as wanted (name)\n\
+         where not exists (select from pg_replication_slots where slot_name = name);\n",
+        names.join(", ")
+    );
+    let command = local(&node.server, bin, &node.username, "postgres", Stdin::Text(statement));
+    let ids: Vec<String> = peers.iter().map(u64::to_string).collect();
+    let title = format!("create replication slots for node {}", ids.join(", "));
+    Some(Step::new(node.name(), title, because, Action::Run(command)))
+}
+
+/// `$1` bin, `$2` target, `$3` connection string, `$4` slot, `$5` rate. Synced once, before it becomes PGDATA.
+/// `--checkpoint=fast`: pg_autoctl's spread checkpoint takes up to two minutes on a fresh primary.
+const BASEBACKUP: &str = r#"lock "$2.lock"
+rm -rf -- "$2"
+mkdir -p -- "${2%/*}"
+PGPASSWORD=$MUSTER_REPLICATION_PASSWORD "$1/pg_basebackup" -w -d "$3" -D "$2" --checkpoint=fast --wal-method=stream --slot "$4" --max-rate "$5" --no-sync </dev/null
+: >"$2/standby.signal"
+"#;
+
+/// Copies the primary to a directory beside PGDATA.
+pub fn basebackup(node: &Node, bin: &str, node_id: u64, primary: &Node, because: &str) -> Step {
+    let conninfo = format!(
+        "application_name={} host={} port={} user=pgautofailover_replicator {}",
+        slot(node_id),
+        conninfo_value(&primary.server.hostname),
+        primary.server.pgport,
+        ssl_conninfo(&node.server.tls)
+    );
+    let password = node.replication_password.clone().unwrap_or(Secret::new(""));
+    // A day: what a large database takes is not ours to bound.
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), format!("{LOCK}{BASEBACKUP}"))
+        .args([bin, &new_dir(&node.server), &conninfo, &slot(node_id), &node.maximum_backup_rate])
+        .env("MUSTER_REPLICATION_PASSWORD", &password)
+        .timeout(86_400);
+    Step::new(node.name(), format!("pg_basebackup from {}", primary.name()), because, Action::Run(command))
+        .needs([primary.name().clone()])
+}
+
+/// `$1` bin, `$2` socket or empty, `$3` port, `$4` user, `$5` formation, `$6` group, `$7` the names or `ask`.
+/// `ALTER SYSTEM` is where keepers keep it; waits until a standby confirms, as their transition does.
+const SYNCHRONOUS: &str = r#"
+if [ "$7" = ask ]; then
+  names=$(monitor -v formation="$5" -v group="$6" <<'SQL'
+select pgautofailover.synchronous_standby_names(:'formation', :'group'::int);
+SQL
+)
+else names=; fi
+"$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -v names="$names" -f - <<'SQL'
+alter system set synchronous_standby_names to :'names';
+select pg_reload_conf();
+select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep' and :'names' = '';
+SQL
+if [ -n "$names" ]; then
+  n=0
+  until [ "$("$bin/psql" -XAtqw ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -c "select count(*) > 0 from pg_stat_replication where sync_state in ('sync', 'quorum')")" = t ]; do
+    n=$((n + 1))
+    if [ "$n" -gt 150 ]; then echo "no standby of $names confirms writes" >&2; exit 1; fi
+    sleep 0.2
+  done
+fi
+"#;
+
+/// Which standbys a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Synchronous {
+    /// What the monitor computes for the group.
+    AsMonitorSays,
+    /// None: there is no standby that could confirm.
+    Off,
+}
+
+pub fn synchronous_standby_names(
+    node: &Node,
+    bin: &str,
+    formation: &str,
+    uri: &MonitorUri,
+    which: Synchronous,
+    because: &str,
+) -> Step {
+    let word = match which {
+        Synchronous::AsMonitorSays => "ask",
+        Synchronous::Off => "",
+    };
+    let socket = node.server.pghost.clone().unwrap_or_default();
+    let script = format!("bin=$1\n{MONITOR}{SYNCHRONOUS}");
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([
+        bin,
+        &socket,
+        &node.server.pgport.to_string(),
+        &node.username,
+        formation,
+        &node.group.to_string(),
+        word,
+    ]);
+    let title = match which {
+        Synchronous::AsMonitorSays => "set synchronous_standby_names as the monitor says",
+        Synchronous::Off => "clear synchronous_standby_names",
+    };
+    Step::new(node.name(), title, because, Action::Run(sql::monitor_env(command, uri)))
+}

@@ -1,0 +1,327 @@
+//! `postgresql.conf` and the files it includes: the keeper's own, byte for byte, and muster's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::Serialize;
+
+use crate::error::Problem;
+use crate::formation::{Auth, Node, NodeKind, Server, Tls};
+use crate::resource::data::{mark, node_dir};
+use crate::resource::host::HostFacts;
+use crate::resource::tls;
+use crate::sql::{conninfo_value, ssl_conninfo};
+use crate::step::{Action, Check, Content, File, Risk, Step};
+use crate::template::Templates;
+
+/// Files in PGDATA that muster renders, and the keeper's.
+pub const FILES: [&str; 5] = [
+    "postgresql.conf",
+    "pg_hba.conf",
+    "postgresql-auto-failover.conf",
+    "postgresql-auto-failover-standby.conf",
+    "postgresql.auto.conf",
+];
+
+/// Source: DEFAULT_SSL_CIPHERS in src/bin/pg_autoctl/defaults.h, 2.0 to 2.2.
+const CIPHERS: &str = "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES128-GCM-SHA256:\
+ECDHE-RSA-AES256-GCM-SHA384:ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES256-SHA384:ECDHE-RSA-AES128-SHA256:\
+ECDHE-RSA-AES256-SHA384";
+
+/// `postgresql-auto-failover.conf` as pg_autoctl 2.0 to 2.2 writes it: a keeper compares it byte by byte.
+///
+/// Sources: primary_standby.c (the table), pgctl.c (`prepare_guc_settings_from_pgsetup`), pgtuning.c.
+pub fn auto_failover_conf(server: &Server, node: Option<&Node>, host: &HostFacts) -> String {
+    let citus = node.is_some_and(|node| node.kind != NodeKind::Standalone);
+    let mut text = String::from("# Settings by pg_auto_failover\n");
+    let mut set = |name: &str, value: &str| text.push_str(&format!("{name} = {value}\n"));
+    let quoted = |value: &str| format!("'{value}'");
+    match node {
+        Some(_) => set("shared_preload_libraries", "pg_stat_statements"),
+        None => {
+            set("shared_preload_libraries", "'pgautofailover'");
+            set("cluster_name", "'pg_auto_failover monitor'");
+        }
+    }
+    set("listen_addresses", &quoted(&server.listen));
+    set("port", &server.pgport.to_string());
+    if node.is_some() {
+        for (name, value) in [
+            ("max_wal_senders", "12"),
+            ("max_replication_slots", "12"),
+            ("wal_level", "'replica'"),
+            ("wal_log_hints", "on"),
+            ("wal_sender_timeout", "'30s'"),
+            ("hot_standby_feedback", "on"),
+            ("hot_standby", "on"),
+            ("synchronous_commit", "on"),
+            ("logging_collector", "on"),
+            ("log_destination", "stderr"),
+        ] {
+            set(name, value);
+        }
+    } else {
+        set("log_destination", "stderr");
+        set("logging_collector", "on");
+    }
+    for (name, value) in [
+        ("log_directory", "log"),
+        ("log_min_messages", "info"),
+        ("log_connections", "off"),
+        ("log_disconnections", "off"),
+        ("log_lock_waits", "on"),
+    ] {
+        set(name, value);
+    }
+    if node.is_none() {
+        set("log_statement", "ddl");
+    }
+    match server.auth {
+        Auth::Md5 | Auth::ScramSha256 => set("password_encryption", &quoted(server.auth.as_str())),
+        Auth::Other(ref method) if method == "password" => set("password_encryption", "'scram-sha-256'"),
+        Auth::Trust | Auth::Other(_) => {}
+    }
+    set("ssl", if server.tls == Tls::Off { "off" } else { "on" });
+    if let Tls::Files { ca, crl, .. } = &server.tls {
+        for (name, path) in [("ssl_ca_file", ca), ("ssl_crl_file", crl)] {
+            if let Some(path) = path {
+                set(name, &quoted(path));
+            }
+        }
+    }
+    if let Some((certificate, key)) = tls::paths(server) {
+        set("ssl_cert_file", &quoted(&certificate));
+        set("ssl_key_file", &quoted(&key));
+    }
+    set("ssl_ciphers", &quoted(CIPHERS));
+    if node.is_some() {
+        set("wal_keep_size", "'8 GB'");
+    }
+    if let (true, Some(node)) = (citus, node) {
+        set("shared_preload_libraries", "'citus,pg_stat_statements'");
+        set("wal_level", "logical");
+        set("citus.node_conninfo", &quoted(&ssl_conninfo(&server.tls)));
+        if let Some(cluster) = &node.citus_cluster {
+            set("citus.cluster_name", &quoted(cluster));
+            set("citus.use_secondary_nodes", "'always'");
+        }
+        set("citus.local_hostname", &quoted(&server.hostname));
+    }
+    text.push_str(&tuning(host));
+    text
+}
+
+fn tuning(host: &HostFacts) -> String {
+    const GB: u64 = 1 << 30;
+    const MB: u64 = 1 << 20;
+    let (buffers, work, maintenance) = match host.memory {
+        memory if memory <= 8 * GB => (memory / 4, 16 * MB, 256 * MB),
+        memory if memory <= 64 * GB => (memory / 4, 24 * MB, 512 * MB),
+        memory if memory <= 256 * GB => (16 * GB, 32 * MB, GB),
+        _ => (32 * GB, 64 * MB, 2 * GB),
+    };
+    let workers = match host.cpus {
+        ..16 => 3,
+        16..24 => 4,
+        24..32 => 6,
+        32..48 => 8,
+        48..64 => 12,
+        64.. => 16,
+    };
+    format!(
+        "\n# basic tuning computed by pg_auto_failover\ntrack_functions = pl\nshared_buffers = '{}'\nwork_mem = '{}'\n\
+         maintenance_work_mem = '{}'\neffective_cache_size = '{}'\nautovacuum_max_workers = {workers}\n\
+         autovacuum_vacuum_scale_factor = 0.08\nautovacuum_analyze_scale_factor = 0.02\n\n",
+        pretty(buffers),
+        pretty(work),
+        pretty(maintenance),
+        pretty(host.memory - buffers)
+    )
+}
+
+/// Source: pretty_print_bytes in system_utils.c, which keeps five digits before it takes the next unit.
+fn pretty(bytes: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB"];
+    let mut count = bytes as f64;
+    let mut unit = 0;
+    while count >= 10240.0 && unit < units.len() - 1 {
+        count /= 1024.0;
+        unit += 1;
+    }
+    format!("{} {}", count as u64, units[unit])
+}
+
+/// `postgresql-auto-failover-standby.conf`: whom a standby follows.
+pub fn standby_conf(node: &Node, node_id: u64, primary: &Node) -> String {
+    let name = format!("pgautofailover_standby_{node_id}");
+    let password = match &node.replication_password {
+        Some(password) => format!(" password={}", conninfo_value(password.reveal())),
+        None => String::new(),
+    };
+    let conninfo = format!(
+        "application_name={name} host={} port={} user=pgautofailover_replicator{password} {}",
+        primary.server.hostname,
+        primary.server.pgport,
+        ssl_conninfo(&node.server.tls)
+    );
+    format!(
+        "# Settings by pg_auto_failover\nprimary_conninfo = '{}'\nprimary_slot_name = '{name}'\n\
+         recovery_target_timeline = 'latest'\n",
+        conninfo.replace('\'', "''")
+    )
+}
+
+/// The node's own file, outside PGDATA.
+pub const PROBE: &str = r#"
+file node.conf "$pgdata.node/node.conf"
+"#;
+
+/// What belongs to one node and overrides what pg_rewind may bring of another's.
+pub fn node_conf(node: &Node) -> Option<String> {
+    if node.kind == NodeKind::Standalone {
+        return None;
+    }
+    let mut text = String::from("# Rendered by muster: this node's own settings.\n");
+    text.push_str(&format!("citus.local_hostname = '{}'\n", node.server.hostname));
+    text.push_str(&format!("citus.cluster_name = '{}'\n", node.cluster()));
+    let readers = if node.is_reader() { "always" } else { "never" };
+    text.push_str(&format!("citus.use_secondary_nodes = '{readers}'\n"));
+    Some(text)
+}
+
+#[derive(Serialize)]
+struct Context<'a> {
+    mark: String,
+    locale: &'a str,
+    settings: BTreeMap<String, String>,
+    node_conf: String,
+    formation: &'a str,
+    group: Option<u32>,
+    kind: &'a str,
+    pgdata: &'a str,
+    port: u16,
+}
+
+/// `postgresql.conf`, the same for the whole group.
+pub fn postgresql_conf(
+    templates: &Templates,
+    formation: &str,
+    whose: &str,
+    server: &Server,
+    node: Option<&Node>,
+) -> Result<String, Problem> {
+    let mut settings = server.settings.clone();
+    if let Some(libraries) = settings.get_mut("shared_preload_libraries") {
+        *libraries = preload(libraries, node);
+    }
+    let text = templates.render(
+        "postgresql.conf.j2",
+        &Context {
+            mark: mark(whose),
+            locale: &server.initdb.locale,
+            settings,
+            node_conf: format!("{}/node.conf", node_dir(server)),
+            formation,
+            group: node.map(|node| node.group),
+            kind: node.map_or("monitor", |node| node.kind.as_str()),
+            pgdata: &server.pgdata,
+            port: server.pgport,
+        },
+    )?;
+    // A template of the user's must not lose the two things the rest is built on.
+    if text.lines().next() != Some(mark(whose).as_str()) {
+        return Err(Problem::new("template postgresql.conf.j2 does not begin with {{ mark }}")
+            .hint("the first line tells muster whose data directory it is: keep `{{ mark }}` on line 1"));
+    }
+    let include =
+        "include 'postgresql-auto-failover.conf' # Auto-generated by pg_auto_failover, do not remove";
+    if !text.lines().any(|line| line == include) {
+        return Err(Problem::new(
+            "template postgresql.conf.j2 does not include postgresql-auto-failover.conf",
+        )
+        .hint(format!("add the line `{include}`: a keeper would add it at the next start")));
+    }
+    Ok(text)
+}
+
+/// The user's libraries with those that must be there: citus first, as Citus demands.
+fn preload(libraries: &str, node: Option<&Node>) -> String {
+    let needed: &[&str] = match node.map(|node| node.kind) {
+        Some(NodeKind::Coordinator | NodeKind::Worker) => &["citus", "pg_stat_statements"],
+        Some(NodeKind::Standalone) => &["pg_stat_statements"],
+        None => &["pgautofailover"],
+    };
+    let mut all: Vec<&str> = needed.to_vec();
+    for library in libraries.split(',').map(str::trim).filter(|library| !library.is_empty()) {
+        if !all.contains(&library) {
+            all.push(library);
+        }
+    }
+    all.join(",")
+}
+
+/// A file in PGDATA, or in the directory that is to become it. `postgresql.conf` is tried before it is placed.
+pub fn put(
+    server: &Server,
+    bin: &str,
+    dir: &str,
+    name: &str,
+    text: String,
+    before: Option<String>,
+    because: &str,
+) -> Step {
+    let check = match name {
+        "postgresql.conf" => Check::Configuration { bin: bin.to_owned() },
+        _ => Check::Nothing,
+    };
+    let file = File {
+        path: format!("{dir}/{name}"),
+        owner: server.os_user.clone(),
+        mode: if name == "pg_hba.conf" { 0o600 } else { 0o644 },
+        content: Content::Text(text),
+        before,
+        check,
+    };
+    Step::new(&server.name, format!("write {dir}/{name}"), because, Action::Put(file))
+}
+
+/// Names of settings whose lines differ between two configuration files.
+pub fn changed(before: &str, after: &str) -> BTreeSet<String> {
+    let read = |text: &str| -> BTreeMap<String, String> {
+        let pair = |line: &str| {
+            let (name, value) = line.split('#').next()?.split_once('=')?;
+            Some((name.trim().to_owned(), value.trim().to_owned()))
+        };
+        text.lines().filter_map(pair).collect()
+    };
+    let (before, after) = (read(before), read(after));
+    let names = before.keys().chain(after.keys());
+    names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
+}
+
+/// Steps on files of a running server are followed by one reload.
+pub fn reload(server: &Server, bin: &str, because: &str) -> Step {
+    let command = crate::command::Command::new(
+        crate::command::RunAs::User(server.os_user.clone()),
+        "exec \"$1/pg_ctl\" -D \"$2\" reload >/dev/null\n",
+    )
+    .args([bin, &server.pgdata]);
+    Step::new(&server.name, "reload PostgreSQL", because, Action::Run(command)).risk(Risk::Reload)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_pg_autoctl_writes_them() {
+        assert_eq!(pretty(25_275_432_960 / 4), "6026 MB");
+        assert_eq!(pretty(24 << 20), "24 MB");
+        assert_eq!(pretty(1 << 30), "1024 MB");
+        assert_eq!(pretty(25_275_432_960 / 4 * 3), "17 GB");
+    }
+
+    #[test]
+    fn citus_is_always_first() {
+        assert_eq!(preload("auto_explain, citus", None), "pgautofailover,auto_explain,citus");
+    }
+}

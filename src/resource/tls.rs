@@ -1,0 +1,171 @@
+//! TLS of one server: a self-signed key pair of its own, or the user's files.
+
+use jiff::civil::Date;
+use jiff::{Timestamp, ToSpan};
+use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use serde::Serialize;
+
+use crate::formation::{Secret, Server, Tls};
+use crate::probe::Answers;
+use crate::resource::data::node_dir;
+use crate::step::{Action, Check, Content, File, Risk, Step};
+
+/// Days a self-signed certificate is valid. pg_autoctl's are for 365 and never renewed; a rerun renews these.
+const VALID_DAYS: i64 = 730;
+/// A rerun within this many days of the end makes a new pair.
+const RENEW_DAYS: i32 = 30;
+
+/// The certificate and key files that the server is to use, as they were found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TlsFacts {
+    pub certificate: Option<Certificate>,
+    /// Whether the key file is there. Its contents never leave the host.
+    pub key: bool,
+    /// Paths named in the inventory that the server's user cannot read.
+    pub unreadable: Vec<String>,
+}
+
+/// What matters of an X.509 certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    pub not_after: Date,
+    pub names: Vec<String>,
+}
+
+/// `$pgdata`, and the user's files in `$tlsfiles`, one path a line.
+pub const PROBE: &str = r#"
+file tls.cert "$pgdata.node/server.crt"
+if [ -f "$pgdata.node/server.key" ]; then say tls.key 1
+elif sees "$pgdata.node/server.key"; then say tls.key 0
+else blind tls.key "cannot look into $d"; fi
+printf '%s\n' "$tlsfiles" | while IFS= read -r f; do
+  if [ -n "$f" ] && ! [ -r "$f" ]; then printf '%s\n' "$f"; fi
+done | { printf 'tls.unreadable:'; base64 -w0; echo; }
+"#;
+
+pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
+    let certificate = answers.text("tls.cert")?.map(|pem| read(&pem)).transpose()?;
+    Ok(TlsFacts {
+        certificate,
+        key: answers.need("tls.key")? == "1",
+        unreadable: answers.need("tls.unreadable")?.lines().map(str::to_owned).collect(),
+    })
+}
+
+/// The paths `ssl_cert_file` and `ssl_key_file` are set to.
+pub fn paths(server: &Server) -> Option<(String, String)> {
+    match &server.tls {
+        Tls::Off => None,
+        Tls::SelfSigned { .. } => {
+            let dir = node_dir(server);
+            Some((format!("{dir}/server.crt"), format!("{dir}/server.key")))
+        }
+        Tls::Files { cert, key, .. } => Some((cert.clone(), key.clone())),
+    }
+}
+
+/// A new pair where there is none, or where the one there is ends soon or is for another name.
+pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
+    let Tls::SelfSigned { .. } = server.tls else { return Vec::new() };
+    let names = names(server);
+    let because = match &facts.certificate {
+        None => "ssl_self_signed, and there is no certificate".to_owned(),
+        Some(_) if !facts.key => "the certificate has lost its key".to_owned(),
+        Some(found) if found.not_after <= today.saturating_add(RENEW_DAYS.days()) => {
+            format!("the certificate ends on {}", found.not_after)
+        }
+        Some(found) if names.iter().any(|name| !found.names.contains(name)) => {
+            format!("the certificate is for {}, not for {}", found.names.join(", "), names.join(", "))
+        }
+        Some(_) => return Vec::new(),
+    };
+    let risk = if facts.certificate.is_some() { Risk::Reload } else { Risk::Safe };
+    let (certificate, key) = make(&names, today);
+    let dir = node_dir(server);
+    let put = |name: &str, mode, content| {
+        let file = File {
+            path: format!("{dir}/{name}"),
+            owner: server.os_user.clone(),
+            mode,
+            content,
+            before: None,
+            check: Check::Nothing,
+        };
+        Step::new(&server.name, format!("write {dir}/{name}"), because.clone(), Action::Put(file)).risk(risk)
+    };
+    // The key first: a certificate that is there with its key is what the next run takes for done.
+    vec![put("server.key", 0o600, Content::Hidden(key)), put("server.crt", 0o644, Content::Text(certificate))]
+}
+
+/// Every name a client may know the server by.
+fn names(server: &Server) -> Vec<String> {
+    let mut names = vec![server.hostname.clone()];
+    for name in [&server.host.address, &server.name.0] {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
+fn make(names: &[String], today: Date) -> (String, Secret) {
+    // ECDSA P-256, rcgen's default: PostgreSQL with OpenSSL 3.0 refuses rcgen's Ed25519 key files.
+    let pair = KeyPair::generate().expect("the operating system gives random numbers");
+    let mut params =
+        CertificateParams::new(names.to_vec()).expect("host names are ASCII, the inventory sees to it");
+    params.distinguished_name = rcgen::DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, names[0].clone());
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    // A day back: the target's clock may be behind.
+    let day = |date: Date| rcgen::date_time_ymd(i32::from(date.year()), date.month() as u8, date.day() as u8);
+    params.not_before = day(today.saturating_sub(1.days()));
+    params.not_after = day(today.saturating_add(VALID_DAYS.days()));
+    let certificate = params.self_signed(&pair).expect("the parameters are complete");
+    (certificate.pem(), Secret::new(pair.serialize_pem()))
+}
+
+fn read(pem: &str) -> Result<Certificate, String> {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let broken = |why: String| format!("the certificate cannot be read: {why}");
+    let (_, block) =
+        x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|why| broken(why.to_string()))?;
+    let (_, certificate) =
+        X509Certificate::from_der(&block.contents).map_err(|why| broken(why.to_string()))?;
+    let end = Timestamp::from_second(certificate.validity().not_after.timestamp())
+        .map_err(|why| broken(why.to_string()))?;
+    let mut names = Vec::new();
+    if let Ok(Some(extension)) = certificate.subject_alternative_name() {
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => names.extend(ip(bytes)),
+                _ => {} // other kinds of names are no host names
+            }
+        }
+    }
+    Ok(Certificate { not_after: end.to_zoned(jiff::tz::TimeZone::UTC).date(), names })
+}
+
+fn ip(bytes: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
+    let v6 = <[u8; 16]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
+    v4.or(v6).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_made_reads_back() {
+        let today = jiff::civil::date(2026, 11, 22);
+        let (pem, key) = make(&["db1.example".to_owned(), "192.0.2.7".to_owned()], today);
+        let found = read(&pem).unwrap();
+        assert_eq!(found.names, ["db1.example", "192.0.2.7"]);
+        assert_eq!(found.not_after, jiff::civil::date(2028, 11, 21));
+        assert!(key.reveal().starts_with("-----BEGIN PRIVATE KEY-----"));
+    }
+}

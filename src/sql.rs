@@ -1,0 +1,167 @@
+//! SQL and where it is asked: the text travels on psql's standard input, values are quoted here.
+
+use crate::command::{Command, RunAs, Stdin};
+use crate::formation::{MonitorUri, Node, Secret, Server, SslMode, Tls};
+
+/// A string literal. Refuses nothing: PostgreSQL text has no NUL, and the inventory lets none through.
+pub fn literal(text: &str) -> String {
+    // `E''` only where a backslash makes it needed, so that plans stay readable.
+    match text.contains('\\') {
+        true => format!("E'{}'", text.replace('\\', "\\\\").replace('\'', "''")),
+        false => format!("'{}'", text.replace('\'', "''")),
+    }
+}
+
+/// A quoted identifier.
+pub fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A value of a libpq connection string: quoted when it is more than a word.
+pub fn conninfo_value(value: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.:/*".contains(c);
+    match !value.is_empty() && value.chars().all(plain) {
+        true => value.to_owned(),
+        false => format!("'{}'", value.replace('\\', "\\\\").replace('\'', "\\'")),
+    }
+}
+
+/// psql on the host itself, over the local socket, as the superuser of that server.
+/// `$1` bin directory, `$2` socket directory or empty, `$3` port, `$4` user, `$5` database.
+const LOCAL: &str = r#"exec "$1/psql" -XAtqw -v ON_ERROR_STOP=1 ${2:+-h "$2"} -p "$3" -U "$4" -d "$5" -f -
+"#;
+
+/// Asks the server on its own host. `sql` that holds a password is given as [`Stdin::Hidden`].
+pub fn local(server: &Server, bin: &str, user: &str, dbname: &str, sql: Stdin) -> Command {
+    let socket = server.pghost.clone().unwrap_or_default();
+    Command::new(RunAs::User(server.os_user.clone()), LOCAL)
+        .args([bin.to_owned(), socket, server.pgport.to_string(), user.to_owned(), dbname.to_owned()])
+        .stdin(sql)
+}
+
+/// Defines `monitor`, which runs psql against the monitor; `$bin` must be set. The connection comes as
+/// environment under names of its own, so that psql on the local socket does not pick it up.
+pub const MONITOR: &str = r#"monitor() {
+  PGHOST=$MUSTER_HOST PGPORT=$MUSTER_PORT PGUSER=$MUSTER_USER PGDATABASE=$MUSTER_DBNAME \
+  PGPASSWORD=$MUSTER_PASSWORD PGSSLMODE=$MUSTER_SSLMODE PGSSLROOTCERT=$MUSTER_SSLROOTCERT \
+  PGSSLCRL=$MUSTER_SSLCRL PGCONNECT_TIMEOUT=5 "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 "$@" -f -
+}
+"#;
+
+/// The environment that [`MONITOR`] reads.
+pub fn monitor_env(command: Command, uri: &MonitorUri) -> Command {
+    let parameter = |key: &str| {
+        let found = uri.parameters.iter().find(|(name, _)| name == key);
+        Secret::new(found.map(|(_, value)| value.clone()).unwrap_or_default())
+    };
+    command
+        .env("MUSTER_HOST", &Secret::new(&uri.host))
+        .env("MUSTER_PORT", &Secret::new(uri.port.to_string()))
+        .env("MUSTER_USER", &Secret::new(&uri.user))
+        .env("MUSTER_DBNAME", &Secret::new(&uri.dbname))
+        .env("MUSTER_PASSWORD", &uri.password.clone().unwrap_or(Secret::new("")))
+        .env("MUSTER_SSLMODE", &parameter("sslmode"))
+        .env("MUSTER_SSLROOTCERT", &parameter("sslrootcert"))
+        .env("MUSTER_SSLCRL", &parameter("sslcrl"))
+}
+
+/// A statement for the monitor, sent from a node's host: it proves as well that the node reaches it.
+pub fn on_monitor(node: &Node, bin: &str, uri: &MonitorUri, sql: String) -> Command {
+    let script = format!("bin=$1\n{MONITOR}monitor\n");
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([bin]);
+    monitor_env(command, uri).stdin(Stdin::Text(sql))
+}
+
+impl MonitorUri {
+    /// The URI as `pg_autoctl.cfg` holds it, password included.
+    pub fn text(&self) -> Secret {
+        let password =
+            self.password.as_ref().map(|p| format!(":{}", percent(p.reveal()))).unwrap_or_default();
+        let query: Vec<String> =
+            self.parameters.iter().map(|(key, value)| format!("{key}={}", percent_value(value))).collect();
+        let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
+        Secret::new(format!(
+            "postgres://{}{password}@{}:{}/{}{query}",
+            percent(&self.user),
+            uri_host(&self.host),
+            self.port,
+            percent(&self.dbname)
+        ))
+    }
+
+    /// The URI to show: the same without the password.
+    pub fn shown(&self) -> String {
+        MonitorUri { password: None, ..self.clone() }.text().reveal().to_owned()
+    }
+}
+
+/// An address in a URI: IPv6 in brackets.
+pub fn uri_host(host: &str) -> String {
+    if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
+}
+
+fn percent(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => (byte as char).to_string(),
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+/// As [`percent`], but paths stay readable.
+fn percent_value(text: &str) -> String {
+    percent(text).replace("%2F", "/")
+}
+
+/// `sslmode=… [sslrootcert=… [sslcrl=…]]` for a server's peers, as pg_autoctl writes it.
+pub fn ssl_conninfo(tls: &Tls) -> String {
+    let mode = tls.mode();
+    let mut text = format!("sslmode={}", mode.as_str());
+    if mode < SslMode::VerifyCa {
+        return text;
+    }
+    if let Tls::Files { ca, crl, .. } = tls {
+        for (key, path) in [("sslrootcert", ca), ("sslcrl", crl)] {
+            if let Some(path) = path {
+                text.push_str(&format!(" {key}={}", conninfo_value(path)));
+            }
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_values_stay_values() {
+        assert_eq!(literal("'; drop table t; --"), "'''; drop table t; --'");
+        assert_eq!(literal(r"a\'b"), r"E'a\\''b'");
+        assert_eq!(ident(r#"a"b"#), r#""a""b""#);
+        assert_eq!(conninfo_value("it's"), r"'it\'s'");
+        assert_eq!(conninfo_value("host1.example"), "host1.example");
+    }
+
+    #[test]
+    fn a_uri_is_written_as_it_was_read() {
+        let uri = MonitorUri {
+            host: "mon".into(),
+            port: 5432,
+            user: "autoctl_node".into(),
+            password: Some(Secret::new("p@ss/w")),
+            dbname: "pg_auto_failover".into(),
+            parameters: vec![
+                ("sslmode".into(), "require".into()),
+                ("sslrootcert".into(), "/etc/ca.crt".into()),
+            ],
+        };
+        let query = "sslmode=require&sslrootcert=/etc/ca.crt";
+        assert_eq!(
+            uri.text().reveal(),
+            format!("postgres://autoctl_node:p%40ss%2Fw@mon:5432/pg_auto_failover?{query}")
+        );
+        assert_eq!(uri.shown(), format!("postgres://autoctl_node@mon:5432/pg_auto_failover?{query}"));
+    }
+}

@@ -1,0 +1,108 @@
+//! Rendering: minijinja with strict undefined, the built-in templates or the user's in their place.
+
+use std::collections::BTreeMap;
+
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::{Serde, Value};
+use minijinja::{AutoEscape, Environment, UndefinedBehavior};
+use serde::Serialize;
+
+use crate::error::{Place, Problem};
+
+/// Name and text of every template; any can be replaced by a file of that name in `templates_dir`.
+pub const BUILT_IN: [(&str, &str); 3] = [
+    ("postgresql.conf.j2", include_str!("../templates/postgresql.conf.j2")),
+    ("pg_hba.conf.j2", include_str!("../templates/pg_hba.conf.j2")),
+    ("pgautofailover.service.j2", include_str!("../templates/pgautofailover.service.j2")),
+];
+
+/// The user's templates over the built-in ones.
+#[derive(Clone, Debug)]
+pub struct Templates(BTreeMap<String, String>);
+
+impl Templates {
+    pub fn new(own: &BTreeMap<String, String>) -> Self {
+        let mut all: BTreeMap<String, String> =
+            BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
+        all.extend(own.clone());
+        Templates(all)
+    }
+
+    /// Fills a template. An undefined variable, or a mistake in the template, names its line.
+    pub fn render(&self, name: &str, context: &impl Serialize) -> Result<String, Problem> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        let syntax =
+            SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
+        environment.set_syntax(syntax.expect("the default delimiters are valid"));
+        // By its name a template could be taken for HTML or JSON: none of ours is.
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        // With debug on, errors carry the values of variables.
+        environment.set_debug(false);
+        environment.add_filter("guc", |value: String| guc(&value));
+        environment.add_filter("systemd", |value: String| systemd(&value));
+        for (name, text) in &self.0 {
+            environment.add_template(name, text).map_err(|why| self.problem(name, &why))?;
+        }
+        let template = environment.get_template(name).map_err(|why| self.problem(name, &why))?;
+        template.render(Value::from(Serde(context))).map_err(|why| self.problem(name, &why))
+    }
+
+    fn problem(&self, name: &str, why: &minijinja::Error) -> Problem {
+        let file = why.name().unwrap_or(name).to_owned();
+        let line = why.line().unwrap_or(1);
+        let source = self.0.get(&file).map(String::as_str).unwrap_or_default();
+        let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().to_owned();
+        let start: usize = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+        let range = why.range().unwrap_or(start..start + 1);
+        let column = range.start.saturating_sub(start).min(text.chars().count()) + 1;
+        let message = why.detail().map_or_else(|| why.kind().to_string(), str::to_owned);
+        Problem::new(format!("template {file}: {message}"))
+            .hint("the variables that a template may use are listed in the README")
+            .at(Place { file, line, column, width: range.len().clamp(1, text.len().max(1)), text })
+    }
+}
+
+/// A value in `postgresql.conf`: quoted unless it is a plain word or number.
+pub fn guc(value: &str) -> String {
+    let plain = !value.is_empty()
+        && (value.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
+            || value.parse::<f64>().is_ok_and(|number| number.is_finite()));
+    match plain {
+        true => value.to_owned(),
+        false => format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''")),
+    }
+}
+
+/// One argument of an `ExecStart=` line, or the value of an `Environment=`.
+pub fn systemd(value: &str) -> String {
+    let escaped = value.replace('\\', "\\\\").replace('"', "\\\"").replace('%', "%%").replace('$', "$$");
+    format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn templates(text: &str) -> Templates {
+        Templates::new(&BTreeMap::from([("postgresql.conf.j2".to_owned(), text.to_owned())]))
+    }
+
+    #[test]
+    fn an_undefined_variable_names_its_line() {
+        let context = BTreeMap::from([("port", 5432)]);
+        let problem =
+            templates("port = {{ port }}\nuser = {{ usr }}\n").render("postgresql.conf.j2", &context);
+        let place = problem.unwrap_err().place.unwrap();
+        assert_eq!((place.line, place.text.as_str()), (2, "user = {{ usr }}"));
+    }
+
+    #[test]
+    fn values_are_quoted_for_where_they_stand() {
+        assert_eq!(guc("on"), "on");
+        assert_eq!(guc("0.9"), "0.9");
+        assert_eq!(guc("it's 5"), "'it''s 5'");
+        assert_eq!(guc("nan"), "nan");
+        assert_eq!(systemd("/a %b \"$c\""), "\"/a %%b \\\"$$c\\\"\"");
+    }
+}
