@@ -107,6 +107,7 @@ impl Formation {
 
 /// The pg_auto_failover monitor: one that muster creates, or one that is there.
 #[derive(Clone, Debug, Serialize)]
+#[expect(clippy::large_enum_variant, reason = "there is one in a run")]
 pub enum Monitor {
     Managed(Server),
     External(MonitorUri),

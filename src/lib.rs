@@ -8,6 +8,7 @@ pub mod plan;
 pub mod probe;
 pub mod resource;
 pub mod sql;
+pub mod inventory;
 pub mod state;
 pub mod step;
 pub mod template;

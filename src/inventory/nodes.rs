@@ -1,0 +1,303 @@
+//! A host and its variables become a server, and a node where it is not the monitor.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::host::Host;
+use super::source::{Source, quote};
+use super::value::{Setting, Value};
+use super::variables::{Fallback, VARIABLES, variable};
+use super::{settings, tls};
+use crate::error::Problem;
+use crate::formation::{
+    Auth, HbaEdit, Host as Reached, Initdb, Keeper, Node, NodeKind, NodeName, Server, Standing,
+};
+
+/// What a host is in the formation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Monitor,
+    Node(NodeKind),
+}
+
+/// Group, `role:` and what both make of a host.
+const ROLES: &[(&str, &str, Role)] = &[
+    ("monitor", "monitor", Role::Monitor),
+    ("coordinator", "coordinator", Role::Node(NodeKind::Coordinator)),
+    ("workers", "worker", Role::Node(NodeKind::Worker)),
+    ("postgres", "postgres", Role::Node(NodeKind::Standalone)),
+];
+
+/// Membership of one of these is `secondary: true`.
+const SECONDARY_GROUPS: [&str; 2] = ["secondary", "secondaries"];
+
+/// Decides what a host is; `None` where a problem was reported.
+pub(super) fn role(host: &Host, source: &mut Source) -> Option<Role> {
+    if let Some(given) = host.given("role") {
+        let Value::Text(word) = &given.value else { return None };
+        return ROLES.iter().find(|(_, role, _)| role == word).map(|(.., role)| *role);
+    }
+    let of: Vec<_> = ROLES.iter().filter(|(group, ..)| host.groups.contains(*group)).collect();
+    match of.as_slice() {
+        [(.., role)] => Some(*role),
+        [] => {
+            let problem = Problem::new(format!("host {} has no role", quote(&host.name)));
+            let hint = "put it into the group monitor, coordinator, workers or postgres, or give it `role:`";
+            source.problem(host.span, problem.hint(hint));
+            None
+        }
+        several => {
+            let groups: Vec<&str> = several.iter().map(|(group, ..)| *group).collect();
+            let problem =
+                Problem::new(format!("host {} is in the groups {}", quote(&host.name), groups.join(" and ")));
+            source
+                .problem(host.span, problem.hint("a host has one role: leave one group, or give it `role:`"));
+            None
+        }
+    }
+}
+
+/// The PostgreSQL server of a host; `None` where a problem was reported.
+pub(super) fn server(host: &Host, role: Role, base: &Path, source: &mut Source) -> Option<Server> {
+    let missing: Vec<&str> = VARIABLES
+        .iter()
+        .filter(|row| row.default == Fallback::Required && host.given(row.name).is_none())
+        .map(|row| row.name)
+        .collect();
+    for name in &missing {
+        let doc = variable(name).map_or("", |row| row.doc).trim_end_matches('.').to_lowercase();
+        let problem = Problem::new(format!("host {} has no `{name}`", quote(&host.name)));
+        source.problem(host.span, problem.hint(format!("give {doc}, e.g. in `vars:` of `all`")));
+    }
+    let address = host.text("ansible_host").unwrap_or_else(|| host.name.clone());
+    let name = node_name(host, source);
+    let encryption = tls::read(host, source);
+    let hba_edit = hba_edit(host, source);
+    Some(Server {
+        name: NodeName(name?),
+        hostname: host.text("hostname").unwrap_or_else(|| address.clone()),
+        host: reached(host, address, base),
+        pgctl: host.text("pgctl"),
+        pgdata: normal(&host.text("pgdata")?),
+        pghost: host.text("pghost"),
+        pgport: host.number("pgport")?,
+        listen: host.text("listen")?,
+        auth: auth(&host.text("auth")?),
+        hba_edit: hba_edit?,
+        tls: encryption?,
+        settings: merged_settings(host, role, source),
+        hba: host.all("hba").filter_map(|given| rules(&given.value)).flatten().cloned().collect(),
+        initdb: Initdb {
+            data_checksums: host.flag("data_checksums"),
+            encoding: host.text("encoding")?,
+            locale: host.text("locale")?,
+        },
+        os_user: host.text("become_user")?,
+        keeper: keeper(&host.text("keeper")?)?,
+    })
+}
+
+/// The node on top of its server; `None` where a problem was reported.
+pub(super) fn node(host: &Host, kind: NodeKind, server: Server, source: &mut Source) -> Option<Node> {
+    let group = group(host, kind, source);
+    let reader = reader(host, kind, source)?;
+    let candidate_priority = match (reader.is_some(), host.given("candidate_priority").is_some()) {
+        (true, _) => 0,
+        (false, true) => host.number("candidate_priority")?,
+        (false, false) => 50,
+    };
+    let secondary = match host.given("secondary") {
+        Some(_) => host.flag("secondary"),
+        None => SECONDARY_GROUPS.iter().any(|group| host.groups.contains(*group)),
+    };
+    // The monitor takes no node of priority 0 as the first of its group.
+    let standing =
+        if secondary || candidate_priority == 0 { Standing::Secondary } else { Standing::Candidate };
+    Some(Node {
+        // Counted once all hosts are known.
+        order: 0,
+        kind,
+        group: group?,
+        standing,
+        username: host.text("username")?,
+        replication_quorum: match host.given("replication_quorum") {
+            Some(_) => host.flag("replication_quorum"),
+            None => reader.is_none(),
+        },
+        citus_cluster: reader,
+        candidate_priority,
+        maximum_backup_rate: host.text("maximum_backup_rate")?,
+        proxyport: host.number("proxyport"),
+        password: host.secret("password"),
+        replication_password: host.secret("replication_password"),
+        monitor_password: host.secret("monitor_password"),
+        server,
+    })
+}
+
+fn node_name(host: &Host, source: &mut Source) -> Option<String> {
+    if host.given("name").is_some() {
+        return host.text("name");
+    }
+    let fits = host.name.len() <= 63
+        && host.name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'));
+    if !fits {
+        let problem = Problem::new(format!("{} cannot be the name of a node", quote(&host.name)));
+        let hint = "give the host a `name:` of up to 63 of the characters A-Z a-z 0-9 . _ -";
+        source.problem(host.span, problem.hint(hint));
+    }
+    fits.then(|| host.name.clone())
+}
+
+fn reached(host: &Host, address: String, base: &Path) -> Reached {
+    Reached {
+        address,
+        port: host.number("ansible_port").unwrap_or(22),
+        user: host.text("ansible_user"),
+        identity_files: host
+            .text("ansible_ssh_private_key_file")
+            .map(|path| super::resolved(base, &path))
+            .into_iter()
+            .collect(),
+        known_hosts: host.text("known_hosts").map(|path| super::resolved(base, &path)),
+        connect_timeout: host.number("connect_timeout").unwrap_or(10),
+        command_timeout: host.number("command_timeout").unwrap_or(600),
+    }
+}
+
+fn hba_edit(host: &Host, source: &mut Source) -> Option<HbaEdit> {
+    match (host.flag("skip_pg_hba"), host.flag("pg_hba_lan")) {
+        (false, false) => Some(HbaEdit::Minimal),
+        (false, true) => Some(HbaEdit::Lan),
+        (true, false) => Some(HbaEdit::Skip),
+        (true, true) => {
+            let (skip, lan) = (host.span_of("skip_pg_hba"), host.span_of("pg_hba_lan"));
+            let problem = Problem::new("`skip_pg_hba` cannot be with `pg_hba_lan`");
+            let hint =
+                format!("the other is on {}; one adds no rules, the other more", Source::line(lan.min(skip)));
+            source.problem(lan.max(skip), problem.hint(hint));
+            None
+        }
+    }
+}
+
+fn merged_settings(host: &Host, role: Role, source: &mut Source) -> BTreeMap<String, String> {
+    let mut merged: BTreeMap<String, Setting> = BTreeMap::new();
+    for given in host.all("settings") {
+        if let Value::Settings(settings) = &given.value {
+            merged.extend(settings.clone());
+        }
+    }
+    if let Role::Node(kind) = role {
+        settings::check_for_kind(kind, &merged, source);
+    }
+    merged.into_iter().map(|(name, setting)| (name, setting.value)).collect()
+}
+
+fn rules(value: &Value) -> Option<&Vec<String>> {
+    match value {
+        Value::Rules(rules) => Some(rules),
+        _ => None,
+    }
+}
+
+fn group(host: &Host, kind: NodeKind, source: &mut Source) -> Option<u32> {
+    let Some(given) = host.given("group") else {
+        if kind == NodeKind::Worker {
+            let problem = Problem::new(format!("worker {} has no `group`", quote(&host.name)));
+            let hint = "number the Citus groups from 1; a worker and its standbys have the same number";
+            source.problem(host.span, problem.hint(hint));
+            return None;
+        }
+        return Some(0);
+    };
+    let Value::Number(number) = given.value else { return None };
+    match (kind, number) {
+        (NodeKind::Worker, 0) => {
+            let problem = Problem::new("group 0 is the coordinator's; a worker's is 1 or more");
+            source.problem(given.span, problem.hint("number the groups of workers from 1"));
+            None
+        }
+        (NodeKind::Coordinator | NodeKind::Standalone, 1..) => {
+            let problem = Problem::new(format!("{} {} cannot be in group {number}", kind, quote(&host.name)));
+            source.problem(given.span, problem.hint("remove `group`: it is 0 for every kind but workers"));
+            None
+        }
+        _ => u32::try_from(number).ok(),
+    }
+}
+
+/// The read-replica cluster of a `citus_secondary`; the outer `None` where a problem was reported.
+fn reader(host: &Host, kind: NodeKind, source: &mut Source) -> Option<Option<String>> {
+    let cluster = host.given("citus_cluster");
+    let Some((level, secondary)) = host.found("citus_secondary").filter(|_| host.flag("citus_secondary"))
+    else {
+        let Some(cluster) = cluster else { return Some(None) };
+        let problem = Problem::new("`citus_cluster` is there without `citus_secondary`");
+        source.problem(
+            cluster.key_span,
+            problem.hint("give `citus_secondary: true`, or remove `citus_cluster`"),
+        );
+        return None;
+    };
+    if kind == NodeKind::Standalone {
+        let problem = Problem::new("`citus_secondary` is for coordinators and workers");
+        source.problem(
+            secondary.key_span,
+            problem.hint("a standalone standby serves reads as it is: remove it"),
+        );
+        return None;
+    }
+    if let Some((inner, given)) = host.found("candidate_priority")
+        && inner >= level
+        && matches!(given.value, Value::Number(1..))
+    {
+        let problem = Problem::new("a `citus_secondary` has `candidate_priority: 0`");
+        source.problem(
+            given.span,
+            problem.hint("remove `candidate_priority`: a read replica is never promoted"),
+        );
+        return None;
+    }
+    let Some(cluster) = cluster else {
+        let problem = Problem::new("`citus_secondary` is there without `citus_cluster`");
+        source.problem(
+            secondary.key_span,
+            problem.hint("name the read-replica cluster, e.g. `citus_cluster: reports`"),
+        );
+        return None;
+    };
+    let Value::Text(name) = &cluster.value else { return None };
+    if name == "default" {
+        let problem = Problem::new("`citus_cluster: default` is the name of the main cluster");
+        source.problem(cluster.span, problem.hint("give the read replicas another name"));
+        return None;
+    }
+    Some(Some(name.clone()))
+}
+
+fn auth(method: &str) -> Auth {
+    match method {
+        "trust" => Auth::Trust,
+        "md5" => Auth::Md5,
+        "scram-sha-256" => Auth::ScramSha256,
+        other => Auth::Other(other.to_owned()),
+    }
+}
+
+fn keeper(word: &str) -> Option<Keeper> {
+    match word {
+        "auto" => Some(Keeper::Auto),
+        "systemd" => Some(Keeper::Systemd),
+        "detached" => Some(Keeper::Detached),
+        "none" => Some(Keeper::None),
+        _ => None,
+    }
+}
+
+/// One spelling for one folder, so that two nodes in it are seen: `/a//b/./` is `/a/b`.
+fn normal(path: &str) -> String {
+    path.split('/')
+        .filter(|part| !matches!(*part, "" | "."))
+        .fold(String::new(), |path, part| path + "/" + part)
+}

@@ -1,0 +1,105 @@
+//! What the text of a variable may look like.
+
+use super::variables::Kind::{self, Number, Text};
+
+pub(super) const PORT: Kind = Number { least: 1, most: 65535 };
+pub(super) const SECONDS: Kind = Number { least: 1, most: 86400 };
+pub(super) const PATH: Kind = Text { expected: "an absolute path without `..`", check: is_path };
+pub(super) const FOLDER: Kind =
+    Text { expected: "an absolute path below `/`, without `..`", check: is_folder };
+pub(super) const LOCAL_FILE: Kind = Text { expected: "a path", check: is_given };
+pub(super) const HOSTNAME: Kind = Text { expected: "a host name or an address", check: is_hostname };
+pub(super) const SOCKET: Kind = Text { expected: "a folder, a host name or an address", check: is_socket };
+pub(super) const ADDRESSES: Kind =
+    Text { expected: "`*` or addresses with commas between them", check: is_listen };
+pub(super) const IDENTIFIER: Kind = Text { expected: "a name of 1 to 63 bytes", check: is_identifier };
+pub(super) const NODE_NAME: Kind =
+    Text { expected: "1 to 63 of the characters A-Z a-z 0-9 . _ -", check: is_node_name };
+pub(super) const METHOD: Kind =
+    Text { expected: "an authentication method of pg_hba.conf, e.g. scram-sha-256", check: is_method };
+pub(super) const RATE: Kind =
+    Text { expected: "a rate as pg_basebackup takes it, e.g. 100M", check: is_rate };
+pub(super) const WORD: Kind = Text { expected: "one word of A-Z a-z 0-9 . _ @ -", check: is_word };
+
+/// The methods of pg_hba.conf that let anybody in.
+const METHODS: &[&str] = &[
+    "trust",
+    "md5",
+    "scram-sha-256",
+    "cert",
+    "peer",
+    "ident",
+    "gss",
+    "sspi",
+    "pam",
+    "ldap",
+    "radius",
+    "bsd",
+    "password",
+];
+
+fn is_given(text: &str) -> bool {
+    !text.is_empty()
+}
+
+fn is_path(text: &str) -> bool {
+    text.starts_with('/') && !text.split('/').any(|part| part == "..")
+}
+
+fn is_folder(text: &str) -> bool {
+    is_path(text) && text.split('/').any(|part| !matches!(part, "" | "."))
+}
+
+fn is_hostname(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
+    (1..=255).contains(&text.len()) && !text.starts_with('-') && text.chars().all(plain)
+}
+
+fn is_socket(text: &str) -> bool {
+    is_path(text) || is_hostname(text)
+}
+
+fn is_listen(text: &str) -> bool {
+    text.split(',').map(str::trim).all(|part| part == "*" || is_hostname(part))
+}
+
+fn is_identifier(text: &str) -> bool {
+    // PostgreSQL's NAMEDATALEN is 64 with its final NUL.
+    (1..=63).contains(&text.len())
+}
+
+fn is_node_name(text: &str) -> bool {
+    is_identifier(text) && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+}
+
+fn is_method(text: &str) -> bool {
+    text.split(' ').next().is_some_and(|word| METHODS.contains(&word))
+}
+
+/// pg_basebackup takes 32 kilobytes to 1024 megabytes a second.
+fn is_rate(text: &str) -> bool {
+    let (digits, unit) = match text.strip_suffix(['k', 'M']) {
+        Some(digits) => (digits, if text.ends_with('M') { 1024 } else { 1 }),
+        None => (text, 1),
+    };
+    digits.parse::<u32>().is_ok_and(|n| (32..=1_048_576).contains(&n.saturating_mul(unit)))
+}
+
+fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rates() {
+        for rate in ["32", "32k", "1M", "1024M"] {
+            assert!(is_rate(rate), "{rate}");
+        }
+        for rate in ["31", "1025M", "M", "10G", "-5M", ""] {
+            assert!(!is_rate(rate), "{rate}");
+        }
+    }
+}

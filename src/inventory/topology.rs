@@ -1,0 +1,288 @@
+//! What must hold between the hosts of an inventory before the first of them is touched.
+
+use std::collections::BTreeMap;
+
+use super::host::{Given, Host};
+use super::nodes::Role;
+use super::source::{Source, Span, quote};
+use super::value::Value;
+use super::variables::{Scope, VARIABLES};
+use crate::error::Problem;
+use crate::formation::{Auth, Node, NodeKind, Server, Standing};
+
+/// A host with what became of it; the parts that could not be read are absent.
+pub(super) struct Member {
+    pub(super) host: Host,
+    pub(super) role: Option<Role>,
+    pub(super) server: Option<Server>,
+    pub(super) node: Option<Node>,
+}
+
+impl Member {
+    fn kind(&self) -> Option<NodeKind> {
+        match self.role {
+            Some(Role::Node(kind)) => Some(kind),
+            Some(Role::Monitor) | None => None,
+        }
+    }
+
+    pub(super) fn is_whole(&self) -> bool {
+        let decoded = match self.role {
+            Some(Role::Monitor) => self.server.is_some(),
+            Some(Role::Node(_)) => self.node.is_some(),
+            None => false,
+        };
+        decoded && !self.host.is_broken()
+    }
+}
+
+/// Checks that hosts do not contradict each other.
+pub(super) fn check(members: &[Member], source: &mut Source) {
+    kinds(members, source);
+    same_values(members, source);
+    unique(members, source);
+    passwords(members, source);
+    one_monitor(members, source);
+}
+
+/// Checks that nothing is missing. What a host that could not be read would have been is unknown, so this
+/// is for an inventory without any.
+pub(super) fn check_presence(members: &[Member], source: &mut Source) {
+    some_monitor(members, source);
+    coordinator(members, source);
+    groups(members, source);
+    readers(members, source);
+}
+
+fn one_monitor(members: &[Member], source: &mut Source) {
+    let mut hosts = members.iter().filter(|member| member.role == Some(Role::Monitor));
+    let first = hosts.next();
+    for other in hosts {
+        let problem = Problem::new(format!("{} is a second monitor", quote(&other.host.name)));
+        let hint = first.map_or(String::new(), |first| {
+            format!(
+                "{} is one already, on {}; keep one",
+                quote(&first.host.name),
+                Source::line(first.host.span)
+            )
+        });
+        source.problem(other.host.span, problem.hint(hint));
+    }
+    let uri = members.iter().find_map(|member| member.host.given("monitor"));
+    if let (Some(first), Some(uri)) = (first, uri) {
+        let problem = Problem::new("a monitor's URI is given, and a host is the monitor too");
+        let hint = format!(
+            "keep one: the URI of an existing monitor, or {} on {}",
+            quote(&first.host.name),
+            Source::line(first.host.span)
+        );
+        source.problem(uri.key_span, problem.hint(hint));
+    }
+}
+
+fn some_monitor(members: &[Member], source: &mut Source) {
+    let is_there = |m: &Member| m.role == Some(Role::Monitor) || m.host.given("monitor").is_some();
+    if !members.is_empty() && !members.iter().any(is_there) {
+        let problem = Problem::new("the inventory has no monitor");
+        let hint =
+            "put a host into the group monitor, or give an existing one's URI as `monitor: postgres://…`";
+        source.problem_of_file(problem.hint(hint));
+    }
+}
+
+/// Nodes of a Citus formation and standalone ones need different monitors' formations.
+fn kinds(members: &[Member], source: &mut Source) {
+    let of = |wanted: fn(NodeKind) -> bool| members.iter().find(|m| m.kind().is_some_and(wanted));
+    let citus = of(|kind| kind != NodeKind::Standalone);
+    let standalone = of(|kind| kind == NodeKind::Standalone);
+    if let (Some(citus), Some(standalone)) = (citus, standalone) {
+        let problem = Problem::new(format!(
+            "{} is a standalone node in a Citus formation",
+            quote(&standalone.host.name)
+        ));
+        let hint = format!(
+            "{} on {} is of Citus; give each kind its own inventory",
+            quote(&citus.host.name),
+            Source::line(citus.host.span)
+        );
+        source.problem(standalone.host.span, problem.hint(hint));
+    }
+}
+
+fn coordinator(members: &[Member], source: &mut Source) {
+    let worker = members.iter().find(|member| member.kind() == Some(NodeKind::Worker));
+    let has_coordinator = members.iter().any(|member| member.kind() == Some(NodeKind::Coordinator));
+    if let Some(worker) = worker.filter(|_| !has_coordinator) {
+        let problem = Problem::new(format!("worker {} has no coordinator", quote(&worker.host.name)));
+        source.problem(worker.host.span, problem.hint("put a host into the group coordinator"));
+    }
+    if members.iter().all(|member| member.kind().is_none()) && !members.is_empty() {
+        let problem = Problem::new("the inventory has no node beside the monitor");
+        source.problem_of_file(problem.hint("put hosts into coordinator and workers, or into postgres"));
+    }
+}
+
+/// One value for the formation, or for a group: what differs is told where it differs.
+fn same_values(members: &[Member], source: &mut Source) {
+    for row in VARIABLES {
+        let mut first: BTreeMap<u32, (&Host, Option<&Given>)> = BTreeMap::new();
+        for member in members {
+            // The monitor is asked for its password alone: the nodes log in there with theirs.
+            if member.kind().is_none()
+                && !(row.name == "monitor_password" && member.host.given(row.name).is_some())
+            {
+                continue;
+            }
+            let group = match (row.scope, &member.node) {
+                (Scope::Formation, _) => 0,
+                (Scope::Group, Some(node)) => node.group,
+                (Scope::Group, None) | (Scope::Node | Scope::Server, _) => continue,
+            };
+            let given = member.host.given(row.name);
+            let (host, expected) = *first.entry(group).or_insert((&member.host, given));
+            let same = match (expected, given) {
+                (None, None) => true,
+                // What was reported may be anything.
+                (Some(given), None) | (None, Some(given)) if matches!(given.value, Value::Bad) => true,
+                (Some(a), Some(b)) => a.value == b.value,
+                _ => false,
+            };
+            if let (false, Some(at)) = (same, given.or(expected)) {
+                let here = given.is_some();
+                let problem = differs(row.name, row.scope, host, &member.host, expected.filter(|_| here));
+                source.problem(at.span, problem);
+            }
+        }
+    }
+}
+
+fn differs(name: &str, scope: Scope, one: &Host, other: &Host, at: Option<&Given>) -> Problem {
+    let (one, other) = (quote(&one.name), quote(&other.name));
+    let message = format!("`{name}` is not the same for {one} and {other}");
+    let why = match (name, scope) {
+        ("pgdata", _) => {
+            "pg_rewind copies the other node's files, with the paths in them: one `pgdata` in a group"
+        }
+        (_, Scope::Group) => "a standby copies it from its primary: give one value to the whole group",
+        _ => "it is one for the whole formation: give it in `vars:` of `all`",
+    };
+    Problem::new(message).hint(match at {
+        Some(first) => format!("the other is on {}; {why}", Source::line(first.span)),
+        None => why.to_owned(),
+    })
+}
+
+/// No two servers at one place: each row is what must differ, and the variable to point at.
+fn unique(members: &[Member], source: &mut Source) {
+    type Place = fn(&Server) -> String;
+    const RULES: [(&str, &str, Place); 4] = [
+        ("name", "the name", |s| s.name.0.clone()),
+        ("hostname", "hostname and port", |s| format!("{}:{}", s.hostname, s.pgport)),
+        ("ansible_host", "address and port", |s| format!("{}:{}/{}", s.host.address, s.host.port, s.pgport)),
+        ("ansible_host", "address and pgdata", |s| format!("{}:{}{}", s.host.address, s.host.port, s.pgdata)),
+    ];
+    let servers: Vec<(&Host, &Server)> = members
+        .iter()
+        .filter(|member| member.is_whole())
+        .filter_map(|member| Some((&member.host, member.server.as_ref()?)))
+        .collect();
+    let mut told: Vec<Span> = Vec::new();
+    for (variable, what, place) in RULES {
+        let mut seen: BTreeMap<String, &Host> = BTreeMap::new();
+        for (host, server) in &servers {
+            let Some(first) = seen.insert(place(server), host) else { continue };
+            // One address makes all of its consequences; the first of them is enough.
+            if told.contains(&host.span) {
+                continue;
+            }
+            told.push(host.span);
+            let problem = Problem::new(format!(
+                "{} and {} have {what} in common",
+                quote(&first.name),
+                quote(&host.name)
+            ));
+            let hint = match variable {
+                "name" => "give each node its own `name`",
+                _ => "correct the address, or give each server its own `pgport` and `pgdata`",
+            };
+            source.problem(host.span_of(variable), problem.hint(hint));
+        }
+    }
+}
+
+/// A password method without a password locks the nodes out of each other.
+fn passwords(members: &[Member], source: &mut Source) {
+    let uri_has_password = members.iter().any(|member| {
+        let given = member.host.given("monitor").map(|given| &given.value);
+        matches!(given, Some(Value::Monitor(uri)) if uri.password.is_some())
+    });
+    for member in members {
+        let Some(server) = &member.server else { continue };
+        let method = match &server.auth {
+            Auth::Md5 | Auth::ScramSha256 => server.auth.as_str(),
+            Auth::Other(method) if method == "password" => method,
+            Auth::Trust | Auth::Other(_) => continue,
+        };
+        let needed: &[&str] = match member.role {
+            Some(Role::Monitor) => &["monitor_password"],
+            _ if uri_has_password => &["password", "replication_password"],
+            _ => &["password", "replication_password", "monitor_password"],
+        };
+        for name in needed.iter().filter(|name| member.host.given(name).is_none()) {
+            let problem = Problem::new(format!("`auth: {method}` needs `{name}`"));
+            let hint = format!("give `{name}`, or another `auth`");
+            source.problem(member.host.span_of("auth"), problem.hint(hint));
+        }
+    }
+}
+
+/// Each group has somebody to be its primary, and enough standbys to confirm a commit.
+fn groups(members: &[Member], source: &mut Source) {
+    let mut groups: BTreeMap<u32, Vec<(&Host, &Node)>> = BTreeMap::new();
+    for member in members {
+        if let Some(node) = &member.node {
+            groups.entry(node.group).or_default().push((&member.host, node));
+        }
+    }
+    for (group, nodes) in groups {
+        let primary = nodes.iter().find(|(_, node)| node.standing == Standing::Candidate);
+        let Some((primary, _)) = primary else {
+            let Some((host, _)) = nodes.first() else { continue };
+            let problem = Problem::new(format!("group {group} has no node that can be its primary"));
+            let hint =
+                "one node needs to be no secondary, no read replica, and of `candidate_priority` above 0";
+            source.problem(host.span, problem.hint(hint));
+            continue;
+        };
+        let standbys =
+            nodes.iter().filter(|(host, node)| node.replication_quorum && host.name != primary.name).count();
+        let Some(given) = primary.given("number_sync_standbys") else { continue };
+        if let Value::Number(wanted @ 1..) = given.value
+            && i64::try_from(standbys).is_ok_and(|standbys| standbys < wanted + 1)
+        {
+            let needed = format!("{} standbys with `replication_quorum`", wanted + 1);
+            let what =
+                format!("`number_sync_standbys: {wanted}` needs {needed}; group {group} has {standbys}");
+            let problem = Problem::new(what);
+            source.problem(
+                given.span,
+                problem.hint("one more than confirm, so that one may fail: lower it, or add standbys"),
+            );
+        }
+    }
+}
+
+fn readers(members: &[Member], source: &mut Source) {
+    let nodes = || members.iter().filter_map(|member| Some((&member.host, member.node.as_ref()?)));
+    for (host, node) in nodes() {
+        let Some(cluster) = &node.citus_cluster else { continue };
+        let coordinated = nodes().any(|(_, other)| {
+            other.kind == NodeKind::Coordinator && other.citus_cluster.as_ref() == Some(cluster)
+        });
+        if !coordinated {
+            let what =
+                format!("read-replica cluster {} has no coordinator: nobody can query it", quote(cluster));
+            source.warning(Some(host.span_of("citus_cluster")), what);
+        }
+    }
+}

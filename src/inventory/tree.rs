@@ -1,0 +1,245 @@
+//! YAML as a small tree in which every key and value knows its place and its own spelling.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
+use serde_saphyr::{Error, Location, Spanned};
+
+use super::source::{Source, Span};
+use crate::error::Problem;
+
+/// Deepest nesting of an inventory; each generation of groups takes two levels.
+const DEEPEST: usize = 32;
+/// Most keys and values, aliases expanded: thousands of hosts fit, a file made to explode does not.
+const MOST_NODES: usize = 100_000;
+
+pub(super) struct Node {
+    pub(super) span: Span,
+    pub(super) tree: Tree,
+}
+
+/// Numbers and booleans keep the spelling of the file: `0.90` and `0644` mean what they look like.
+pub(super) enum Tree {
+    Null,
+    Flag { value: bool, spelling: String },
+    Number(String),
+    Text(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+pub(super) struct Entry {
+    pub(super) key: String,
+    pub(super) key_span: Span,
+    pub(super) value: Node,
+}
+
+impl Tree {
+    /// What a value is, for messages: "a number", "a list".
+    pub(super) fn noun(&self) -> &'static str {
+        match self {
+            Tree::Null => "nothing",
+            Tree::Flag { .. } => "a boolean",
+            Tree::Number(_) => "a number",
+            Tree::Text(_) => "text",
+            Tree::List(_) => "a list",
+            Tree::Map(_) => "a mapping",
+        }
+    }
+}
+
+/// Reads one document; a syntax error ends it, a key given twice is reported and the first one kept.
+pub(super) fn read(text: &str, source: &mut Source) -> Option<Node> {
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        strict_indentation: true,
+        with_snippet: false, // it shows neighbouring lines, which may hold a password
+        reject_unsupported_tags: true,
+        duplicate_keys: DuplicateKeyPolicy::PassThrough,
+        non_finite_float_policy: NonFiniteFloatPolicy::AsString,
+        budget: serde_saphyr::budget! {
+            max_depth: DEEPEST,
+            max_nodes: MOST_NODES,
+            enforce_alias_anchor_ratio: false, // `<<: *defaults` in hundreds of hosts is ordinary
+        },
+    };
+    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
+        Ok(raw) => Some(Reader { text, source }.node(raw)),
+        Err(error) => {
+            syntax(&error, source);
+            None
+        }
+    }
+}
+
+fn syntax(error: &Error, source: &mut Source) {
+    source.hide_all_suspects();
+    let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
+    let message = message.lines().next().unwrap_or_default();
+    // The place is shown by ours; theirs stands before or after the message.
+    let message = match message.split_once(" at line ") {
+        Some((message, _)) => message,
+        None => message,
+    };
+    let mut problem = Problem::new(format!("cannot read this as YAML: {message}"));
+    match error {
+        Error::UnsupportedTag { tag, .. } if tag.contains("vault") => {
+            problem = problem.hint("a vault value cannot be read; give the text itself");
+        }
+        // The limit can be met below an alias, and is then told in text alone.
+        _ if message.contains("limits breached") || message.contains("limit exceeded") => {
+            problem = Problem::new("the inventory is nested too deep or grows too large");
+            problem = problem.hint(format!(
+                "at most {DEEPEST} levels, and {MOST_NODES} keys and values with all aliases filled in"
+            ));
+        }
+        Error::MultipleDocuments { .. } => {
+            problem = Problem::new("a second YAML document starts here")
+                .hint("an inventory is one document: remove the `---`");
+        }
+        _ => {}
+    }
+    match error.location() {
+        Some(location) if location.line() > 0 => source.problem(span(location), problem),
+        _ => source.problem_of_file(problem),
+    }
+}
+
+/// What the parser hands over; the spelling of plain scalars is taken from the text afterwards.
+enum Raw {
+    Null,
+    Flag(bool),
+    Number,
+    Text(String),
+    List(Vec<Spanned<Raw>>),
+    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+}
+
+struct Reader<'a, 's, 't> {
+    text: &'a str,
+    source: &'s mut Source<'t>,
+}
+
+impl Reader<'_, '_, '_> {
+    fn node(&mut self, raw: Spanned<Raw>) -> Node {
+        // Where a value is defined, not where an alias names it: that is the text to correct.
+        let at = raw.defined;
+        let tree = match raw.value {
+            Raw::Null => Tree::Null,
+            Raw::Flag(value) => Tree::Flag { value, spelling: self.spelling(at) },
+            Raw::Number => Tree::Number(self.spelling(at)),
+            Raw::Text(text) => Tree::Text(text),
+            Raw::List(items) => Tree::List(items.into_iter().map(|item| self.node(item)).collect()),
+            Raw::Map(entries) => Tree::Map(self.entries(entries)),
+        };
+        Node { span: span(at), tree }
+    }
+
+    fn entries(&mut self, raw: Vec<(Spanned<String>, Spanned<Raw>)>) -> Vec<Entry> {
+        let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
+        let mut seen = std::collections::BTreeMap::new();
+        for (key, value) in raw {
+            let key_span = span(key.defined);
+            if let Some(first) = seen.insert(key.value.clone(), key_span) {
+                let name = super::source::quote(&key.value);
+                self.source.problem(
+                    key_span,
+                    Problem::new(format!("{name} is given twice in one mapping"))
+                        .hint(format!("it is also on {}; keep one", Source::line(first))),
+                );
+                seen.insert(key.value, first);
+                continue;
+            }
+            entries.push(Entry { key: key.value, key_span, value: self.node(value) });
+        }
+        entries
+    }
+
+    fn spelling(&self, at: Location) -> String {
+        let span = at.span();
+        let slice = span.byte_offset().zip(span.byte_len()).and_then(|(start, len)| {
+            let (start, len) = (usize::try_from(start).ok()?, usize::try_from(len).ok()?);
+            self.text.get(start..start + len)
+        });
+        slice.unwrap_or_default().trim().to_owned()
+    }
+}
+
+fn span(at: Location) -> Span {
+    let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
+    Span { line: number(at.line()), column: number(at.column()), width: number(at.span().len()) }
+}
+
+impl<'de> Deserialize<'de> for Raw {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(RawVisitor)
+    }
+}
+
+struct RawVisitor;
+
+impl<'de> Visitor<'de> for RawVisitor {
+    type Value = Raw;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a YAML value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_none<E>(self) -> Result<Raw, E> {
+        Ok(Raw::Null)
+    }
+
+    fn visit_some<D: Deserializer<'de>>(self, deserializer: D) -> Result<Raw, D::Error> {
+        Raw::deserialize(deserializer)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Raw, E> {
+        Ok(Raw::Flag(value))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+
+    fn visit_i128<E>(self, _: i128) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+
+    fn visit_u128<E>(self, _: u128) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Raw, E> {
+        Ok(Raw::Number)
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Raw, E> {
+        Ok(Raw::Text(text.to_owned()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Raw, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Raw::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Raw, A::Error> {
+        let mut map = Vec::new();
+        while let Some(entry) = entries.next_entry()? {
+            map.push(entry);
+        }
+        Ok(Raw::Map(map))
+    }
+}

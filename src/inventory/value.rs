@@ -1,0 +1,187 @@
+//! One value of one variable: read by the variable's kind, or told what was expected and what was found.
+
+use std::collections::BTreeMap;
+
+use super::monitor_uri;
+use super::settings;
+use super::source::{Source, Span, quote};
+use super::tree::{Node, Tree};
+use super::variables::{Kind, Variable, nearest};
+use crate::error::Problem;
+use crate::formation::{MonitorUri, Secret};
+
+/// A value that fits its variable.
+pub(super) enum Value {
+    Flag(bool),
+    Number(i64),
+    Text(String),
+    Secret(Secret),
+    Monitor(MonitorUri),
+    Settings(BTreeMap<String, Setting>),
+    Rules(Vec<String>),
+    /// Already reported: whoever needs the value stays quiet about it.
+    Bad,
+}
+
+/// One PostgreSQL setting, and where it stands.
+#[derive(Clone)]
+pub(super) struct Setting {
+    pub(super) value: String,
+    pub(super) span: Span,
+}
+
+impl PartialEq for Value {
+    /// Whether two levels say the same; a value already reported differs from nothing.
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Value::Flag(a), Value::Flag(b)) => a == b,
+            (Value::Number(a), Value::Number(b)) => a == b,
+            (Value::Text(a), Value::Text(b)) => a == b,
+            (Value::Secret(a), Value::Secret(b)) => a == b,
+            (Value::Monitor(a), Value::Monitor(b)) => a == b,
+            (Value::Bad, _) | (_, Value::Bad) => true,
+            _ => false,
+        }
+    }
+}
+
+/// Reads a value, reporting what is wrong with it.
+pub(super) fn read(variable: &Variable, node: &Node, source: &mut Source) -> Value {
+    let read = match variable.kind {
+        Kind::Flag => flag(variable, node),
+        Kind::Number { least, most } => number(variable, node, least, most),
+        Kind::Choice(words) => choice(variable, node, words),
+        Kind::Text { expected, check } => text(variable, node, expected, check),
+        Kind::Secret => secret(variable, node),
+        Kind::MonitorUri => monitor(variable, node),
+        Kind::Settings => return settings::read(node, source),
+        Kind::Rules => return super::hba::read(node, source),
+    };
+    read.unwrap_or_else(|problem| {
+        source.problem(node.span, problem);
+        Value::Bad
+    })
+}
+
+/// "`pgport` must be a number, not a list".
+pub(super) fn mismatch(name: &str, expected: &str, found: &Tree) -> Problem {
+    let found = match found {
+        Tree::Null => {
+            return Problem::new(format!("`{name}` has no value")).hint(format!("give {expected}"));
+        }
+        Tree::Flag { spelling: text, .. } | Tree::Number(text) | Tree::Text(text) => quote(text),
+        other => other.noun().to_owned(),
+    };
+    Problem::new(format!("`{name}` must be {expected}, not {found}"))
+}
+
+/// What would change the lines of a generated file, or mean something else to Ansible.
+pub(super) fn unclean(name: &str, text: &str) -> Option<Problem> {
+    if text.contains(['\n', '\r']) {
+        let problem = Problem::new(format!("`{name}` holds a line break"));
+        return Some(problem.hint("write the value on one line"));
+    }
+    if text.contains('\0') {
+        return Some(Problem::new(format!("`{name}` holds a NUL character")));
+    }
+    if text.contains("{{") || text.contains("{%") {
+        let problem = Problem::new(format!("`{name}` holds a template, which is not evaluated here"));
+        return Some(problem.hint("write the value itself"));
+    }
+    None
+}
+
+fn flag(variable: &Variable, node: &Node) -> Result<Value, Problem> {
+    let word = match &node.tree {
+        Tree::Flag { value, .. } => return Ok(Value::Flag(*value)),
+        Tree::Text(text) => text.to_ascii_lowercase(),
+        _ => String::new(),
+    };
+    // Ansible's words; a quoted "true" is one of them too.
+    match word.as_str() {
+        "true" | "yes" | "on" => Ok(Value::Flag(true)),
+        "false" | "no" | "off" => Ok(Value::Flag(false)),
+        _ => Err(mismatch(variable.name, "true or false", &node.tree)),
+    }
+}
+
+fn number(variable: &Variable, node: &Node, least: i64, most: i64) -> Result<Value, Problem> {
+    let expected = format!("a number from {least} to {most}");
+    let number = match &node.tree {
+        Tree::Number(text) | Tree::Text(text) => text.parse().ok(),
+        _ => None,
+    };
+    match number {
+        Some(number) if (least..=most).contains(&number) => Ok(Value::Number(number)),
+        _ => Err(mismatch(variable.name, &expected, &node.tree)),
+    }
+}
+
+fn choice(variable: &Variable, node: &Node, words: &[&str]) -> Result<Value, Problem> {
+    let found = match &node.tree {
+        Tree::Text(text) => text.as_str(),
+        // `keeper: off` and the like: the spelling is what was meant.
+        Tree::Flag { spelling, .. } => spelling,
+        _ => "",
+    };
+    if words.contains(&found) {
+        return Ok(Value::Text(found.to_owned()));
+    }
+    let expected = match words {
+        [only] => format!("`{only}`"),
+        _ => format!("one of {}", words.join(", ")),
+    };
+    let problem = mismatch(variable.name, &expected, &node.tree);
+    Err(match nearest(found, words.iter().copied()) {
+        Some(near) if words.len() > 1 => problem.hint(format!("did you mean `{near}`?")),
+        _ => problem,
+    })
+}
+
+fn text(variable: &Variable, node: &Node, expected: &str, check: fn(&str) -> bool) -> Result<Value, Problem> {
+    let found = match &node.tree {
+        Tree::Text(text) | Tree::Number(text) => text,
+        Tree::Flag { .. } => {
+            let problem = mismatch(variable.name, "text", &node.tree);
+            return Err(problem.hint("put it in quotes if it is meant as text"));
+        }
+        _ => return Err(mismatch(variable.name, expected, &node.tree)),
+    };
+    if let Some(problem) = unclean(variable.name, found) {
+        return Err(problem);
+    }
+    if !check(found) {
+        return Err(mismatch(variable.name, expected, &node.tree));
+    }
+    Ok(Value::Text(found.clone()))
+}
+
+/// As [`text`], without a word of the value in any message.
+fn secret(variable: &Variable, node: &Node) -> Result<Value, Problem> {
+    let (Tree::Text(found) | Tree::Number(found)) = &node.tree else {
+        let noun = node.tree.noun();
+        return Err(Problem::new(format!("`{}` must be text, not {noun}", variable.name)));
+    };
+    if let Some(problem) = unclean(variable.name, found) {
+        return Err(problem);
+    }
+    if found.is_empty() {
+        return Err(Problem::new(format!("`{}` is empty", variable.name)));
+    }
+    Ok(Value::Secret(Secret::new(found.clone())))
+}
+
+fn monitor(variable: &Variable, node: &Node) -> Result<Value, Problem> {
+    let shape = "postgres://autoctl_node@HOST:PORT/pg_auto_failover?sslmode=require";
+    let Tree::Text(found) = &node.tree else {
+        let noun = node.tree.noun();
+        let problem = Problem::new(format!("`{}` must be a postgres:// URI, not {noun}", variable.name));
+        return Err(problem.hint(format!("e.g. {shape}")));
+    };
+    if let Some(problem) = unclean(variable.name, found) {
+        return Err(problem);
+    }
+    monitor_uri::parse(found)
+        .map(Value::Monitor)
+        .map_err(|why| Problem::new(format!("`{}`: {why}", variable.name)).hint(format!("e.g. {shape}")))
+}

@@ -1,0 +1,340 @@
+//! The one table of the variables an inventory may give: reading, "did you mean" and documentation use it.
+
+/// A variable and how its value is read.
+pub struct Variable {
+    pub name: &'static str,
+    /// Ansible's spellings of the same thing.
+    pub other_names: &'static [&'static str],
+    pub scope: Scope,
+    pub kind: Kind,
+    pub default: Fallback,
+    /// One line for the operator.
+    pub doc: &'static str,
+}
+
+/// For what a variable has one value; it may be given at any level all the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    Formation,
+    /// The nodes of one group: what standbys copy from their primary.
+    Group,
+    /// A node; it says nothing about a monitor.
+    Node,
+    /// A node or the managed monitor.
+    Server,
+}
+
+/// How a value is read.
+#[derive(Clone, Copy)]
+pub enum Kind {
+    Flag,
+    Number {
+        least: i64,
+        most: i64,
+    },
+    Choice(&'static [&'static str]),
+    Text {
+        expected: &'static str,
+        check: fn(&str) -> bool,
+    },
+    Secret,
+    /// A `postgres://` URI.
+    MonitorUri,
+    /// A mapping of PostgreSQL settings; merges by key across levels, the inner one wins.
+    Settings,
+    /// A list of `pg_hba.conf` lines; the levels follow each other, outer first.
+    Rules,
+}
+
+/// What holds where nothing is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fallback {
+    /// This text, read like a given one.
+    Is(&'static str),
+    /// Decided otherwise; the text says how.
+    From(&'static str),
+    Required,
+}
+
+/// Looks a variable up by its name or one of its other names.
+pub fn variable(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name == name || variable.other_names.contains(&name))
+}
+
+/// The known word that was probably meant.
+pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// Below this, words share letters by chance.
+    const ALIKE: f64 = 0.6;
+    let word = word.to_ascii_lowercase().replace('-', "_");
+    known
+        .into_iter()
+        .map(|name| (strsim::normalized_damerau_levenshtein(&word, name), name))
+        .filter(|(alike, _)| *alike >= ALIKE)
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .map(|(_, name)| name)
+}
+
+const fn row(name: &'static str, scope: Scope, kind: Kind, default: Fallback, doc: &'static str) -> Variable {
+    Variable { name, other_names: &[], scope, kind, default, doc }
+}
+
+impl Variable {
+    const fn also(mut self, names: &'static [&'static str]) -> Self {
+        self.other_names = names;
+        self
+    }
+}
+
+use Fallback::{From, Is, Required};
+use Kind::{Choice, Flag, Number, Rules, Secret, Settings};
+use Scope::{Formation, Group, Node, Server};
+
+use super::text::*;
+
+/// Every variable, in the order of the documentation.
+pub static VARIABLES: &[Variable] = &[
+    // What a host is.
+    row(
+        "role",
+        Server,
+        Choice(&["monitor", "coordinator", "worker", "postgres"]),
+        From("the groups monitor, coordinator, workers, postgres"),
+        "What the host is; wins over its groups.",
+    ),
+    row(
+        "group",
+        Node,
+        Number { least: 0, most: i32::MAX as i64 },
+        From("0, required for a worker"),
+        "The Citus group: 0 for the coordinator, 1 and up for workers.",
+    ),
+    row(
+        "secondary",
+        Node,
+        Flag,
+        From("membership of a group secondary or secondaries"),
+        "Never the initial primary of its group.",
+    ),
+    // The formation.
+    row("formation", Formation, IDENTIFIER, Is("default"), "The formation's name on the monitor."),
+    row(
+        "dbname",
+        Formation,
+        IDENTIFIER,
+        From("citus with a coordinator or workers, else postgres"),
+        "The database, the same on every node.",
+    ),
+    row(
+        "monitor",
+        Formation,
+        Kind::MonitorUri,
+        From("the host of the group monitor"),
+        "An existing monitor: postgres://autoctl_node@HOST:PORT/pg_auto_failover?sslmode=require",
+    ),
+    row(
+        "number_sync_standbys",
+        Formation,
+        Number { least: 0, most: 100 },
+        From("the monitor's own choice"),
+        "How many standbys confirm a commit; every group needs one standby more than that.",
+    ),
+    row(
+        "templates_dir",
+        Formation,
+        LOCAL_FILE,
+        From("muster's own templates"),
+        "A folder of templates that replace muster's, e.g. postgresql.conf.j2; relative to the inventory.",
+    ),
+    // The PostgreSQL server.
+    row("pgdata", Group, FOLDER, Required, "The data directory."),
+    row("pgport", Server, PORT, Is("5432"), "PostgreSQL's port."),
+    row(
+        "hostname",
+        Server,
+        HOSTNAME,
+        From("the host's address"),
+        "The name by which the other nodes reach PostgreSQL here.",
+    ),
+    row(
+        "name",
+        Server,
+        NODE_NAME,
+        From("the host's name in the inventory"),
+        "The node's name on the monitor.",
+    ),
+    row("listen", Server, ADDRESSES, Is("*"), "listen_addresses."),
+    row("pgctl", Server, PATH, From("the newest on the host"), "The path of pg_ctl."),
+    row(
+        "pghost",
+        Server,
+        SOCKET,
+        From("the server's default"),
+        "The socket folder or address for local connections.",
+    ),
+    row(
+        "username",
+        Node,
+        IDENTIFIER,
+        Is("postgres"),
+        "The superuser that pg_auto_failover and Citus connect as.",
+    ),
+    row(
+        "settings",
+        Server,
+        Settings,
+        From("none"),
+        "PostgreSQL settings by name; levels merge by name, the inner one wins.",
+    ),
+    row(
+        "hba",
+        Server,
+        Rules,
+        From("none"),
+        "Lines for pg_hba.conf in their order; the rules of outer levels come first.",
+    ),
+    row("data_checksums", Server, Flag, Is("true"), "initdb --data-checksums."),
+    row("encoding", Server, WORD, Is("UTF8"), "initdb --encoding."),
+    row("locale", Server, WORD, Is("C.UTF-8"), "initdb --locale."),
+    row(
+        "become_user",
+        Server,
+        IDENTIFIER,
+        Is("postgres"),
+        "The operating system user that owns the data directory.",
+    )
+    .also(&["ansible_become_user"]),
+    // Who may connect.
+    row(
+        "auth",
+        Server,
+        METHOD,
+        Is("trust"),
+        "The method of the pg_hba.conf rules that muster and the keepers write.",
+    ),
+    row("skip_pg_hba", Server, Flag, Is("false"), "Only the rules of hba go into pg_hba.conf."),
+    row("pg_hba_lan", Server, Flag, Is("false"), "Open the local network in pg_hba.conf."),
+    row("password", Group, Secret, From("none"), "The password of username; for a password method in auth."),
+    row(
+        "replication_password",
+        Group,
+        Secret,
+        From("none"),
+        "The password of pgautofailover_replicator; for a password method in auth.",
+    ),
+    row(
+        "monitor_password",
+        Formation,
+        Secret,
+        From("none"),
+        "The password of autoctl_node on the monitor; for a password method in auth.",
+    ),
+    // Network encryption. One choice; where nothing is said, encryption without own certificates.
+    row(
+        "ssl_self_signed",
+        Server,
+        Flag,
+        From("true, where neither no_ssl nor a certificate is given"),
+        "Each server gets a key pair. pg_autoctl demands a choice; here the encrypted one is the default.",
+    ),
+    row("no_ssl", Server, Flag, Is("false"), "No network encryption."),
+    row("server_cert", Server, PATH, From("none"), "The server's certificate: a file on the host."),
+    row("server_key", Server, PATH, From("none"), "The server's private key: a file on the host."),
+    row(
+        "ssl_ca_file",
+        Server,
+        PATH,
+        From("none"),
+        "The certificate authority that clients' and servers' certificates are checked with.",
+    ),
+    row("ssl_crl_file", Server, PATH, From("none"), "The list of revoked certificates."),
+    row(
+        "ssl_mode",
+        Server,
+        Choice(SSL_MODES),
+        From("verify-full with ssl_ca_file, else require"),
+        "sslmode of the connection strings.",
+    ),
+    // Citus and failover.
+    row(
+        "citus_secondary",
+        Node,
+        Flag,
+        Is("false"),
+        "A read replica: candidate_priority 0, and it serves citus_cluster.",
+    ),
+    row("citus_cluster", Node, IDENTIFIER, From("none"), "The read-replica cluster of a citus_secondary."),
+    row(
+        "candidate_priority",
+        Node,
+        Number { least: 0, most: 100 },
+        From("50, 0 for a citus_secondary"),
+        "Which standby is promoted first; 0 is never promoted, nor the initial primary.",
+    ),
+    row(
+        "replication_quorum",
+        Node,
+        Flag,
+        From("true, false for a citus_secondary"),
+        "Whether it counts among the standbys that confirm a commit.",
+    ),
+    row("maximum_backup_rate", Node, RATE, Is("100M"), "pg_basebackup --max-rate."),
+    row("proxyport", Node, PORT, From("none"), "The port of a pooler on the host, kept in pg_dist_poolinfo."),
+    row(
+        "keeper",
+        Server,
+        Choice(&["auto", "systemd", "detached", "none"]),
+        Is("auto"),
+        "How pg_autoctl run is kept running; with none, nothing fails over.",
+    ),
+    // How the host is reached.
+    row(
+        "ansible_host",
+        Server,
+        HOSTNAME,
+        From("the host's name in the inventory"),
+        "The address ssh connects to.",
+    )
+    .also(&["ansible_ssh_host"]),
+    row("ansible_port", Server, PORT, Is("22"), "The port of sshd.").also(&["ansible_ssh_port"]),
+    row("ansible_user", Server, IDENTIFIER, From("the local user"), "The user ssh logs in as.")
+        .also(&["ansible_ssh_user"]),
+    row(
+        "ansible_ssh_private_key_file",
+        Server,
+        LOCAL_FILE,
+        From("the agent's keys and ~/.ssh"),
+        "A private key, relative to the inventory.",
+    )
+    .also(&["ansible_private_key_file"]),
+    row(
+        "known_hosts",
+        Server,
+        LOCAL_FILE,
+        From("~/.ssh/known_hosts and /etc/ssh/ssh_known_hosts"),
+        "The host keys that are trusted, relative to the inventory.",
+    )
+    .also(&["ansible_ssh_known_hosts"]),
+    row("ansible_connection", Server, Choice(&["ssh"]), Is("ssh"), "Only ssh."),
+    row("connect_timeout", Server, SECONDS, Is("10"), "Seconds to connect and log in."),
+    row("command_timeout", Server, SECONDS, Is("600"), "Seconds one command may take."),
+];
+
+/// libpq's words, weakest first.
+pub(super) const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_is_there_once() {
+        let mut names: Vec<&str> = VARIABLES
+            .iter()
+            .flat_map(|v| std::iter::once(v.name).chain(v.other_names.iter().copied()))
+            .collect();
+        let all = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), all);
+    }
+}

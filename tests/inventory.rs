@@ -1,0 +1,329 @@
+//! Inventories as text: wrong ones and every word of what they are told, right ones and what they become.
+
+use std::fs;
+use std::path::Path;
+
+use muster::error::Problem;
+use muster::formation::{
+    Auth, Formation, HbaEdit, Keeper, Monitor, Node, NodeKind, NodeName, Server, SslMode, Standing, Tls,
+};
+use muster::inventory::{load, parse};
+
+/// `tests/inventory/wrong.txt`: `==== title`, the inventory, `---- says`, the messages.
+#[test]
+fn wrong_inventories() {
+    let expected = include_str!("inventory/wrong.txt");
+    let mut actual = String::new();
+    for case in expected.split("==== ").filter(|case| !case.is_empty()) {
+        let (title, rest) = case.split_once('\n').unwrap();
+        let (text, _) = rest.split_once("---- says\n").unwrap();
+        let problems = parse("prod.yml", text, Path::new("/base")).map(|_| ()).expect_err(title);
+        actual += &format!("==== {title}\n{text}---- says\n{}", shown(&problems));
+    }
+    if actual != expected {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("wrong.txt");
+        fs::write(&path, &actual).unwrap();
+        let diff = similar::TextDiff::from_lines(expected, &actual);
+        panic!("{}\nthe whole file as it would be: {}", diff.unified_diff(), path.display());
+    }
+}
+
+fn shown(problems: &[Problem]) -> String {
+    problems.iter().map(|problem| format!("{problem}\n\n")).collect()
+}
+
+fn right(text: &str) -> Formation {
+    parse("prod.yml", text, Path::new("/base")).unwrap_or_else(|problems| panic!("{}", shown(&problems)))
+}
+
+fn node<'f>(formation: &'f Formation, name: &str) -> &'f Node {
+    &formation.nodes[&NodeName::from(name)]
+}
+
+fn managed(formation: &Formation) -> &Server {
+    match &formation.monitor {
+        Monitor::Managed(server) => server,
+        Monitor::External(uri) => panic!("{uri:?}"),
+    }
+}
+
+fn example(name: &str) -> Formation {
+    load(&Path::new("inventory").join(name)).unwrap_or_else(|problems| panic!("{}", shown(&problems)))
+}
+
+#[test]
+fn the_lab() {
+    let formation = example("lab.yml");
+    assert_eq!((formation.name.as_str(), formation.dbname.as_str()), ("default", "app"));
+    assert_eq!(formation.warnings, Vec::<String>::new());
+    assert_eq!(managed(&formation).host.address, "10.88.0.11");
+    assert_eq!(managed(&formation).pgdata, "/var/lib/postgresql/15/monitor");
+    let rows: Vec<String> = formation
+        .nodes
+        .values()
+        .map(|node| {
+            let server = &node.server;
+            let (name, host, kind) = (node.name(), &server.host.address, node.kind);
+            let (cluster, priority, quorum) =
+                (node.cluster(), node.candidate_priority, node.replication_quorum);
+            assert_eq!(server.hostname, name.0);
+            format!("{name} {host} {kind} {} {:?} {cluster} {priority} {quorum}", node.group, node.standing)
+        })
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "coord1 10.88.0.12 coordinator 0 Candidate default 50 true",
+            "coord1r 10.88.0.18 coordinator 0 Secondary reports 0 false",
+            "coord2 10.88.0.13 coordinator 0 Secondary default 50 true",
+            "w1a 10.88.0.14 worker 1 Candidate default 50 true",
+            "w1b 10.88.0.15 worker 1 Secondary default 50 true",
+            "w1r 10.88.0.19 worker 1 Secondary reports 0 false",
+            "w2a 10.88.0.16 worker 2 Candidate default 50 true",
+            "w2b 10.88.0.17 worker 2 Secondary default 50 true",
+            "w2r 10.88.0.20 worker 2 Secondary reports 0 false",
+        ]
+    );
+    let worker = &node(&formation, "w1a").server;
+    assert_eq!(worker.host.identity_files, ["inventory/../.lab/id"]);
+    assert_eq!(worker.host.known_hosts.as_deref(), Some("inventory/../.lab/known_hosts"));
+    assert_eq!(worker.settings["max_connections"], "300");
+    assert_eq!(worker.settings["checkpoint_completion_target"], "0.9");
+    assert_eq!(worker.hba, ["hostssl app app 10.88.0.0/24 scram-sha-256"]);
+    assert_eq!(node(&formation, "coord1").server.settings["max_connections"], "200");
+}
+
+#[test]
+fn the_smallest() {
+    let formation = example("minimal.yml");
+    assert_eq!(formation.dbname, "postgres");
+    assert_eq!(formation.nodes.len(), 2);
+    let pg1 = node(&formation, "pg1.db.example");
+    let server = &pg1.server;
+    assert_eq!((pg1.kind, pg1.group, pg1.standing), (NodeKind::Standalone, 0, Standing::Candidate));
+    assert_eq!(
+        (server.host.address.as_str(), server.hostname.as_str()),
+        ("pg1.db.example", "pg1.db.example")
+    );
+    assert_eq!((server.host.port, server.pgport, server.listen.as_str()), (22, 5432, "*"));
+    assert_eq!((server.host.connect_timeout, server.host.command_timeout), (10, 600));
+    assert_eq!(server.tls, Tls::SelfSigned { mode: SslMode::Require });
+    assert_eq!(
+        (&server.auth, server.hba_edit, server.keeper),
+        (&Auth::Trust, HbaEdit::Minimal, Keeper::Auto)
+    );
+    assert_eq!((pg1.username.as_str(), server.os_user.as_str()), ("postgres", "postgres"));
+    assert_eq!((pg1.candidate_priority, pg1.replication_quorum), (50, true));
+    assert_eq!(pg1.maximum_backup_rate, "100M");
+    let initdb = &server.initdb;
+    assert_eq!(
+        (initdb.data_checksums, initdb.encoding.as_str(), initdb.locale.as_str()),
+        (true, "UTF8", "C.UTF-8")
+    );
+}
+
+#[test]
+fn production() {
+    let formation = example("production.yml");
+    assert_eq!((formation.name.as_str(), formation.number_sync_standbys), ("shop", Some(1)));
+    assert_eq!(formation.warnings, Vec::<String>::new());
+    let c1 = node(&formation, "c1");
+    assert_eq!(c1.password.as_ref().unwrap().reveal(), "REPLACE-ME");
+    assert_eq!((c1.candidate_priority, c1.proxyport), (60, Some(6432)));
+    assert_eq!(c1.server.tls.mode(), SslMode::VerifyFull);
+    assert_eq!(c1.server.settings["wal_compression"], "on");
+    assert_eq!(c1.server.settings["log_line_prefix"], "%m [%p] %u@%d ");
+    assert_eq!(managed(&formation).settings["shared_buffers"], "256MB");
+    assert_eq!(managed(&formation).settings["work_mem"], "32MB");
+    assert!(!format!("{formation:?}").contains("REPLACE-ME"));
+}
+
+#[test]
+fn inner_levels_win() {
+    let formation = right(
+        "
+all:
+  vars: {pgdata: /pg, pgport: 1, listen: 10.0.0.1, settings: {a: 1, b: 1, c: 1}, hba: [local all all peer]}
+  children:
+    monitor: {hosts: {mon: }}
+    postgres:
+      vars: {pgport: 2, username: outer, settings: {b: 2, c: 2}, hba: [host all all ::1/128 trust]}
+      children:
+        zone:
+          hosts: {a: {pgport: 4, settings: {c: 4}}}
+          vars: {pgport: 3, username: inner}
+    # of two groups as deep as each other, the later name wins
+    xrack: {hosts: {a: }, vars: {keeper: systemd, connect_timeout: 7}}
+    zrack: {hosts: {a: }, vars: {keeper: detached}}
+    # a second mention of a group adds to it
+    south:
+      children:
+        postgres: {hosts: {b: {secondary: yes}}}
+",
+    );
+    let a = node(&formation, "a");
+    assert_eq!((a.server.pgport, a.username.as_str(), a.server.listen.as_str()), (4, "inner", "10.0.0.1"));
+    assert_eq!((a.server.keeper, a.server.host.connect_timeout), (Keeper::Detached, 7));
+    let settings: Vec<String> = a.server.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(settings, ["a=1", "b=2", "c=4"]);
+    assert_eq!(a.server.hba, ["local all all peer", "host all all ::1/128 trust"]);
+}
+
+#[test]
+fn an_inner_choice_of_encryption_replaces_the_outer_one() {
+    let formation = right(
+        "
+all:
+  vars: {pgdata: /pg, server_cert: /c, server_key: /k, ssl_ca_file: /ca, ssl_mode: verify-ca}
+  children:
+    monitor: {hosts: {mon: {no_ssl: true}}}
+    postgres:
+      hosts:
+        a: {ssl_self_signed: true}
+        b: {secondary: true, server_key: /own}
+        c: {secondary: true, no_ssl: false}
+",
+    );
+    let files = |key: &str| Tls::Files {
+        cert: "/c".into(),
+        key: key.into(),
+        ca: Some("/ca".into()),
+        crl: None,
+        mode: SslMode::VerifyCa,
+    };
+    assert_eq!(managed(&formation).tls, Tls::Off);
+    assert_eq!(node(&formation, "a").server.tls, Tls::SelfSigned { mode: SslMode::Require });
+    assert_eq!(node(&formation, "b").server.tls, files("/own"));
+    assert_eq!(node(&formation, "c").server.tls, files("/k"));
+}
+
+#[test]
+fn values_keep_their_spelling() {
+    let formation = right(
+        "
+all:
+  vars:
+    pgdata: /pg//data/./x/
+    dbname: 0644
+    pgport: \"5433\"
+    settings: {a: 0.90, b: 0644, c: yes, d: true, E.f: 'off', g: 1_000, h: 1e3}
+  children:
+    monitor: {hosts: {mon: }}
+    postgres: {hosts: {a: &base {keeper: none}, b: {<<: *base, keeper: auto, secondary: true}}}
+",
+    );
+    let a = node(&formation, "a");
+    assert_eq!((formation.dbname.as_str(), a.server.pgdata.as_str()), ("0644", "/pg/data/x"));
+    let settings: Vec<String> = a.server.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(settings, ["a=0.90", "b=0644", "c=yes", "d=on", "e.f=off", "g=1_000", "h=1e3"]);
+    assert_eq!((a.server.keeper, node(&formation, "b").server.keeper), (Keeper::None, Keeper::Auto));
+    assert_eq!(formation.warnings, ["nothing will fail over on a: keeper is none"]);
+}
+
+#[test]
+fn a_monitor_that_is_there() {
+    let formation = right(
+        "
+all:
+  vars:
+    pgdata: /pg
+    auth: md5
+    password: one
+    replication_password: two
+    monitor: postgresql://node:p%40ss@[2001:db8::1]:6000/failover?sslmode=verify-full&sslrootcert=/ca
+  children: {postgres: {hosts: {a: }}}
+",
+    );
+    let Monitor::External(uri) = &formation.monitor else { panic!() };
+    assert_eq!((uri.host.as_str(), uri.port, uri.user.as_str()), ("2001:db8::1", 6000, "node"));
+    assert_eq!((uri.password.as_ref().unwrap().reveal(), uri.dbname.as_str()), ("p@ss", "failover"));
+    let pairs: Vec<String> = uri.parameters.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    assert_eq!(pairs, ["sslmode=verify-full", "sslrootcert=/ca"]);
+}
+
+#[test]
+fn two_nodes_on_one_host_and_hosts_behind_one_address() {
+    right(
+        "
+all:
+  vars: {ansible_host: 10.0.0.1, hostname: db}
+  children:
+    monitor: {hosts: {mon: {pgdata: /mon, pgport: 6000}}}
+    postgres:
+      vars: {pgdata: /pg}
+      hosts: {a: , b: {ansible_port: 2222, pgport: 5433, secondary: true}}
+",
+    );
+}
+
+#[test]
+fn warnings() {
+    let formation = right(
+        "
+all:
+  vars: {pgdata: /pg, ansible_python_interpreter: /usr/bin/python3, ansible_become: true}
+  children:
+    monitor: {hosts: {mon: }}
+    coordinator: {hosts: {c: }}
+    workers:
+      vars: {group: 1}
+      hosts:
+        w: {hba: [host all all 10.0.0.0/8 trust, host all all 127.0.0.1/32 trust, local all all trust]}
+        r: {citus_secondary: true, citus_cluster: reports, ansible_connection: ssh}
+",
+    );
+    assert_eq!(
+        formation.warnings,
+        [
+            "prod.yml:3: `ansible_become` is not read here",
+            "prod.yml:10: the rule lets anybody in without a password (trust beyond loopback): \
+             `host all all 10.0.0.0/8 trust`",
+            "prod.yml:11: read-replica cluster `reports` has no coordinator: nobody can query it",
+        ]
+    );
+}
+
+#[test]
+fn templates_replace_ours() {
+    let base = tempfile::tempdir().unwrap();
+    fs::create_dir(base.path().join("tpl")).unwrap();
+    fs::write(base.path().join("tpl/postgresql.conf.j2"), "# mine\n").unwrap();
+    fs::write(base.path().join("tpl/pg_hba.conf"), "").unwrap();
+    let text = "all: {vars: {pgdata: /pg, templates_dir: tpl},
+      children: {monitor: {hosts: {m: }}, postgres: {hosts: {a: }}}}";
+    let formation = parse("prod.yml", text, base.path()).unwrap();
+    assert_eq!(
+        formation.templates.into_iter().collect::<Vec<_>>(),
+        [("postgresql.conf.j2".into(), "# mine\n".into())]
+    );
+    assert_eq!(
+        formation.warnings,
+        ["prod.yml:1: `pg_hba.conf` in `templates_dir` is not used; did you mean `pg_hba.conf.j2`?"]
+    );
+}
+
+#[test]
+fn files_made_to_explode_are_refused() {
+    let mut laughs = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+    for i in 1..12 {
+        let before = format!("*a{}, ", i - 1).repeat(9);
+        laughs += &format!("a{i}: &a{i} [{before}]\n");
+    }
+    for text in [laughs, "[".repeat(100_000), format!("all:{}", " {a:".repeat(1000)), "a: ".repeat(100_000)] {
+        let problems = parse("prod.yml", &text, Path::new("")).unwrap_err();
+        let told = shown(&problems);
+        let limit = ["nested too deep or grows too large", "mapping values are not allowed"];
+        assert!(problems.len() == 1 && told.len() < 500 && limit.iter().any(|l| told.contains(l)), "{told}");
+    }
+}
+
+#[test]
+fn a_thousand_hosts() {
+    let mut text =
+        String::from("all:\n  vars: &v {pgdata: /pg}\n  children:\n    monitor: {hosts: {mon: }}\n");
+    text += "    coordinator: {hosts: {c: }}\n    workers:\n      hosts:\n";
+    for i in 1..=1000 {
+        text += &format!("        w{i}: {{<<: *v, group: {i}}}\n");
+    }
+    assert_eq!(right(&text).nodes.len(), 1001);
+}
