@@ -110,3 +110,27 @@ pub enum Failure {
     /// It took longer than it may.
     TimedOut { seconds: u64 },
 }
+
+/// One word of a POSIX shell that means `text` and nothing else. A NUL cannot be said: refuse it before.
+pub fn quote(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote;
+
+    #[test]
+    fn quoting_leaves_nothing_to_the_shell() {
+        for (text, word) in [
+            ("", "''"),
+            ("/var/lib/postgresql", "'/var/lib/postgresql'"),
+            ("a b\n$(id) `id` \\ \"*\" ~", "'a b\n$(id) `id` \\ \"*\" ~'"),
+            ("it's", r"'it'\''s'"),
+            ("'", r"''\'''"),
+            ("-rf", "'-rf'"),
+        ] {
+            assert_eq!(quote(text), word);
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! One exec on one channel: writes the input while it reads what is said, until the channel ends.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
+
+use russh::client::{Handle, Handler, Msg};
+use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::time::{sleep, timeout};
+
+use super::output::{HeadAndTail, MAX_STDOUT};
+
+/// A command that has ended may leave a child behind that holds its output open (`pg_ctl start` without `-l`): the
+/// channel stays open then, silent. That a stalled network is silent too is why the host is asked for a sign of life
+/// before the output is taken to be complete: its answer comes behind everything it sent before.
+const SILENCE_AFTER_END: Duration = Duration::from_secs(2);
+
+/// How long a command may take to end after SIGTERM, before nobody listens any more.
+pub(super) const GRACE: Duration = Duration::from_secs(1);
+
+/// A command on its way.
+pub(super) struct Exchange {
+    read: ChannelReadHalf,
+    line: Line,
+    said: Said,
+}
+
+/// Everything heard so far.
+#[derive(Default)]
+pub(super) struct Said {
+    pub(super) stdout: Vec<u8>,
+    pub(super) stderr: HeadAndTail,
+    end: Option<End>,
+    /// Nothing more will be said: all output has arrived.
+    complete: bool,
+}
+
+/// How a command ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Status(u32),
+    /// Killed: the signal's name, and its number or 0.
+    Signal(String, u32),
+    /// The host did not start it.
+    ExecRefused,
+    /// Standard output went over [`MAX_STDOUT`]; it may still be running.
+    TooMuch,
+    /// The host closed the channel and did not say how the command ended.
+    Closed,
+    /// The connection ended first.
+    Gone,
+}
+
+impl Exchange {
+    /// Asks for the exec. The host's consent is not waited for: the input follows at once.
+    pub(super) async fn start(channel: Channel<Msg>, exec: &str) -> Result<Exchange, russh::Error> {
+        let (read, write) = channel.split();
+        let exchange = Exchange { read, line: Line(Arc::new(write)), said: Said::default() };
+        exchange.line.0.exec(true, exec).await?;
+        Ok(exchange)
+    }
+
+    /// Writes and reads until the end; may be given up at any time.
+    pub(super) async fn finish<H: Handler>(&mut self, input: Vec<u8>, handle: &Handle<H>) -> End {
+        let Exchange { read, line, said } = self;
+        let write = async {
+            // An error here is a channel or a connection that ended: the reading side learns how.
+            if line.0.data_bytes(input).await.is_ok() {
+                let _ = line.0.eof().await;
+            }
+        };
+        tokio::pin!(write);
+        let mut written = false;
+        loop {
+            let silence = async {
+                match said.end {
+                    Some(_) => sleep(SILENCE_AFTER_END).await,
+                    None => pending().await,
+                }
+                if handle.send_ping().await.is_err() {
+                    // The reading side learns it as well.
+                    pending().await
+                }
+            };
+            // A command that does not read its input never lets the writer finish: dropping it here ends it.
+            tokio::select! {
+                biased;
+                message = read.wait() => if let Some(end) = said.hear(message) { return end },
+                () = &mut write, if !written => written = true,
+                () = silence => return said.end.clone().unwrap_or(End::Closed),
+            }
+        }
+    }
+
+    /// Asks sshd to end the command; whether it ended.
+    pub(super) async fn terminate(&mut self) -> bool {
+        self.line.0.signal(Sig::TERM).await.is_ok() && self.ends().await
+    }
+
+    /// Whether the command ends within the grace.
+    pub(super) async fn ends(&mut self) -> bool {
+        let ended =
+            async { while self.said.hear(self.read.wait().await).is_none_or(|end| end == End::TooMuch) {} };
+        timeout(GRACE, ended).await.is_ok()
+    }
+
+    /// What was heard on standard output up to now.
+    pub(super) fn stdout(&self) -> &[u8] {
+        &self.said.stdout
+    }
+
+    pub(super) fn into_said(self) -> Said {
+        self.said
+    }
+}
+
+impl Said {
+    /// Takes a message in; the end, where it was the last.
+    fn hear(&mut self, message: Option<ChannelMsg>) -> Option<End> {
+        match message {
+            Some(ChannelMsg::Data { data }) => {
+                if self.stdout.len() + data.len() > MAX_STDOUT {
+                    return Some(End::TooMuch);
+                }
+                self.stdout.extend_from_slice(&data);
+            }
+            Some(ChannelMsg::ExtendedData { data, .. }) => self.stderr.push(&data),
+            Some(ChannelMsg::ExitStatus { exit_status }) => self.end = Some(End::Status(exit_status)),
+            Some(ChannelMsg::ExitSignal { signal_name, .. }) => {
+                let (name, number) = signal(&signal_name);
+                self.end = Some(End::Signal(name, number));
+            }
+            Some(ChannelMsg::Failure) => return Some(End::ExecRefused),
+            Some(ChannelMsg::Close) => return Some(self.end.clone().unwrap_or(End::Closed)),
+            // A connection that ends between the status and the rest of the output: success would be half a truth.
+            None => {
+                let end = self.end.clone().filter(|end| self.complete || *end != End::Status(0));
+                return Some(end.unwrap_or(End::Gone));
+            }
+            Some(ChannelMsg::Eof) => self.complete = true,
+            Some(_) => (),
+        }
+        None
+    }
+}
+
+/// The writing half, closed in any case: a channel that is only dropped stays open on the host, and ten of them
+/// (`MaxSessions`) are all there are.
+struct Line(Arc<ChannelWriteHalf<Msg>>);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        let write = self.0.clone();
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                // Without a connection there is nothing left to close.
+                let _ = write.close().await;
+            });
+        }
+    }
+}
+
+/// Name and Linux number of a signal, 0 for one that SSH has no name for.
+fn signal(signal: &Sig) -> (String, u32) {
+    let number = match signal {
+        Sig::HUP => 1,
+        Sig::INT => 2,
+        Sig::QUIT => 3,
+        Sig::ILL => 4,
+        Sig::ABRT => 6,
+        Sig::FPE => 8,
+        Sig::KILL => 9,
+        Sig::USR1 => 10,
+        Sig::SEGV => 11,
+        Sig::PIPE => 13,
+        Sig::ALRM => 14,
+        Sig::TERM => 15,
+        Sig::Custom(_) => 0,
+    };
+    let name = match signal {
+        Sig::Custom(name) => name.clone(),
+        other => format!("{other:?}"),
+    };
+    (format!("SIG{name}"), number)
+}

@@ -1,0 +1,217 @@
+//! How a command travels: the exec string, the bytes on standard input, the mark where its output begins.
+//!
+//! The exec string is `sh -c 'eval "$(head -c N)"' muster ARGS`. `sh -s` would not do: dash and busybox read ahead
+//! and eat the data behind the script, and under bash a step that reads its input eats the rest of the script and
+//! ends with 0. The script is no argument either: dropbear drops connections for exec strings over 8 kB.
+
+use crate::command::{Command, RunAs, quote};
+
+/// OpenSSH passes the exec string as one argument, and Linux limits that to 128 KiB (`MAX_ARG_STRLEN`).
+const MAX_EXEC: usize = 120 * 1024;
+
+/// Fixed text before every script.
+///
+/// It evaluates nothing it reads: `export "$line"` takes the value as it is. Input that ends before the empty line,
+/// or before the script's closing brace, comes from a connection that broke: nothing of the script runs then. A
+/// profile or an rc file can print or set anything, so PATH, locale and umask are set here. The process group is told
+/// so that the script can be ended later, where it is surely its own: led by this shell, or by sudo or a login shell
+/// right above it.
+const PRELUDE: &str = "\
+cd /
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+LC_ALL=C
+export PATH LC_ALL
+unset XDG_RUNTIME_DIR
+umask 077
+muster_whole=
+while IFS= read -r muster_line; do
+  case $muster_line in
+    '') muster_whole=1; break ;;
+    *) export \"$muster_line\" ;;
+  esac
+done
+[ -n \"$muster_whole\" ] || { echo 'muster: the input was cut off' >&2; exit 255; }
+muster_group=
+read -r _ _ _ _ muster_group _ 2>/dev/null </proc/$$/stat
+case $muster_group in \"$$\" | \"$PPID\") ;; *) muster_group= ;; esac
+";
+
+/// A command, ready to be sent.
+pub(super) struct Frame {
+    pub(super) exec: String,
+    pub(super) input: Vec<u8>,
+    /// Printed on both streams, as a line, before the script starts; random, so that nothing else prints it.
+    pub(super) marker: String,
+}
+
+impl Frame {
+    /// For a connection of the user `login`; the error says which value cannot be sent.
+    pub(super) fn new(command: &Command, login: &str) -> Result<Frame, String> {
+        let marker = format!("muster-{:032x}", rand::random::<u128>());
+        let script = format!(
+            "{PRELUDE}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
+             unset muster_whole muster_line muster_group\nset -eu\n{{ :\n{script}\n}}",
+            script = command.script
+        );
+        let exec = exec_string(command, login, script.len())?;
+        let mut input = script.into_bytes();
+        for (name, value) in &command.env {
+            let line = env_line(name, value.reveal())?;
+            input.extend_from_slice(line.as_bytes());
+        }
+        input.push(b'\n');
+        input.extend_from_slice(command.stdin.as_bytes());
+        Ok(Frame { exec, input, marker })
+    }
+
+    /// What follows the line with the mark, or `None` where the script never started.
+    pub(super) fn after_marker<'a>(&self, stream: &'a [u8]) -> Option<&'a [u8]> {
+        Some(self.split(stream)?.1)
+    }
+
+    /// The process group the script runs in, as standard output says.
+    pub(super) fn group(&self, stdout: &[u8]) -> Option<u32> {
+        let group = str::from_utf8(self.split(stdout)?.0).ok()?.trim().parse().ok()?;
+        // 0 and 1 mean other processes than the script's.
+        (group > 1).then_some(group)
+    }
+
+    /// The rest of the mark's line, and what follows it.
+    fn split<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
+        let marker = self.marker.as_bytes();
+        let start = stream.windows(marker.len()).position(|window| window == marker)? + marker.len();
+        let line = stream[start..].iter().position(|byte| *byte == b'\n')?;
+        Some((&stream[start..start + line], &stream[start + line + 1..]))
+    }
+}
+
+fn exec_string(command: &Command, login: &str, script_len: usize) -> Result<String, String> {
+    let mut shell = format!("sh -c 'eval \"$(head -c {script_len})\"' muster");
+    for arg in &command.args {
+        if arg.contains('\0') {
+            return Err(format!("an argument holds a NUL byte: {arg:?}"));
+        }
+        shell.push(' ');
+        shell.push_str(&quote(arg));
+    }
+    let user = match &command.run_as {
+        RunAs::Login => login,
+        RunAs::User(user) => user,
+        RunAs::Root => "root",
+    };
+    if user.is_empty() || user.starts_with('-') || user.contains('\0') {
+        return Err(format!("not the name of a user: {user:?}"));
+    }
+    let exec = match user {
+        _ if user == login => shell,
+        // Root needs no sudo to become another user, and small images have none.
+        _ if login == "root" => format!("sh -c '{BECOME}' {} {shell}", quote(user)),
+        _ => format!("sudo -n -H -u {} -- {shell}", quote(user)),
+    };
+    match exec.len() {
+        0..=MAX_EXEC => Ok(exec),
+        len => Err(format!("the arguments take {len} bytes, {MAX_EXEC} is the most a host accepts")),
+    }
+}
+
+/// Root becomes `$0` and runs `$@`. Without single quotes: it is quoted as a whole.
+const BECOME: &str = "if command -v sudo >/dev/null; then exec sudo -n -H -u \"$0\" -- \"$@\"; fi; \
+    exec runuser -u \"$0\" -- env HOME=\"$(getent passwd \"$0\" | cut -d: -f6)\" USER=\"$0\" LOGNAME=\"$0\" \"$@\"";
+
+fn env_line(name: &str, value: &str) -> Result<String, String> {
+    let mut letters = name.bytes();
+    let valid = letters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == b'_')
+        && letters.all(|letter| letter.is_ascii_alphanumeric() || letter == b'_');
+    if !valid {
+        return Err(format!("not the name of an environment variable: {name:?}"));
+    }
+    // The value is a secret: the message must do without it.
+    if value.contains(['\n', '\0']) {
+        return Err(format!("the value of {name} holds a line end or a NUL byte"));
+    }
+    Ok(format!("{name}={value}\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Stdin;
+    use crate::formation::Secret;
+
+    fn command(run_as: RunAs) -> Command {
+        Command::new(run_as, "cat")
+    }
+
+    #[test]
+    fn the_exec_string_names_the_user_only_where_it_must() {
+        let exec = |run_as, login| Frame::new(&command(run_as).args(["it's"]), login).unwrap().exec;
+        let plain = exec(RunAs::Login, "ana");
+        assert!(plain.starts_with("sh -c 'eval \"$(head -c "), "{plain}");
+        assert!(plain.ends_with(r"' muster 'it'\''s'"), "{plain}");
+        assert!(exec(RunAs::User("ana".into()), "ana").starts_with("sh -c 'eval"));
+        assert!(exec(RunAs::Root, "root").starts_with("sh -c 'eval"));
+        assert!(exec(RunAs::Root, "ana").starts_with("sudo -n -H -u 'root' -- sh -c 'eval"));
+        assert!(exec(RunAs::User("postgres".into()), "ana").starts_with("sudo -n -H -u 'postgres' -- sh"));
+        assert!(exec(RunAs::User("postgres".into()), "root").contains("' 'postgres' sh -c 'eval"));
+        assert!(!BECOME.contains('\''));
+    }
+
+    #[test]
+    fn input_is_script_then_environment_then_stdin() {
+        let secret = Secret::new("p$w`'\"\\ =");
+        let command = command(RunAs::Login).env("PGPASSWORD", &secret).stdin(Stdin::Text("rest\n".into()));
+        let frame = Frame::new(&command, "ana").unwrap();
+        let script = frame.exec.split_once("head -c ").unwrap().1.split_once(')').unwrap().0;
+        let (script, rest) = frame.input.split_at(script.parse().unwrap());
+        assert!(script.ends_with(b"\ncat\n}"));
+        assert_eq!(rest, b"PGPASSWORD=p$w`'\"\\ =\n\nrest\n");
+        assert!(!frame.exec.contains("p$w"));
+    }
+
+    #[test]
+    fn what_cannot_be_sent_is_refused_without_being_shown() {
+        for value in ["two\nlines", "nul\0"] {
+            let error =
+                Frame::new(&command(RunAs::Login).env("PW", &Secret::new(value)), "ana").err().unwrap();
+            assert!(error.contains("PW") && !error.contains(value), "{error}");
+        }
+        assert!(Frame::new(&command(RunAs::Login).args(["a\0b"]), "ana").is_err());
+        assert!(Frame::new(&command(RunAs::User("-x".into())), "ana").is_err());
+        assert!(Frame::new(&command(RunAs::Login).args(["x".repeat(MAX_EXEC)]), "ana").is_err());
+        assert!(Frame::new(&command(RunAs::Login).env("A=B", &Secret::new("")), "ana").is_err());
+    }
+
+    #[test]
+    fn noise_before_the_marker_is_dropped() {
+        let frame = Frame::new(&command(RunAs::Login), "ana").unwrap();
+        let stream = format!("motd, no line end{} 4711\nout\n", frame.marker);
+        assert_eq!(frame.group(stream.as_bytes()), Some(4711));
+        assert_eq!(frame.group(format!("{} 1\n", frame.marker).as_bytes()), None);
+        assert_eq!(frame.group(format!("{} \n", frame.marker).as_bytes()), None);
+        assert_eq!(frame.after_marker(stream.as_bytes()), Some(&b"out\n"[..]));
+        assert_eq!(frame.after_marker(b"This account is currently not available.\n"), None);
+    }
+
+    #[test]
+    fn nothing_runs_on_input_that_was_cut_off() {
+        use std::io::Write as _;
+        let command = Command::new(RunAs::Login, "echo ran\necho \"$A\"").env("A", &Secret::new("whole"));
+        let frame = Frame::new(&command, "ana").unwrap();
+        let whole = frame.input.len();
+        for length in (0..=whole).rev().step_by(7).chain([whole - 1, whole - 2]) {
+            let mut shell = std::process::Command::new("sh")
+                .args(["-c", &frame.exec])
+                .stdin(std::process::Stdio::piped())
+                .stdout(std::process::Stdio::piped())
+                .stderr(std::process::Stdio::null())
+                .spawn()
+                .unwrap();
+            shell.stdin.take().unwrap().write_all(&frame.input[..length]).unwrap();
+            let output = shell.wait_with_output().unwrap();
+            match frame.after_marker(&output.stdout) {
+                Some(said) if length == whole => assert_eq!(said, b"ran\nwhole\n"),
+                said => assert!(said.is_none_or(<[u8]>::is_empty), "{length} of {whole}: {output:?}"),
+            }
+        }
+    }
+}
