@@ -394,6 +394,6 @@ cut)
   nsenter -t "$(leader "$1")" -n nft 'table inet cut { chain in { type filter hook input priority 0; policy drop; }; chain out { type filter hook output priority 0; policy drop; }; }' ;;
 mend) known "$1"; nsenter -t "$(leader "$1")" -n nft delete table inet cut ;;
 citus) citus ;;
-help) sed -n '/^#   /p;/^# M/,/^set/p' "$HERE/lab.sh" | sed '/^set/d;s/^# \{0,3\}//' ;;
+help) sed -n '2,/^set/{/^set/d;s/^# \{0,3\}//p}' "$HERE/lab.sh" ;;
 *) die "unknown command '$command' (lab.sh help)" ;;
 esac
