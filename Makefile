@@ -1,0 +1,73 @@
+# The project's commands. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
+LAB := tests/lab/lab.sh
+HOSTS ?= 10
+PRIVATE ?= 0
+
+.PHONY: help
+help: ## what there is
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1 \2/p' Makefile | awk '{ printf "  make %-14s", $$2; $$1 = $$2 = ""; print substr($$0, 3) }'
+
+.PHONY: demo
+demo: ## a formation of ten real hosts on this machine, a failover, a rerun with nothing to do (root)
+	tests/lab/demo.sh
+
+.PHONY: test
+test: test-fast test-lab ## every test; without root those on real hosts are left out, and it says so
+
+.PHONY: test-fast
+test-fast: install-deps ## the tests that need no host: seconds
+	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run -E 'not binary(lab)'; \
+	else set -x; MUSTER_LAB_SKIP=1 cargo test; fi
+
+.PHONY: test-lab
+test-lab: install-deps ## the tests on real hosts: minutes (root); KEEP=1 leaves the hosts running
+ifeq ($(ROOT),yes)
+	$(LAB) base
+	@status=0; if cargo nextest --version >/dev/null 2>&1; then cargo nextest run -E 'binary(lab)'; \
+	else cargo test --test lab -- --nocapture; fi || status=$$?; \
+	[ -n "$(KEEP)" ] || MUSTER_LAB_NET=$${MUSTER_LAB_NET:-10.88.2} $(LAB) down; \
+	echo "the lab's Citus: $$($(LAB) citus)"; exit $$status
+else
+	@echo "LEFT OUT: the tests on real hosts (tests/lab), they need root: sudo make test-lab"
+endif
+
+.PHONY: lint
+lint: install-deps ## formatting, clippy, documentation, shell scripts, licences: warnings are errors
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck .ci/run tests/lab/*.sh; \
+	else echo "LEFT OUT: shellcheck (apt-get install shellcheck)"; fi
+	@if [ ! -f deny.toml ]; then :; elif cargo deny --version >/dev/null 2>&1; then set -x; cargo deny check bans licenses sources; \
+	else echo "LEFT OUT: cargo deny (cargo install cargo-deny --locked)"; fi
+
+.PHONY: lab
+lab: lab-up ## the fleet alone, to try things on: HOSTS=10, and PRIVATE=2 behind a bastion
+	$(LAB) list
+	@$(LAB) help
+
+.PHONY: lab-up
+lab-up: ## start the fleet (root)
+	$(LAB) up $(HOSTS) $(PRIVATE)
+
+.PHONY: lab-down
+lab-down: ## stop and remove the fleet; its image stays (root)
+	$(LAB) down
+
+# Debian packages for the lab (tests/lab/lab.sh asks for the same) and the lints. Without root: says what is missing.
+PACKAGES := gcc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables ssh:openssh-client python3:python3 shellcheck:shellcheck
+
+.PHONY: install-deps
+install-deps: ## what the tests need and this machine lacks
+	@missing=(); export PATH="$$PATH:/usr/sbin:/sbin"; \
+	for pair in $(PACKAGES); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair#*:}"); done; \
+	[ $${#missing[@]} -gt 0 ] || exit 0; \
+	if [ "$(ROOT)" = yes ] && command -v apt-get >/dev/null; then \
+	  set -x; apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$${missing[@]}"; \
+	else echo "not installed (needs root): $${missing[*]}"; fi

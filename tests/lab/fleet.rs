@@ -1,0 +1,220 @@
+//! The fleet as the scenarios see it: hosts to break, and muster to run on them.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
+
+/// The hosts of `inventory/lab.yml`, the monitor's first; `lab.sh` gives these names.
+pub(crate) const HOSTS: [&str; 10] =
+    ["mon", "coord1", "coord2", "w1a", "w1b", "w2a", "w2b", "coord1r", "w1r", "w2r"];
+
+/// The data directory that a host's pg_autoctl is set up for; to be run as root. Its configuration lies
+/// under the directory's own path.
+pub(crate) const SERVED_DIRECTORY: &str = "find /var/lib/postgresql/.config/pg_autoctl -name pg_autoctl.cfg -printf '/%P' -quit | sed 's,/pg_autoctl.cfg$,,'";
+
+/// The running fleet; held by one scenario at a time.
+pub(crate) struct Lab {
+    net: String,
+    keys: PathBuf,
+    _turn: File,
+}
+
+/// What muster said, and how it ended.
+pub(crate) struct Run {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Lab {
+    /// Ten hosts with nothing set up; `None` where there can be none.
+    pub(crate) fn bare() -> Option<Lab> {
+        if let Some(reason) = left_out() {
+            eprintln!("\n*** LEFT OUT, nothing was tested: {reason} ***\n");
+            return None;
+        }
+        // Not `make demo`'s prefix: a formation that someone looks at is not wiped by a test.
+        let net = std::env::var("MUSTER_LAB_NET").unwrap_or_else(|_| "10.88.2".to_owned());
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let keys = if net == "10.88.0" { root.join(".lab") } else { root.join(".lab").join(&net) };
+        fs::create_dir_all(&keys).expect("the lab's key directory can be made");
+        let turn = File::create(keys.join("turn")).expect("the lab's lock can be made");
+        turn.lock().expect("the lab's lock can be taken");
+        let lab = Lab { net, keys, _turn: turn };
+        let were_up = !lab.script(&["list"]).is_empty();
+        lab.script(&["up", "10"]);
+        if were_up {
+            lab.wipe();
+        }
+        Some(lab)
+    }
+
+    /// All hosts bare again.
+    pub(crate) fn wipe(&self) {
+        self.script(&["wipe"]);
+    }
+
+    /// A command of `lab.sh`: `["reboot", "w1a"]`.
+    pub(crate) fn script(&self, args: &[&str]) -> String {
+        let started = Instant::now();
+        let output = self.lab_sh(args).stdin(Stdio::null()).output().expect("lab.sh runs");
+        if !matches!(args[0], "ssh" | "list" | "citus") {
+            eprintln!("-- lab.sh {} ({:.1} s)", args.join(" "), started.elapsed().as_secs_f32());
+        }
+        succeed(args, output)
+    }
+
+    /// Runs `script` in `sh` as user deploy, who may sudo; its output.
+    pub(crate) fn ssh(&self, host: &str, script: &str) -> String {
+        self.ssh_with(host, "sh -eu", script)
+    }
+
+    /// Runs `script` in `sh` as root.
+    pub(crate) fn root(&self, host: &str, script: &str) -> String {
+        self.ssh_with(host, "sudo sh -eu", script)
+    }
+
+    /// Runs SQL in the formation's database on the host: one line a row, columns parted by `|`.
+    pub(crate) fn sql(&self, host: &str, sql: &str) -> String {
+        let dbname = in_inventory("dbname");
+        self.ssh_with(
+            host,
+            &format!("cd / && sudo -u postgres psql -XAtq -v ON_ERROR_STOP=1 -d {dbname}"),
+            sql,
+        )
+    }
+
+    /// Runs a pg_autoctl command on the monitor.
+    pub(crate) fn pg_autoctl(&self, command: &str) -> String {
+        let script =
+            format!("cd /; sudo -H -u postgres env PGDATA=$(sudo {SERVED_DIRECTORY}) pg_autoctl {command}");
+        self.ssh("mon", &script)
+    }
+
+    /// The nodes' data directory.
+    pub(crate) fn pgdata(&self) -> String {
+        in_inventory("pgdata")
+    }
+
+    /// Whether the hosts have the real Citus.
+    pub(crate) fn has_citus(&self) -> bool {
+        self.script(&["citus"]).trim() == "real"
+    }
+
+    /// `inventory/lab.yml` with this lab's addresses and keys, changed by `edit`.
+    pub(crate) fn inventory(&self, name: &str, edit: impl FnOnce(String) -> String) -> PathBuf {
+        let text = fs::read_to_string(lab_inventory()).expect("inventory/lab.yml is there");
+        let keys = self.keys.display().to_string();
+        let text = text.replace("10.88.0.", &format!("{}.", self.net)).replace("../.lab", &keys);
+        let path = self.keys.join(format!("{name}.yml"));
+        fs::write(&path, edit(text)).expect("an inventory can be written");
+        path
+    }
+
+    /// A file beside the keys, e.g. a number one scenario leaves for another.
+    pub(crate) fn beside_keys(&self, name: &str) -> PathBuf {
+        self.keys.join(name)
+    }
+
+    /// Runs `muster ARGS -i INVENTORY` to its end.
+    pub(crate) fn muster(&self, inventory: &Path, args: &[&str]) -> Run {
+        let started = Instant::now();
+        let child = self.start_muster(inventory, args);
+        let output = child.wait_with_output().expect("muster ends");
+        let run = Run {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        let took = started.elapsed().as_secs_f32();
+        eprintln!("-- muster {}: {:?} ({took:.1} s)\n{}", args.join(" "), run.code, run.said());
+        run
+    }
+
+    /// Starts muster as a pipeline would: no terminal, nothing to read.
+    pub(crate) fn start_muster(&self, inventory: &Path, args: &[&str]) -> Child {
+        Command::new(env!("CARGO_BIN_EXE_muster"))
+            .args(args)
+            .arg("-i")
+            .arg(inventory)
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("muster starts")
+    }
+
+    fn ssh_with(&self, host: &str, command: &str, stdin: &str) -> String {
+        let args = ["ssh", host, command];
+        let mut ssh = self.lab_sh(&args);
+        let mut child = ssh.stdin(Stdio::piped()).spawn().expect("lab.sh runs");
+        let mut pipe = child.stdin.take().expect("stdin is piped");
+        // A command that ends without reading is judged by its status.
+        drop(pipe.write_all(stdin.as_bytes()));
+        drop(pipe);
+        let output = child.wait_with_output().expect("ssh ends");
+        succeed(&[host, command, stdin], output)
+    }
+
+    fn lab_sh(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab.sh"));
+        command.args(args).env("MUSTER_LAB_NET", &self.net);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl Run {
+    /// Both streams: where a word is shown is the screen's matter.
+    pub(crate) fn said(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Fails the scenario unless muster ended with `code`; an exit code of the README's table.
+    #[track_caller]
+    pub(crate) fn exits(self, code: i32) -> Run {
+        assert_eq!(self.code, Some(code), "exit code");
+        self
+    }
+
+    /// Fails the scenario unless muster named the host and one of the words.
+    #[track_caller]
+    pub(crate) fn names(self, host: &str, words: &[&str]) -> Run {
+        let said = self.said().to_lowercase();
+        assert!(said.contains(host), "{host} is not named");
+        let found = words.iter().any(|word| said.contains(&word.to_lowercase()));
+        assert!(found, "none of {words:?} is said");
+        self
+    }
+}
+
+fn lab_inventory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("inventory/lab.yml")
+}
+
+/// The first value of `key` in `inventory/lab.yml`: the one for all nodes.
+fn in_inventory(key: &str) -> String {
+    let text = fs::read_to_string(lab_inventory()).expect("inventory/lab.yml is there");
+    let values = text.lines().filter_map(|line| line.trim().strip_prefix(key)?.strip_prefix(": "));
+    values.map(|value| value.trim().to_owned()).next().expect("inventory/lab.yml says it for all nodes")
+}
+
+fn left_out() -> Option<&'static str> {
+    if std::env::var_os("MUSTER_LAB_SKIP").is_some() {
+        return Some("MUSTER_LAB_SKIP is set");
+    }
+    let root = fs::metadata("/proc/self").is_ok_and(|process| process.uid() == 0);
+    (!root).then_some("real hosts (systemd-nspawn) need root")
+}
+
+#[track_caller]
+fn succeed(what: &[&str], output: Output) -> String {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    let stdout = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{what:?} failed: {}\n{stdout}{stderr}", output.status);
+    stdout
+}

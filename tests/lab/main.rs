@@ -1,0 +1,15 @@
+//! Scenarios on real hosts: systemd, sshd, sudo, PostgreSQL, pg_auto_failover and Citus (or its stand-in).
+//!
+//! `lab.sh` beside this file makes the hosts; one fleet is shared, and every scenario starts from bare
+//! ones. What is asserted is asked of the monitor, of PostgreSQL and of the file system, not of muster:
+//! a planner that forgets also plans nothing.
+//!
+//! The fleet needs root. Without it the scenarios are left out, and say so.
+
+#![expect(clippy::print_stderr, reason = "what a scenario saw is its report")]
+
+mod fleet;
+mod formation;
+mod interruptions;
+mod refusals;
+mod rollout;
