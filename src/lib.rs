@@ -1,7 +1,9 @@
 pub mod command;
 pub mod error;
 pub mod event;
+pub mod execute;
 pub mod facts;
+pub mod fleet;
 pub mod formation;
 pub mod fsm;
 pub mod inventory;

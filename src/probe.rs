@@ -3,7 +3,7 @@
 //! ```text
 //! key=value      a word or a line of text
 //! key:BASE64     the contents of a file, or anything that may hold a line end
-//! key-           looked, and it is not there
+//! key~           looked, and it is not there
 //! key!reason     could not look
 //! end=           the script ran to its end
 //! ```
@@ -15,7 +15,7 @@ use base64::Engine as _;
 /// sh functions that write records. Read-only: nothing in a probe changes the host.
 pub const FUNCTIONS: &str = r#"
 say() { printf '%s=%s\n' "$1" "$2"; }
-none() { printf '%s-\n' "$1"; }
+none() { printf '%s~\n' "$1"; }
 blind() { printf '%s!%s\n' "$1" "$2"; }
 # Whether a path that the shell cannot see is really absent: its nearest ancestor must be searchable.
 sees() {
@@ -53,13 +53,13 @@ impl Answers {
         let mut answers = BTreeMap::new();
         for line in stdout.lines().filter(|line| !line.is_empty()) {
             let at =
-                line.find(['=', ':', '-', '!']).ok_or_else(|| format!("unreadable answer: {line:.80}"))?;
+                line.find(['=', ':', '~', '!']).ok_or_else(|| format!("unreadable answer: {line:.80}"))?;
             let (key, rest) = line.split_at(at);
             let value = &rest[1..];
             let answer = match &rest[..1] {
                 "=" => Answer::Text(value.to_owned()),
                 ":" => Answer::Text(decode(value).map_err(|why| format!("{key}: {why}"))?),
-                "-" => Answer::Absent,
+                "~" => Answer::Absent,
                 _ => Answer::Blind(value.to_owned()),
             };
             answers.insert(key.to_owned(), answer);
@@ -115,7 +115,7 @@ mod tests {
 
     #[test]
     fn absent_and_unseen_are_different_answers() {
-        let answers = Answers::parse("a=1\nb:aGkK\nc-\nd!cannot read /d\nend=\n").unwrap();
+        let answers = Answers::parse("a=1\nb:aGkK\nc~\nd!cannot read /d\nend=\n").unwrap();
         assert_eq!(answers.number::<u32>("a"), Ok(1));
         assert_eq!(answers.text("b"), Ok(Some("hi\n".to_owned())));
         assert_eq!(answers.text("c"), Ok(None));

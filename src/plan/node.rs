@@ -177,8 +177,12 @@ fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
     };
     loop {
         if current == assigned {
-            let joins =
-                current == State::Primary && end == State::Primary && settings_are_coming(world, node);
+            // A group's first standbys join before its primary is `primary`; only a later one changes its settings.
+            let was_primary = row.is_some_and(|row| row.reported == Some(State::Primary));
+            let joins = current == State::Primary
+                && was_primary
+                && end == current
+                && settings_are_coming(world, node);
             let next = if joins { Some(State::ApplySettings) } else { fsm::next(current, end) };
             let Some(next) = next else { break };
             steps.push(wait_for(world, node, current, next));

@@ -1,0 +1,246 @@
+//! Carries out a plan: stages in order, nodes side by side, a node's steps one by one.
+//!
+//! Nothing is decided here but what a failure means for what comes after it. No step is tried twice: the
+//! rerun is the retry, because it looks first. Only `Wait` asks again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use tokio::sync::watch;
+use tokio::time::sleep;
+
+use crate::command::{Command, Failure};
+use crate::event::{Event, NodeOutcome};
+use crate::fleet::{Events, Fleet};
+use crate::formation::NodeName;
+use crate::plan::Plan;
+use crate::step::{Action, Stage, Step};
+
+/// Pauses between two questions of a `Wait`: short at first, as most answers change at once.
+const PAUSES: [u64; 5] = [150, 250, 400, 600, 800];
+/// A `Wait` whose question fails for so long is given up: what it waits for may never come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What the operator asked for by Ctrl-C.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    Go,
+    /// No new step starts, running ones finish.
+    Finish,
+    /// Running steps are given up; their outcome is unknown.
+    Drop,
+}
+
+/// Runs the plan to its end and tells how each node fared.
+pub async fn execute(
+    plan: &Plan,
+    fleet: &Fleet,
+    events: &Events,
+    stop: watch::Receiver<Stop>,
+) -> BTreeMap<NodeName, NodeOutcome> {
+    let mut outcomes: BTreeMap<NodeName, NodeOutcome> = BTreeMap::new();
+    for (node, why) in &plan.blocked {
+        outcomes.entry(node.clone()).or_default().blocked = Some(why.clone());
+    }
+    for (node, failure) in &plan.unreachable {
+        outcomes.entry(node.clone()).or_default().unreachable = Some(describe(failure));
+    }
+    let (failed, _) = watch::channel::<BTreeSet<NodeName>>(outcomes.keys().cloned().collect());
+    let run = Run { fleet, events, stop, failed };
+    for (stage, nodes) in &plan.stages {
+        run.send(Event::StageStarted { stage: *stage, seconds: fleet.seconds() });
+        let tasks = nodes.iter().map(|(node, steps)| run.node(*stage, node, steps));
+        for (node, outcome) in nodes.keys().zip(join_all(tasks).await) {
+            outcomes.entry(node.clone()).or_default().add(outcome);
+        }
+    }
+    run.send(Event::Finished { seconds: fleet.seconds() });
+    outcomes
+}
+
+impl NodeOutcome {
+    /// Counts another stage in; the first failure is the one that is told.
+    fn add(&mut self, other: NodeOutcome) {
+        self.changed += other.changed;
+        self.skipped += other.skipped;
+        self.blocked = self.blocked.take().or(other.blocked);
+        self.unreachable = self.unreachable.take().or(other.unreachable);
+        self.failed = self.failed.take().or(other.failed);
+        self.unknown.extend(other.unknown);
+    }
+}
+
+/// A failure in one line.
+pub fn describe(failure: &Failure) -> String {
+    match failure {
+        Failure::Unreachable { reason, .. } => reason.clone(),
+        Failure::Refused { status, stderr } => match stderr.trim() {
+            "" => format!("ended with status {status}"),
+            words => words.to_owned(),
+        },
+        Failure::Lost { reason } => format!("the connection was lost: {reason}; it may have happened"),
+        Failure::TimedOut { seconds } => format!("not done after {seconds} s; it may have happened"),
+    }
+}
+
+struct Run<'a> {
+    fleet: &'a Fleet,
+    events: &'a Events,
+    stop: watch::Receiver<Stop>,
+    /// Nodes that will not get any further in this run.
+    failed: watch::Sender<BTreeSet<NodeName>>,
+}
+
+/// How a step ended.
+enum End {
+    Done,
+    Failed(Failure),
+    /// What it hangs on has failed, or the operator stopped the run.
+    Skipped(String),
+    /// Given up while it ran.
+    Unknown,
+}
+
+impl Run<'_> {
+    fn send(&self, event: Event) {
+        // Nobody may listen any more: the run goes on to its safe end all the same.
+        let _ = self.events.send(event);
+    }
+
+    async fn node(&self, stage: Stage, node: &NodeName, steps: &[Step]) -> NodeOutcome {
+        let mut outcome = NodeOutcome::default();
+        for (index, step) in steps.iter().enumerate() {
+            let end = match self.obstacle(node, step) {
+                Some(because) => End::Skipped(because),
+                None => self.step(stage, node, step).await,
+            };
+            let title = step.title.clone();
+            match end {
+                End::Done => {
+                    outcome.changed += usize::from(!matches!(step.action, Action::Wait { .. }));
+                    continue;
+                }
+                End::Failed(failure) => {
+                    outcome.failed = Some(format!("{title}: {}", describe(&failure)));
+                    if matches!(failure, Failure::Lost { .. } | Failure::TimedOut { .. }) {
+                        outcome.unknown.push(title.clone());
+                    }
+                    let seconds = self.fleet.seconds();
+                    self.send(Event::StepFailed { node: node.clone(), stage, title, failure, seconds });
+                }
+                End::Unknown => outcome.unknown.push(title),
+                End::Skipped(because) => {
+                    outcome.skipped += 1;
+                    self.send(Event::StepSkipped { node: node.clone(), stage, title, because });
+                }
+            }
+            outcome.skipped += steps.len() - index - 1;
+            self.failed.send_modify(|failed| {
+                failed.insert(node.clone());
+            });
+            break;
+        }
+        outcome
+    }
+
+    /// Why a step is not to start.
+    fn obstacle(&self, node: &NodeName, step: &Step) -> Option<String> {
+        let failed = self.failed.borrow();
+        if *self.stop.borrow() != Stop::Go {
+            return Some("stopped by the operator".to_owned());
+        }
+        if failed.contains(node) {
+            return Some("an earlier step failed".to_owned());
+        }
+        let lost = !step.needs.is_empty() && step.needs.iter().all(|needed| failed.contains(needed));
+        lost.then(|| {
+            let names: Vec<&str> = step.needs.iter().map(|needed| needed.0.as_str()).collect();
+            format!("it needs {}, which did not get there", names.join(" or "))
+        })
+    }
+
+    async fn step(&self, stage: Stage, node: &NodeName, step: &Step) -> End {
+        let (title, started) = (step.title.clone(), Instant::now());
+        let seconds = self.fleet.seconds();
+        self.send(Event::StepStarted { node: node.clone(), stage, title: title.clone(), seconds });
+        let mut stop = self.stop.clone();
+        let dropped = async {
+            // An ended channel means that nobody can stop the run any more.
+            if stop.wait_for(|stop| *stop == Stop::Drop).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let work = async {
+            match &step.action {
+                Action::Put(file) => self.once(&step.on, &file.command()).await,
+                Action::Run(command) => self.once(&step.on, command).await,
+                Action::Wait { command, answers, timeout } => {
+                    self.wait(step, command, answers, Duration::from_secs(*timeout)).await
+                }
+            }
+        };
+        let end = tokio::select! {
+            end = work => end,
+            () = dropped => End::Unknown,
+        };
+        if let End::Done = end {
+            let (seconds, took) = (self.fleet.seconds(), started.elapsed().as_secs_f64());
+            self.send(Event::StepDone { node: node.clone(), stage, title, risk: step.risk, seconds, took });
+        }
+        end
+    }
+
+    async fn once(&self, on: &NodeName, command: &Command) -> End {
+        match self.fleet.run(on, command).await {
+            Ok(_) => End::Done,
+            Err(failure) => End::Failed(failure),
+        }
+    }
+
+    /// Asks until the answer is there. No permit is held between two questions.
+    async fn wait(&self, step: &Step, command: &Command, answers: &[String], timeout: Duration) -> End {
+        let started = Instant::now();
+        let mut answered = Instant::now();
+        let mut last;
+        for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
+            match self.fleet.run(&step.on, command).await {
+                Ok(output) => {
+                    last = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+                    if answers.contains(&last) {
+                        return End::Done;
+                    }
+                    answered = Instant::now();
+                }
+                Err(failure @ Failure::Refused { .. }) if answered.elapsed() > PATIENCE => {
+                    return End::Failed(failure);
+                }
+                Err(Failure::Refused { stderr, .. }) => last = stderr.trim().to_owned(),
+                Err(failure) => return End::Failed(failure),
+            }
+            if let Some(because) = self.lost(step) {
+                return End::Skipped(because);
+            }
+            if started.elapsed() > timeout {
+                let stderr = format!(
+                    "waited {} s for {}, the last answer was: {last}",
+                    timeout.as_secs(),
+                    answers.join(" or ")
+                );
+                return End::Failed(Failure::Refused { status: 124, stderr });
+            }
+            sleep(Duration::from_millis(*pause)).await;
+        }
+        End::Unknown
+    }
+
+    /// Whether everybody a wait is for has failed meanwhile, or the run is to end.
+    fn lost(&self, step: &Step) -> Option<String> {
+        if *self.stop.borrow() != Stop::Go {
+            return Some("stopped by the operator".to_owned());
+        }
+        let failed = self.failed.borrow();
+        (!step.needs.is_empty() && step.needs.iter().all(|needed| failed.contains(needed)))
+            .then(|| "what it waits for failed".to_owned())
+    }
+}

@@ -1,0 +1,128 @@
+//! The hosts of a formation, connected: one session each, one probe each.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::UnboundedSender;
+use tokio::task::JoinSet;
+
+use crate::command::{Command, Failure, Output};
+use crate::event::Event;
+use crate::facts::{self, Facts, Sight};
+use crate::formation::{Formation, NodeName};
+use crate::ssh::{Credentials, Session};
+
+/// Where events go: many senders, one reporter.
+pub type Events = UnboundedSender<Event>;
+
+/// The sessions of a run.
+pub struct Fleet {
+    sessions: BTreeMap<NodeName, Result<Arc<Session>, Failure>>,
+    /// Commands in flight, over all hosts.
+    permits: Arc<Semaphore>,
+    started: Instant,
+}
+
+impl Fleet {
+    /// Connects to every server side by side; a host that does not answer is kept as its failure.
+    pub async fn connect(formation: &Formation, forks: usize, events: &Events) -> Fleet {
+        let started = Instant::now();
+        let credentials = Arc::new(Credentials::from_environment());
+        let permits = Arc::new(Semaphore::new(forks.max(1)));
+        let mut tasks = JoinSet::new();
+        for server in formation.servers() {
+            let (name, host) = (server.name.clone(), server.host.clone());
+            let (credentials, permits) = (Arc::clone(&credentials), Arc::clone(&permits));
+            tasks.spawn(async move {
+                let _permit = permits.acquire().await;
+                let session = Session::connect(&name, &host, &credentials).await;
+                (name, session.map(Arc::new))
+            });
+        }
+        let mut sessions = BTreeMap::new();
+        while let Some(joined) = tasks.join_next().await {
+            let Ok((node, session)) = joined else { continue };
+            let failure = session.as_ref().err().cloned();
+            let seconds = started.elapsed().as_secs_f64();
+            // Nobody may listen any more: the run is ending then.
+            let _ = events.send(Event::Connected { node: node.clone(), seconds, failure });
+            sessions.insert(node, session);
+        }
+        Fleet { sessions, permits, started }
+    }
+
+    /// One look at every host: one script, one round trip.
+    pub async fn gather(&self, formation: &Formation) -> Facts {
+        let mut tasks = JoinSet::new();
+        let mut facts = Facts::default();
+        for server in formation.servers() {
+            let name = server.name.clone();
+            match self.sessions.get(&name) {
+                Some(Ok(session)) => {
+                    let probe = facts::probe(formation, server);
+                    let (session, permits) = (Arc::clone(session), Arc::clone(&self.permits));
+                    tasks.spawn(async move {
+                        let _permit = permits.acquire().await;
+                        (name, session.run(&probe).await)
+                    });
+                }
+                Some(Err(failure)) => {
+                    facts.hosts.insert(name, Sight::Unreachable(failure.clone()));
+                }
+                None => {
+                    facts.hosts.insert(name, Sight::Unreadable("its connection was given up".to_owned()));
+                }
+            }
+        }
+        while let Some(joined) = tasks.join_next().await {
+            let Ok((name, answer)) = joined else { continue };
+            let server = formation.servers().find(|server| server.name == name);
+            let Some(server) = server else { continue };
+            facts.hosts.insert(name, sight(formation, server, answer));
+        }
+        facts
+    }
+
+    /// Runs a command on a host; holds one of the `forks` permits while it runs.
+    pub async fn run(&self, node: &NodeName, command: &Command) -> Result<Output, Failure> {
+        match self.sessions.get(node) {
+            Some(Ok(session)) => {
+                let _permit = self.permits.acquire().await;
+                session.run(command).await
+            }
+            Some(Err(failure)) => Err(failure.clone()),
+            None => Err(Failure::Unreachable {
+                reason: format!("there is no connection to {node}"),
+                hint: "run again".to_owned(),
+            }),
+        }
+    }
+
+    /// Seconds since the first connection was begun.
+    pub fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    pub async fn close(self) {
+        for session in self.sessions.into_values().flatten() {
+            session.close().await;
+        }
+    }
+}
+
+/// What an answer to the probe shows.
+fn sight(formation: &Formation, server: &crate::formation::Server, answer: Result<Output, Failure>) -> Sight {
+    match answer {
+        Ok(output) => match facts::parse(formation, server, &String::from_utf8_lossy(&output.stdout)) {
+            Ok(seen) => Sight::Seen(Box::new(seen)),
+            Err(why) => Sight::Unreadable(why),
+        },
+        Err(Failure::Refused { stderr, .. }) => Sight::Unreadable(match stderr.trim() {
+            "" => "the probe failed without a word".to_owned(),
+            words => words.to_owned(),
+        }),
+        Err(failure) => Sight::Unreachable(failure),
+    }
+}
