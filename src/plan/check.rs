@@ -33,7 +33,7 @@ fn extensions(
         (None, Monitor::Managed(_) | Monitor::External(_)) => &["pgautofailover", "btree_gist"],
     };
     let missing: Vec<&str> =
-        needed.iter().copied().filter(|name| !software.extensions.contains_key(*name)).collect();
+        needed.iter().copied().filter(|name| !software.extensions.contains(*name)).collect();
     if missing.is_empty() {
         return None;
     }

@@ -451,8 +451,11 @@ fn node_conf(server: &Server, node: &Node, found: &Option<String>) -> Option<Ste
 
 fn notes(seen: &Seen, node: &Node, plan: &mut Plan) {
     let Some(database) = &seen.database else { return };
-    if !database.pending_restart.is_empty() {
-        let names: Vec<&str> = database.pending_restart.iter().map(String::as_str).collect();
+    // Whom a standby follows is the keeper's to change, and leaves its traces here.
+    let keepers = ["primary_conninfo", "primary_slot_name", "recovery_target_timeline"];
+    let pending = database.pending_restart.iter().map(String::as_str).filter(|name| !keepers.contains(name));
+    let names: Vec<&str> = pending.collect();
+    if !names.is_empty() {
         plan.note(node.name(), format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
     for error in &database.hba_errors {

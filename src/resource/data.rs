@@ -1,6 +1,6 @@
 //! The PostgreSQL programs and the data directory: found, made with initdb, started.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
@@ -23,8 +23,8 @@ pub struct Software {
     pub major: u32,
     /// Path and version of `pg_autoctl`.
     pub pg_autoctl: Option<(String, String)>,
-    /// Extensions whose control file is there, with their default version.
-    pub extensions: BTreeMap<String, String>,
+    /// Extensions whose control file is there.
+    pub extensions: BTreeSet<String>,
 }
 
 /// What lies at PGDATA.
@@ -51,8 +51,6 @@ pub struct DataDirectory {
     /// `postmaster.pid` names a process that lives.
     pub postmaster: Option<u32>,
     pub standby: bool,
-    /// Whether `postmaster.pid` is there at all, with a dead process or not.
-    pub kilobytes: u64,
     /// Managed files in it, by name: their text, or `None` where there is none.
     pub files: BTreeMap<String, Option<String>>,
 }
@@ -77,33 +75,33 @@ if [ -n "$ctl" ] && [ -x "$ctl" ]; then
   # pg_autoctl takes the directory of the path it is given: a link must be followed first.
   ctl=$(readlink -f "$ctl"); bin=${ctl%/*}
   say software.bin "$bin"
-  say software.version "$("$bin/pg_ctl" --version | sed 's/.* \([0-9][0-9]*\).*/\1/')"
+  v=$("$bin/pg_ctl" --version); v=${v#*) }; v=${v%%[!0-9]*}
+  say software.version "$v"
   share=
-  for s in "$bin/../share/postgresql" "$bin/../share" "/usr/share/postgresql/$("$bin/pg_ctl" --version | sed 's/.* \([0-9][0-9]*\)[.].*/\1/')"; do
+  for s in "$bin/../share/postgresql" "$bin/../share" "/usr/share/postgresql/$v"; do
     if [ -d "$s/extension" ]; then share=$s; fi
   done
   for x in citus pgautofailover pg_stat_statements btree_gist; do
-    if [ -f "$share/extension/$x.control" ]; then
-      say "extension.$x" "$(sed -n "s/^default_version *= *'\(.*\)'.*/\1/p" "$share/extension/$x.control")"
+    if [ -f "$share/extension/$x.control" ]; then say "extension.$x" 1
     elif [ -n "$share" ]; then none "extension.$x"
     else blind "extension.$x" "no directory of extensions beside $bin"; fi
   done
 elif [ -n "$pgctl" ]; then blind software.bin "there is no program $pgctl"
 else none software.bin; fi
 if a=$(command -v pg_autoctl || ls "$bin/pg_autoctl" 2>/dev/null); then
-  say software.pg_autoctl "$a $("$a" --version 2>/dev/null | sed -n 's/^pg_autoctl version \([^ ]*\).*/\1/p')"
+  set -- $("$a" --version 2>/dev/null)
+  say software.pg_autoctl "$a ${3:-}"
 else none software.pg_autoctl; fi
 
 near=$pgdata
 while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done
-say pgdata.room "$(df -Pk "$near" | sed -n '2s/ \{1,\}/ /gp' | cut -d' ' -f4)"
+df -Pk "$near" | { read -r l; read -r l; set -- $l; say pgdata.room "${4:-}"; }
 if [ -w "$near" ] && [ -x "$near" ]; then say pgdata.writable 1; else say pgdata.writable 0; fi
 if [ -d "$pgdata" ] && ! { [ -r "$pgdata" ] && [ -x "$pgdata" ]; }; then blind pgdata "cannot read the directory $pgdata"
 elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_control" ]; then
   say pgdata present
-  say pgdata.version "$(head -n 1 "$pgdata/PG_VERSION")"
+  read -r l <"$pgdata/PG_VERSION"; say pgdata.version "$l"
   if [ -n "$bin" ]; then "$bin/pg_controldata" "$pgdata" 2>&1 | { printf 'pgdata.control:'; base64 -w0; echo; }; else none pgdata.control; fi
-  say pgdata.kilobytes "$(du -sk "$pgdata" 2>/dev/null | cut -f1)"
   pid=$(head -n 1 "$pgdata/postmaster.pid" 2>/dev/null) || pid=
   if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then say postmaster "$pid"; else none postmaster; pid=; fi
   if [ -f "$pgdata/standby.signal" ]; then say pgdata.standby 1; else say pgdata.standby 0; fi
@@ -119,10 +117,10 @@ else pid=; blind pgdata "cannot look into $d"; fi
 
 pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
     let Some(bin) = answers.text("software.bin")? else { return Ok(None) };
-    let mut extensions = BTreeMap::new();
+    let mut extensions = BTreeSet::new();
     for name in ["citus", "pgautofailover", "pg_stat_statements", "btree_gist"] {
-        if let Some(version) = answers.text(&format!("extension.{name}"))? {
-            extensions.insert(name.to_owned(), version);
+        if answers.text(&format!("extension.{name}"))?.is_some() {
+            extensions.insert(name.to_owned());
         }
     }
     let pg_autoctl = answers.text("software.pg_autoctl")?.map(|both| {
@@ -164,7 +162,6 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
             Answer::Text(_) | Answer::Blind(_) => Some(answers.number("postmaster")?),
         },
         standby: answers.need("pgdata.standby")? == "1",
-        kilobytes: answers.number("pgdata.kilobytes")?,
         files: kept,
     })))
 }

@@ -42,10 +42,13 @@ say home "$HOME"
 file routes /proc/net/route
 { cat /proc/net/tcp; cat /proc/net/tcp6 2>/dev/null; } | sed -n 's/^ *[0-9]*: [0-9A-F]*:\([0-9A-F]*\) [0-9A-F:]* 0A .*/\1/p' | sort -u | tr '\n' ' ' | { read -r l || :; say listening "${l:-}"; }
 for n in $names; do
-  a=$(getent ahosts "$n" 2>/dev/null | sed -n '1s/ .*//p') || a=
+  a=$(getent ahosts "$n" 2>/dev/null) || a=
+  a=${a%%[!0-9a-fA-F.:]*}
   r=
-  if [ -n "$a" ]; then r=$(getent hosts "$a" 2>/dev/null | sed -n '1s/^[^ ]* *\([^ ]*\).*/\1/p') || r=; fi
-  if [ "$r" = "$n" ]; then say "name.$n" "$a back"; else say "name.$n" "$a"; fi
+  if [ -n "$a" ]; then r=$(getent hosts "$a" 2>/dev/null) || r=; fi
+  # "ADDRESS   NAME ALIAS…": the first name is what PostgreSQL compares.
+  set -- $r
+  if [ "${2:-}" = "$n" ]; then say "name.$n" "$a back"; else say "name.$n" "$a"; fi
 done
 "#;
 
