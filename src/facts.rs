@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::command::{Command, Failure, RunAs};
-use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Server};
+use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server};
 use crate::probe::{self, Answers};
 use crate::resource::citus::CitusFacts;
 use crate::resource::data::{Pgdata, Software};
@@ -14,7 +14,7 @@ use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::MonitorFacts;
 use crate::resource::tls::TlsFacts;
-use crate::resource::{citus, data, database, host, keeper, monitor, settings, tls};
+use crate::resource::{citus, data, database, host, keeper, monitor, pgpass, settings, tls};
 use crate::sql;
 
 /// Everything that was seen in one look at the fleet.
@@ -44,6 +44,8 @@ pub struct Seen {
     pub tls: TlsFacts,
     /// `node.conf` beside PGDATA.
     pub node_conf: Option<String>,
+    /// `~/.pgpass` of the server's user.
+    pub pgpass: Option<Secret>,
     /// `None` where PostgreSQL does not run.
     pub database: Option<DatabaseFacts>,
     pub keeper: KeeperFacts,
@@ -131,7 +133,15 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         PARAMETERS.len() + 1,
         PARAMETERS.len() + 2
     ));
-    for part in [probe::FUNCTIONS, host::PROBE, data::PROBE, tls::PROBE, settings::PROBE, keeper::PROBE] {
+    for part in [
+        probe::FUNCTIONS,
+        host::PROBE,
+        data::PROBE,
+        tls::PROBE,
+        settings::PROBE,
+        pgpass::PROBE,
+        keeper::PROBE,
+    ] {
         script.push_str(part);
     }
     script.push_str(&database::probe());
@@ -171,6 +181,7 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         pgdata: data::parse(&answers, &settings::FILES)?,
         tls: tls::parse(&answers)?,
         node_conf: answers.text("node.conf")?,
+        pgpass: pgpass::parse(&answers)?,
         database: database::parse(&answers)?,
         keeper: keeper::parse(&answers)?,
         monitor: monitor::parse(&answers)?,

@@ -7,6 +7,7 @@ pub mod hba;
 pub mod host;
 pub mod keeper;
 pub mod monitor;
+pub mod pgpass;
 pub mod replication;
 pub mod settings;
 pub mod tls;
