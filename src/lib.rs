@@ -54,6 +54,7 @@ pub mod fsm;
 pub mod inventory;
 pub mod plan;
 pub mod probe;
+pub mod report;
 pub mod resource;
 pub mod sql;
 pub mod ssh;
