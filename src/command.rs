@@ -111,6 +111,29 @@ pub enum Failure {
     TimedOut { seconds: u64 },
 }
 
+impl Failure {
+    /// The cause in one line: PostgreSQL's own words where it said any.
+    pub fn cause(&self) -> String {
+        match self {
+            Failure::Unreachable { reason, .. } => reason.clone(),
+            Failure::Refused { status, stderr } => {
+                first_cause(stderr).map_or_else(|| format!("it ended with status {status}"), str::to_owned)
+            }
+            Failure::Lost { reason } => format!("the connection broke, what happened is unknown: {reason}"),
+            Failure::TimedOut { seconds } => {
+                format!("no end after {seconds} s, what happened is unknown")
+            }
+        }
+    }
+}
+
+/// The line of an error text that names the cause: the first that says so, else the first with any text.
+fn first_cause(stderr: &str) -> Option<&str> {
+    let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
+    let is_error = |line: &&str| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|word| line.contains(word));
+    lines().find(is_error).or_else(|| lines().next())
+}
+
 /// One word of a POSIX shell that means `text` and nothing else. A NUL cannot be said: refuse it before.
 pub fn quote(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
@@ -118,7 +141,16 @@ pub fn quote(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::quote;
+    use super::{Failure, quote};
+
+    #[test]
+    fn the_cause_is_the_line_that_says_error() {
+        let refused = |stderr: &str| Failure::Refused { status: 3, stderr: stderr.to_owned() }.cause();
+        let said = "waiting...\npsql:<stdin>:2: ERROR:  role \"x\" does not exist\nFATAL: later\n";
+        assert_eq!(refused(said), "psql:<stdin>:2: ERROR:  role \"x\" does not exist");
+        assert_eq!(refused("\n  mkdir: no\nmore"), "mkdir: no");
+        assert_eq!(refused(" \n"), "it ended with status 3");
+    }
 
     #[test]
     fn quoting_leaves_nothing_to_the_shell() {

@@ -61,6 +61,11 @@ impl Facts {
             Sight::Unreachable(_) | Sight::Unreadable(_) => None,
         }
     }
+
+    /// What the monitor says, from the first host that could ask it.
+    pub fn monitor(&self) -> Option<&MonitorFacts> {
+        self.hosts.keys().find_map(|name| self.seen(name)?.monitor.as_ref())
+    }
 }
 
 /// The connection that nodes use to reach the monitor.

@@ -1,3 +1,49 @@
+//! `muster` brings PostgreSQL hosts into a Citus formation under a pg_auto_failover monitor, over SSH.
+//!
+//! # The fifteen-minute tour
+//!
+//! A run is five values, each made from the one before by one function:
+//!
+//! ```text
+//! inventory/prod.yml ──load──▶ Formation ─┐
+//!                                          ├──plan──▶ Plan ──execute──▶ Events ──report──▶ screen, exit code
+//!      the machines  ──gather─▶ Facts ────┘
+//! ```
+//!
+//! - [`Formation`](formation::Formation): what is wanted. It cannot be wrong: [`inventory::load`] parses straight
+//!   into it, or points at the lines that are.
+//! - [`Facts`](facts::Facts): what is there, or why it could not be seen. *Could not look* is never *is not there*:
+//!   behind that mistake stands an `initdb` or a lost node.
+//! - [`Plan`](plan::Plan): every [`Step`](step::Step) still to do, fully decided, each with its reason and its risk.
+//! - [`Event`](event::Event): what happened. One channel, one writer to the screen.
+//!
+//! Only [`fleet`] and [`execute`] touch the network. A rerun is the same run: what is done is a fact, so it is not
+//! planned again. There is no state file: the fleet, its monitor and its coordinator are the state.
+//!
+//! # Where to look
+//!
+//! **A command**, e.g. `src/cli/plan.rs`, reads as the line above: load, connect, gather, plan, report.
+//!
+//! **What is known of one kind of thing** (the host, TLS, the data directory, the monitor, the keeper, the Citus
+//! metadata) is one file in [`resource`], always in the same four parts: its facts, its probe (a read-only `sh` or
+//! SQL text that looks), its parse, its steps. None of them runs anything. [`facts`] puts the probes together into
+//! one script, so that looking at a host is one round trip.
+//!
+//! **How a node moves from one replication state to the next** is one table, [`fsm`], in pg_auto_failover's own
+//! words. A pair of states without a row is blocked and says so, never guessed.
+//!
+//! **Everything that can happen to a host** is an [`Action`](step::Action): put a file, run a command, wait for an
+//! answer. All of them become a [`Command`](command::Command), a fixed script with arguments, environment and input;
+//! the transport ([`ssh`]) has one method, which runs one. Values never become shell or SQL text by pasting, and a
+//! [`Secret`](formation::Secret) prints as `***` wherever it goes.
+//!
+//! **Whether it worked** is not the planner's to say: [`verify`] asks the monitor, the coordinator and a client, in
+//! words of its own.
+//!
+//! Modules use only what stands below them, and everything from [`plan`] down to [`formation`] is pure: no network,
+//! no files, no clock, no printing. `tests/architecture.rs` holds the table, and enforces it.
+
+pub mod cli;
 pub mod command;
 pub mod error;
 pub mod event;
@@ -9,9 +55,12 @@ pub mod fsm;
 pub mod inventory;
 pub mod plan;
 pub mod probe;
+pub mod report;
 pub mod resource;
 pub mod sql;
 pub mod ssh;
 pub mod state;
 pub mod step;
 pub mod template;
+pub mod uri;
+pub mod verify;

@@ -100,7 +100,8 @@ pub fn uri_host(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
-fn percent(text: &str) -> String {
+/// A part of a URI: whatever has a meaning there is encoded.
+pub(crate) fn percent(text: &str) -> String {
     text.bytes()
         .map(|byte| match byte {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => (byte as char).to_string(),
@@ -110,7 +111,7 @@ fn percent(text: &str) -> String {
 }
 
 /// As [`percent`], but paths stay readable.
-fn percent_value(text: &str) -> String {
+pub(crate) fn percent_value(text: &str) -> String {
     percent(text).replace("%2F", "/")
 }
 

@@ -19,6 +19,9 @@ use crate::step::{Risk, Stage, Step};
 
 use world::{MonitorView, World};
 
+/// How the reason ends where a node is left alone only because a host does not answer.
+pub const UNREACHABLE: &str = "its host cannot be reached";
+
 /// Every step still to do, fully decided.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Plan {

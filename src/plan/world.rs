@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use crate::facts::{Facts, Seen, Sight, monitor_uri};
 use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
-use crate::plan::{Plan, check};
+use crate::plan::{Plan, UNREACHABLE, check};
 use crate::resource::data::{self, Pgdata};
 use crate::resource::hba::Names;
 use crate::resource::monitor::{self, MonitorFacts, NodeRow};
@@ -58,7 +58,7 @@ impl<'a> World<'a> {
                 Some(Sight::Seen(_)) => {}
                 Some(Sight::Unreachable(failure)) => {
                     plan.unreachable.insert(server.name.clone(), failure.clone());
-                    world.excluded.insert(server.name.clone(), "its host cannot be reached".to_owned());
+                    world.excluded.insert(server.name.clone(), UNREACHABLE.to_owned());
                 }
                 Some(Sight::Unreadable(why)) => world.block(plan, &server.name, why.clone()),
                 None => world.block(plan, &server.name, "nothing was seen of it".to_owned()),

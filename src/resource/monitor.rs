@@ -77,6 +77,22 @@ impl NodeRow {
     }
 }
 
+impl MonitorFacts {
+    /// The row of a node, by the name it is registered under.
+    pub fn row(&self, name: &NodeName) -> Option<&NodeRow> {
+        self.nodes.iter().find(|row| row.name == name.0)
+    }
+
+    /// The one node of a group that the monitor wants to take writes.
+    pub fn primary(&self, group: u32) -> Option<&NodeRow> {
+        let mut writable = self
+            .nodes
+            .iter()
+            .filter(|row| row.group == group && row.assigned.is_some_and(State::is_writable));
+        writable.next().filter(|_| writable.next().is_none())
+    }
+}
+
 const ROWS: &str = "select json_build_object(
  'extension', (select extversion from pg_extension where extname = 'pgautofailover'),
  'formation', (select json_build_object('kind', kind, 'dbname', dbname, 'number_sync_standbys', number_sync_standbys)

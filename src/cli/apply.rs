@@ -1,0 +1,150 @@
+//! `muster apply`: do what is still to do, after showing it.
+
+use std::io::{BufRead as _, IsTerminal as _};
+
+use clap::Args;
+use serde_json::json;
+use tokio::sync::watch;
+
+use super::screen::Screen;
+use super::{Options, exit, plan, signals, today};
+use crate::error::{Exit, Problem};
+use crate::execute::{Stop, execute};
+use crate::fleet::Fleet;
+use crate::formation::Formation;
+use crate::plan::Plan;
+use crate::report;
+use crate::report::recap::{self, Outcomes};
+use crate::report::text::count;
+use crate::uri;
+
+/// Plans in a run: one, and those that can only be made once the one before is done. More would be a circle.
+const ROUNDS: usize = 3;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Do not ask.
+    #[arg(short, long)]
+    yes: bool,
+    /// Change nothing: the same as plan.
+    #[arg(short = 'C', long)]
+    check: bool,
+    #[command(flatten)]
+    show: plan::Show,
+}
+
+pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    if arguments.check {
+        let plan = plan::check(options, &arguments.show).await?;
+        return Ok(exit::of(&exit::outcomes(&plan)));
+    }
+    let formation = options.load()?;
+    can_ask(options, arguments)?;
+    let (fleet, facts) = plan::connect(options, options.running(), &formation).await;
+    let ended = rounds(options, arguments, &formation, &fleet, facts).await;
+    fleet.close().await;
+    let (outcomes, exit) = ended?;
+    say(options, &formation, &outcomes, exit);
+    Ok(exit)
+}
+
+/// Plan, show, ask, execute; again while a plan says that more will follow.
+async fn rounds(
+    options: &Options,
+    arguments: &Arguments,
+    formation: &Formation,
+    fleet: &Fleet,
+    mut facts: crate::facts::Facts,
+) -> Result<(Outcomes, Exit), Vec<Problem>> {
+    let (sender, stop) = watch::channel(Stop::Go);
+    let mut sender = Some(sender);
+    let mut outcomes = Outcomes::new();
+    for round in 1..=ROUNDS {
+        let plan = crate::plan::plan(formation, &facts, today()).map_err(|problem| vec![problem])?;
+        show(options, arguments, &plan);
+        let mut executed = Outcomes::new();
+        if !plan.is_empty() {
+            // Until the answer Ctrl-C ends the process: nothing has been changed that would have to finish.
+            if !arguments.yes && !ask(&plan).await {
+                exit::add(&mut outcomes, exit::outcomes(&plan));
+                return Ok((outcomes, Exit::Interrupted));
+            }
+            if let Some(sender) = sender.take() {
+                signals::listen(sender)?;
+            }
+            let screen = Screen::open(options.running(), plan.steps().count(), "starting", stop.clone());
+            executed = execute(&plan, fleet, screen.events(), stop.clone()).await;
+            screen.close().await;
+        }
+        let ended = exit::completed(&plan, executed);
+        let has_failed = exit::of(&ended) == Exit::Failed;
+        exit::add(&mut outcomes, ended);
+        if !matches!(*stop.borrow(), Stop::Go) {
+            return Ok((outcomes, Exit::Interrupted));
+        }
+        let Some(why) = plan.partial.filter(|_| !has_failed) else { break };
+        if round == ROUNDS || plan.stages.is_empty() {
+            report::log(&format!("there is more to do: {why}\nhint: run apply again\n"));
+            return Ok((outcomes, Exit::Failed));
+        }
+        facts = fleet.gather(formation).await;
+    }
+    let exit = exit::of(&outcomes);
+    Ok((outcomes, exit))
+}
+
+fn show(options: &Options, arguments: &Arguments, plan: &Plan) {
+    report::print(&match options.json {
+        true => report::json::result("plan", &report::json::plan(plan), &[("event", json!("plan"))]),
+        false => report::plan::text(plan, arguments.show.contents(), options.paint()),
+    });
+}
+
+fn say(options: &Options, formation: &Formation, outcomes: &Outcomes, exit: Exit) {
+    let uris = match exit {
+        Exit::Ok => uri::uris(formation),
+        Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => Vec::new(),
+    };
+    report::print(&match options.json {
+        true => {
+            let more = [
+                ("event", json!("result")),
+                ("groups", json!(recap::groups(formation, outcomes))),
+                ("uris", json!(uris)),
+                ("exit", json!(exit as u8)),
+            ];
+            report::json::result("nodes", outcomes, &more)
+        }
+        false => recap::text(formation, outcomes, options.paint()) + &recap::uris(&uris),
+    });
+}
+
+/// Whether there is somebody to ask, before anything is looked at.
+fn can_ask(options: &Options, arguments: &Arguments) -> Result<(), Vec<Problem>> {
+    if arguments.yes || (std::io::stdin().is_terminal() && !options.json) {
+        return Ok(());
+    }
+    let hint = "look at the plan with `muster plan`, then say --yes";
+    Err(vec![Problem::new("apply asks before it changes anything, and nobody can answer here").hint(hint)])
+}
+
+async fn ask(plan: &Plan) -> bool {
+    report::log(&format!("apply {}? [y/N] ", question(plan)));
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut line = String::new();
+        std::io::stdin().lock().read_line(&mut line).map(|_| line)
+    });
+    let answer = answer.await.ok().and_then(Result::ok).unwrap_or_default();
+    let yes = ["y", "yes"].contains(&answer.trim().to_lowercase().as_str());
+    if !yes {
+        report::log("nothing of it was done\n");
+    }
+    yes
+}
+
+fn question(plan: &Plan) -> String {
+    match plan.steps().count() {
+        1 => "this step".to_owned(),
+        many => format!("these {}", count(many, "step")),
+    }
+}

@@ -1,0 +1,128 @@
+//! Exit codes: the worst of what happened wins.
+
+use crate::error::Exit;
+use crate::event::NodeOutcome;
+use crate::facts::{Facts, Sight};
+use crate::plan::{Plan, UNREACHABLE};
+use crate::report::recap::Outcomes;
+
+/// `first`, unless it is well; then `second`.
+pub(super) fn or(first: Exit, second: Exit) -> Exit {
+    if first == Exit::Ok { second } else { first }
+}
+
+/// What has failed of its own counts more than a host that is away, and all that is so because of it.
+pub(super) fn of(outcomes: &Outcomes) -> Exit {
+    let is_away = |outcome: &NodeOutcome| {
+        outcome.unreachable.is_some() || outcome.blocked.as_deref().is_some_and(is_because_of_unreachable)
+    };
+    let has_failed = |outcome: &NodeOutcome| {
+        outcome.failed.is_some()
+            || !outcome.unknown.is_empty()
+            || outcome.blocked.as_deref().is_some_and(|why| !is_because_of_unreachable(why))
+    };
+    if outcomes.values().any(has_failed) {
+        Exit::Failed
+    } else if outcomes.values().any(is_away) {
+        Exit::Unreachable
+    } else if outcomes.values().any(|outcome| !outcome.is_ok()) {
+        Exit::Failed
+    } else {
+        Exit::Ok
+    }
+}
+
+/// Whether a node is left alone for no other reason than a host that does not answer, be it another's.
+fn is_because_of_unreachable(reason: &str) -> bool {
+    reason.ends_with(UNREACHABLE)
+}
+
+/// How nodes stand before anything was done.
+pub(super) fn outcomes(plan: &Plan) -> Outcomes {
+    let blocked = plan.blocked.iter().map(|(name, why)| {
+        (name.clone(), NodeOutcome { blocked: Some(why.clone()), ..NodeOutcome::default() })
+    });
+    let unreachable = plan.unreachable.iter().map(|(name, failure)| {
+        (name.clone(), NodeOutcome { unreachable: Some(failure.cause()), ..NodeOutcome::default() })
+    });
+    blocked.chain(unreachable).collect()
+}
+
+/// One round's outcomes after those of the rounds before: changes add up, for the rest the last word counts.
+pub(super) fn add(so_far: &mut Outcomes, round: Outcomes) {
+    let before = std::mem::take(so_far);
+    *so_far = round;
+    for (name, earlier) in before {
+        so_far.entry(name).or_default().changed += earlier.changed;
+    }
+}
+
+/// For commands that only look.
+pub(super) fn of_sight(facts: &Facts) -> Exit {
+    let any = |test: fn(&Sight) -> bool| facts.hosts.values().any(test);
+    if any(|sight| matches!(sight, Sight::Unreachable(_))) {
+        Exit::Unreachable
+    } else if any(|sight| matches!(sight, Sight::Unreadable(_))) {
+        Exit::Failed
+    } else {
+        Exit::Ok
+    }
+}
+
+/// What the executor says of nodes that had steps, and the plan of those that had none.
+pub(super) fn completed(plan: &Plan, mut executed: Outcomes) -> Outcomes {
+    for (name, outcome) in outcomes(plan) {
+        let known: &mut NodeOutcome = executed.entry(name).or_default();
+        known.blocked = known.blocked.take().or(outcome.blocked);
+        known.unreachable = known.unreachable.take().or(outcome.unreachable);
+    }
+    executed
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(change: impl Fn(&mut NodeOutcome)) -> NodeOutcome {
+        let mut outcome = NodeOutcome::default();
+        change(&mut outcome);
+        outcome
+    }
+
+    #[test]
+    fn a_host_that_is_away_is_worse_than_nothing_and_better_than_a_failure() {
+        let away = outcome(|o| o.unreachable = Some("no route".into()));
+        let orphan = outcome(|o| {
+            o.blocked = Some("group 1 has no primary: w1a: its host cannot be reached".into());
+        });
+        let blocked = outcome(|o| o.blocked = Some("port 5432 is taken".into()));
+        let failed = outcome(|o| o.failed = Some("boom".into()));
+        let unknown = outcome(|o| o.unknown = vec!["initdb".into()]);
+        let skipped = outcome(|o| o.skipped = 2);
+        let well = outcome(|o| o.changed = 3);
+        for (outcomes, exit) in [
+            (vec![], Exit::Ok),
+            (vec![&well], Exit::Ok),
+            (vec![&well, &away, &orphan], Exit::Unreachable),
+            (vec![&away, &skipped], Exit::Unreachable),
+            (vec![&orphan], Exit::Unreachable),
+            (vec![&away, &blocked], Exit::Failed),
+            (vec![&away, &failed], Exit::Failed),
+            (vec![&unknown], Exit::Failed),
+            (vec![&skipped], Exit::Failed),
+        ] {
+            let named = outcomes.iter().enumerate();
+            let map = named.map(|(i, o)| (i.to_string().as_str().into(), (*o).clone())).collect();
+            assert_eq!(of(&map), exit, "{outcomes:?}");
+        }
+    }
+
+    #[test]
+    fn rounds_add_up() {
+        let mut whole = Outcomes::from([("a".into(), outcome(|o| o.changed = 2))]);
+        add(&mut whole, Outcomes::from([("b".into(), outcome(|o| o.changed = 1))]));
+        add(&mut whole, Outcomes::from([("a".into(), outcome(|o| (o.changed, o.skipped) = (1, 1)))]));
+        assert_eq!(whole[&"a".into()], outcome(|o| (o.changed, o.skipped) = (3, 1)));
+        assert_eq!(whole[&"b".into()].changed, 1);
+    }
+}

@@ -1,0 +1,167 @@
+//! The command line: what can be asked, and one file for each subcommand.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::error::{Exit, Problem};
+use crate::formation::Formation;
+use crate::inventory;
+use crate::report;
+use crate::report::paint::Paint;
+use crate::report::progress::Mode;
+
+mod apply;
+mod exit;
+mod facts;
+mod log;
+mod plan;
+mod screen;
+mod signals;
+mod status;
+mod verify;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done, or nothing to do
+  1    wrong command line, inventory or template; no host was changed
+  2    a host failed or was left alone, or a check of verify did not pass
+  3    plan --detailed-exitcode: there are changes to make
+  4    a host could not be reached, and nothing else is wrong
+  130  stopped by the operator";
+
+/// Brings PostgreSQL hosts into a Citus formation under a pg_auto_failover monitor, over SSH.
+#[derive(Parser, Debug)]
+#[command(name = "muster", version, after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(flatten)]
+    options: Options,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Args, Debug)]
+struct Options {
+    /// The inventory: YAML in Ansible's shape.
+    #[arg(short, long, global = true, env = "MUSTER_INVENTORY", value_name = "FILE")]
+    inventory: Option<PathBuf>,
+    /// Commands in flight at a time.
+    #[arg(short, long, global = true, default_value_t = 50, value_name = "N",
+          value_parser = clap::value_parser!(u16).range(1..))]
+    forks: u16,
+    /// Say on stderr what is going on; twice for more.
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+    /// When to use colours; NO_COLOR turns `auto` off.
+    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    color: Colour,
+    /// The result as JSON on stdout; apply writes an object a line: events, then the result.
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Colour {
+    Auto,
+    Always,
+    Never,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Show what apply would do; nothing is changed.
+    Plan(plan::Arguments),
+    /// Do what is still to do, after showing it.
+    Apply(apply::Arguments),
+    /// Show the formation as it is.
+    Status,
+    /// Check that the formation serves: as the monitor, the coordinator and a client see it.
+    Verify,
+    /// Show what is seen of each host.
+    Facts,
+}
+
+/// Runs the command to its end and says how it ended.
+pub fn run(arguments: &Arguments) -> Exit {
+    let Arguments { options, command } = arguments;
+    log::start(options.verbose);
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return wrong(&[Problem::new(format!("cannot start: {error}"))]),
+    };
+    let ended = runtime.block_on(async {
+        match command {
+            Command::Plan(arguments) => plan::run(options, arguments).await,
+            Command::Apply(arguments) => apply::run(options, arguments).await,
+            Command::Status => status::run(options).await,
+            Command::Verify => verify::run(options).await,
+            Command::Facts => facts::run(options).await,
+        }
+    });
+    // A connection that hangs must not hold the prompt of an operator who has said stop twice.
+    runtime.shutdown_background();
+    ended.unwrap_or_else(|problems| wrong(&problems))
+}
+
+/// The command line was wrong, or help was asked for: prints what clap has to say.
+pub fn refuse(error: &clap::Error) -> Exit {
+    let _ = error.print();
+    if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+}
+
+fn wrong(problems: &[Problem]) -> Exit {
+    let text: Vec<String> = problems.iter().map(|problem| format!("{problem}\n")).collect();
+    report::log(&text.join("\n"));
+    Exit::Usage
+}
+
+impl Options {
+    /// The formation of the inventory; its warnings are said here, once.
+    fn load(&self) -> Result<Formation, Vec<Problem>> {
+        let Some(path) = &self.inventory else {
+            let hint = "name one with -i FILE, or set MUSTER_INVENTORY";
+            return Err(vec![Problem::new("no inventory is given").hint(hint)]);
+        };
+        let formation = inventory::load(path)?;
+        for warning in &formation.warnings {
+            report::log(&format!("warning: {warning}\n"));
+        }
+        Ok(formation)
+    }
+
+    fn forks(&self) -> usize {
+        usize::from(self.forks)
+    }
+
+    /// For stdout.
+    fn paint(&self) -> Paint {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        match self.color {
+            Colour::Always => Paint::Colour,
+            Colour::Auto if std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb => Paint::Colour,
+            Colour::Auto | Colour::Never => Paint::Plain,
+        }
+    }
+
+    /// Progress of a command that only reads.
+    fn reading(&self) -> Mode {
+        if self.json { Mode::Silent } else { self.on_stderr() }
+    }
+
+    /// Progress of a run.
+    fn running(&self) -> Mode {
+        if self.json { Mode::Json } else { self.on_stderr() }
+    }
+
+    fn on_stderr(&self) -> Mode {
+        // With -v the log has the terminal: a line that moves would tear it.
+        if std::io::stderr().is_terminal() && self.verbose == 0 { Mode::Status } else { Mode::Lines }
+    }
+}
+
+/// Today as certificates count it.
+fn today() -> jiff::civil::Date {
+    jiff::Timestamp::now().to_zoned(jiff::tz::TimeZone::UTC).date()
+}

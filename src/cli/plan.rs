@@ -1,0 +1,73 @@
+//! `muster plan`: what apply would do.
+
+use clap::Args;
+use tokio::sync::watch;
+
+use super::screen::Screen;
+use super::{Options, exit, today};
+use crate::error::{Exit, Problem};
+use crate::execute::Stop;
+use crate::facts::Facts;
+use crate::fleet::Fleet;
+use crate::formation::Formation;
+use crate::plan::{Plan, plan};
+use crate::report;
+use crate::report::diff::Contents;
+use crate::report::progress::Mode;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Exit with 3 if there are changes to make.
+    #[arg(long)]
+    detailed_exitcode: bool,
+    #[command(flatten)]
+    pub(super) show: Show,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct Show {
+    /// Show the whole contents of new files too.
+    #[arg(short = 'D', long)]
+    diff: bool,
+}
+
+impl Show {
+    pub(super) fn contents(&self) -> Contents {
+        if self.diff { Contents::All } else { Contents::Changes }
+    }
+}
+
+pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    let plan = check(options, &arguments.show).await?;
+    let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
+    Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))
+}
+
+/// The plan, shown; also what `apply --check` does.
+pub(super) async fn check(options: &Options, show: &Show) -> Result<Plan, Vec<Problem>> {
+    let formation = options.load()?;
+    let facts = look(options, &formation).await;
+    let plan = plan(&formation, &facts, today()).map_err(|problem| vec![problem])?;
+    report::print(&match options.json {
+        true => report::json::result("plan", &report::json::plan(&plan), &[]),
+        false => report::plan::text(&plan, show.contents(), options.paint()),
+    });
+    Ok(plan)
+}
+
+/// Connects, looks and leaves.
+pub(super) async fn look(options: &Options, formation: &Formation) -> Facts {
+    let (fleet, facts) = connect(options, options.reading(), formation).await;
+    fleet.close().await;
+    facts
+}
+
+/// Connects and looks.
+pub(super) async fn connect(options: &Options, mode: Mode, formation: &Formation) -> (Fleet, Facts) {
+    let (_stop, never) = watch::channel(Stop::Go);
+    let screen = Screen::open(mode, formation.servers().count(), "connecting", never);
+    let fleet = Fleet::connect(formation, options.forks(), screen.events()).await;
+    let facts = fleet.gather(formation).await;
+    screen.close().await;
+    (fleet, facts)
+}

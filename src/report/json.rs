@@ -1,0 +1,55 @@
+//! JSON for programs: one object, or one a line while a run goes on.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use crate::event::Event;
+use crate::plan::Plan;
+use crate::report::text::mask;
+use crate::step::{Action, Content};
+
+/// Raised when a field changes its meaning or goes away; new fields do not raise it.
+const SCHEMA: u32 = 1;
+
+/// A result: `{"schema": 1, KIND: …}` and more fields, on one line.
+pub fn result(kind: &str, value: &impl Serialize, more: &[(&str, Value)]) -> String {
+    let mut object = Map::from_iter([("schema".to_owned(), json!(SCHEMA))]);
+    object.insert(kind.to_owned(), value_of(value));
+    object.extend(more.iter().map(|(key, value)| ((*key).to_owned(), value.clone())));
+    format!("{}\n", Value::Object(object))
+}
+
+/// An event of a run, on one line.
+pub fn event(event: &Event) -> String {
+    format!("{}\n", value_of(event))
+}
+
+/// A plan without the old contents of files that may not be shown.
+pub fn plan(plan: &Plan) -> Value {
+    let mut plan = plan.clone();
+    let steps = plan.stages.values_mut().flat_map(|nodes| nodes.values_mut().flatten());
+    for step in steps {
+        if let Action::Put(file) = &mut step.action
+            && let Content::Hidden(_) = file.content
+        {
+            file.before = file.before.as_ref().map(|_| "***".to_owned());
+        }
+    }
+    value_of(&plan)
+}
+
+/// Any of our values; passwords in texts that hosts keep are hidden as on the screen.
+fn value_of(value: &impl Serialize) -> Value {
+    let mut value = serde_json::to_value(value).expect("our types have string keys and finite numbers");
+    hide(&mut value);
+    value
+}
+
+fn hide(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = mask(text),
+        Value::Array(items) => items.iter_mut().for_each(hide),
+        Value::Object(fields) => fields.values_mut().for_each(hide),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}

@@ -1,0 +1,187 @@
+//! The plan on the screen.
+
+use std::collections::BTreeSet;
+
+use crate::plan::Plan;
+use crate::report::diff::{self, Contents};
+use crate::report::paint::Paint;
+use crate::report::text::{count, indented, plain};
+use crate::step::{Action, Risk, Step};
+
+/// Stage by stage, node by node, a line a step; what is left alone and why; one line that sums it up.
+pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
+    let mut text = String::new();
+    for (stage, nodes) in &plan.stages {
+        text += &format!("{}\n", paint.bold(stage.as_str()));
+        for (node, steps) in nodes {
+            text += &format!("  {node}\n");
+            for step in steps {
+                let on = if step.on == *node { String::new() } else { format!(" (on {})", step.on) };
+                let because = paint.dim(&format!("- {}", plain(&step.because)));
+                text += &format!("    {} {}{on} {because}\n", symbol(step, paint), plain(&step.title));
+                if let Action::Put(file) = &step.action {
+                    text += &indented(&diff::text(file, contents, paint), 8);
+                }
+            }
+        }
+    }
+    let mut section = |title: &str, lines: String| {
+        if !lines.is_empty() {
+            text += &format!("{title}\n{lines}");
+        }
+    };
+    let notes = plan.notes.iter().flat_map(|(node, notes)| notes.iter().map(move |note| (node, note)));
+    let line = |(node, why): (_, &String)| format!("  {node}: {}\n", plain(why));
+    section(&paint.bold("notes"), notes.map(line).collect());
+    section(&paint.yellow("left alone"), plan.blocked.iter().map(line).collect());
+    let unreachable = plan.unreachable.iter().map(|(node, failure)| {
+        let hint = match failure {
+            crate::command::Failure::Unreachable { hint, .. } if !hint.is_empty() => {
+                format!("    hint: {}\n", plain(hint))
+            }
+            _ => String::new(),
+        };
+        format!("  {node}: {}\n{hint}", plain(&failure.cause()))
+    });
+    section(&paint.red("unreachable"), unreachable.collect());
+    text + &paint.bold(&summary(plan)) + "\n"
+}
+
+/// `+` makes, `~` changes, `!` restarts or destroys, `…` waits.
+fn symbol(step: &Step, paint: Paint) -> String {
+    match (&step.action, step.risk) {
+        (Action::Wait { .. }, _) => paint.dim("…"),
+        (_, Risk::Restart | Risk::Destroy) => paint.red("!"),
+        (_, Risk::Reload) => paint.yellow("~"),
+        (Action::Put(file), Risk::Safe) if file.before.is_some() => paint.yellow("~"),
+        (Action::Put(_) | Action::Run(_), Risk::Safe) => paint.green("+"),
+    }
+}
+
+/// `nothing to do` only where everything was looked at: what was not seen may need anything.
+pub fn summary(plan: &Plan) -> String {
+    let steps = plan.steps().count();
+    let nodes: BTreeSet<_> = plan.steps().map(|(_, node, _)| node).collect();
+    let mut parts = match steps {
+        0 if plan.blocked.is_empty() && plan.unreachable.is_empty() && plan.partial.is_none() => {
+            return "nothing to do".to_owned();
+        }
+        0 => vec!["no step to do".to_owned()],
+        _ => vec![format!("{} on {}", count(steps, "step"), count(nodes.len(), "node"))],
+    };
+    let risky = |risk| plan.steps().filter(|(_, _, step)| step.risk == risk).count();
+    for (risk, verb) in [(Risk::Restart, "restart"), (Risk::Destroy, "destroy")] {
+        match risky(risk) {
+            0 => {}
+            1 => parts.push(format!("1 {verb}s")),
+            many => parts.push(format!("{many} {verb}")),
+        }
+    }
+    if !plan.blocked.is_empty() {
+        parts.push(format!("{} left alone", count(plan.blocked.len(), "node")));
+    }
+    if !plan.unreachable.is_empty() {
+        parts.push(format!("{} unreachable", count(plan.unreachable.len(), "host")));
+    }
+    if let Some(why) = &plan.partial {
+        parts.push(format!("more will follow: {}", plain(why)));
+    }
+    parts.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::command::{Command, Failure, RunAs};
+    use crate::formation::{NodeName, Secret};
+    use crate::step::{Check, Content, File, Stage};
+
+    fn put(content: Content, before: Option<&str>) -> Action {
+        Action::Put(File {
+            path: "/data/pg_hba.conf".into(),
+            owner: "postgres".into(),
+            mode: 0o600,
+            content,
+            before: before.map(str::to_owned),
+            check: Check::Nothing,
+        })
+    }
+
+    fn example() -> Plan {
+        let (w1a, coord1) = (NodeName::from("w1a"), NodeName::from("coord1"));
+        let run = || Action::Run(Command::new(RunAs::Login, "true"));
+        let new = || Content::Text("local all all trust\nhost all\n".into());
+        let prepare = vec![
+            Step::new(
+                &w1a,
+                "write /data/pg_hba.conf",
+                "it is another",
+                put(new(), Some("local all all trust\n")),
+            ),
+            Step::new(&w1a, "write /data/new.conf", "there is none", put(new(), None)),
+            Step::new(
+                &w1a,
+                "write /k",
+                "there is none",
+                put(Content::Hidden(Secret::new("s3cret")), Some("old")),
+            ),
+            Step::new(&w1a, "write /b", "there is none", put(Content::Binary(vec![0; 3]), None)),
+            Step::new(&w1a, "restart PostgreSQL", "max_connections is 100", run()).risk(Risk::Restart),
+        ];
+        let metadata = vec![Step::new(&coord1, "add w1a:5432", "pg_dist_node does not know it", run())];
+        let stages = BTreeMap::from([
+            (Stage::Prepare, BTreeMap::from([(w1a.clone(), prepare)])),
+            (Stage::Metadata, BTreeMap::from([(w1a.clone(), metadata)])),
+        ]);
+        let failure = Failure::Unreachable { reason: "no route to host".into(), hint: "start it".into() };
+        Plan {
+            stages,
+            blocked: BTreeMap::from([(NodeName::from("w1b"), "port 5432 is taken".to_owned())]),
+            unreachable: BTreeMap::from([(NodeName::from("w2b"), failure)]),
+            notes: BTreeMap::from([(coord1, vec!["a stranger".to_owned()])]),
+            partial: None,
+        }
+    }
+
+    #[test]
+    fn a_plan_is_read_from_top_to_bottom() {
+        let expected = "\
+prepare
+  w1a
+    ~ write /data/pg_hba.conf - it is another
+        @@ -1 +1,2 @@
+         local all all trust
+        +host all
+    + write /data/new.conf - there is none
+    ~ write /k - there is none
+        (content hidden)
+    + write /b - there is none
+        (3 bytes)
+    ! restart PostgreSQL - max_connections is 100
+metadata
+  w1a
+    + add w1a:5432 (on coord1) - pg_dist_node does not know it
+notes
+  coord1: a stranger
+left alone
+  w1b: port 5432 is taken
+unreachable
+  w2b: no route to host
+    hint: start it
+6 steps on 1 node; 1 restarts; 1 node left alone; 1 host unreachable
+";
+        assert_eq!(text(&example(), Contents::Changes, Paint::Plain), expected);
+        let all = text(&example(), Contents::All, Paint::Colour);
+        assert_eq!(all.matches("+host all").count(), 2);
+        assert!(!all.contains("s3cret") && !all.contains("old"));
+    }
+
+    #[test]
+    fn nothing_to_do_is_said_only_where_all_was_seen() {
+        assert_eq!(text(&Plan::default(), Contents::All, Paint::Plain), "nothing to do\n");
+        let plan = Plan { stages: BTreeMap::new(), notes: BTreeMap::new(), ..example() };
+        assert_eq!(summary(&plan), "no step to do; 1 node left alone; 1 host unreachable");
+    }
+}

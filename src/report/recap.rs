@@ -1,0 +1,149 @@
+//! How a run ended: a line a host, a line a group, why what went wrong did, and how to connect.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::event::NodeOutcome;
+use crate::formation::{Formation, NodeName};
+use crate::report::paint::Paint;
+use crate::report::text::plain;
+use crate::uri::Uri;
+
+/// How each node ended.
+pub type Outcomes = BTreeMap<NodeName, NodeOutcome>;
+
+/// A Citus group, or the only group of standalone nodes, and what it lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    pub group: u32,
+    pub complete: bool,
+    /// `w1b unreachable (no route to host)`, one for each node that is not as it should be.
+    pub lacks: Vec<String>,
+}
+
+/// Ansible's words, as people and pipelines look for them: `ok` counts the look at the host and each step done,
+/// `failed` is 1 for a node that failed, was left alone, or ended nobody knows how.
+pub fn text(formation: &Formation, outcomes: &Outcomes, paint: Paint) -> String {
+    let mut names: Vec<&NodeName> = formation.servers().map(|server| &server.name).collect();
+    names.sort_unstable();
+    let width = names.iter().map(|name| name.0.chars().count()).max().unwrap_or_default();
+    let mut lines = String::new();
+    let mut reasons = String::new();
+    for name in names {
+        let outcome = outcomes.get(name).cloned().unwrap_or_default();
+        let line = host(&outcome);
+        let line = match () {
+            () if !outcome.is_ok() => paint.red(&line),
+            () if outcome.changed > 0 => paint.yellow(&line),
+            () => paint.green(&line),
+        };
+        lines += &format!("{name:width$} : {line}\n");
+        // What a host said may be many lines: they stay under its name.
+        let told =
+            troubles(&outcome).into_iter().map(|why| format!("{name}: {}\n", why.replace('\n', "\n    ")));
+        reasons += &told.collect::<String>();
+    }
+    for group in groups(formation, outcomes) {
+        let word = match group.complete {
+            true => paint.green("complete"),
+            false => format!("{}: {}", paint.red("incomplete"), group.lacks.join(", ")),
+        };
+        lines += &format!("group {}: {word}\n", group.group);
+    }
+    format!("{lines}{reasons}")
+}
+
+fn host(outcome: &NodeOutcome) -> String {
+    let looked = outcome.unreachable.is_none() && outcome.blocked.is_none() || outcome.changed > 0;
+    let failed = outcome.failed.is_some() || outcome.blocked.is_some() || !outcome.unknown.is_empty();
+    format!(
+        "ok={} changed={} unreachable={} failed={} skipped={}",
+        outcome.changed + usize::from(looked),
+        outcome.changed,
+        usize::from(outcome.unreachable.is_some()),
+        usize::from(failed),
+        outcome.skipped
+    )
+}
+
+fn troubles(outcome: &NodeOutcome) -> Vec<String> {
+    let said = [
+        ("unreachable", &outcome.unreachable),
+        ("left alone", &outcome.blocked),
+        ("failed", &outcome.failed),
+    ];
+    let said = said.into_iter().filter_map(|(word, why)| Some(format!("{word}: {}", plain(why.as_ref()?))));
+    let unknown = outcome.unknown.iter().map(|title| format!("outcome unknown: {}", plain(title)));
+    said.chain(unknown).collect()
+}
+
+/// Every group of the formation, in order.
+pub fn groups(formation: &Formation, outcomes: &Outcomes) -> Vec<Group> {
+    let mut groups: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    for node in formation.nodes.values() {
+        let lacks = groups.entry(node.group).or_default();
+        let Some(outcome) = outcomes.get(node.name()).filter(|outcome| !outcome.is_ok()) else { continue };
+        let first_line = |why: &String| plain(why.lines().next().unwrap_or_default());
+        let what = match (&outcome.unreachable, &outcome.failed, &outcome.blocked) {
+            (Some(why), _, _) => format!("unreachable ({})", first_line(why)),
+            (None, Some(why), _) => format!("failed ({})", first_line(why)),
+            (None, None, Some(why)) => format!("left alone ({})", first_line(why)),
+            (None, None, None) if outcome.unknown.is_empty() => "skipped".to_owned(),
+            (None, None, None) => "outcome unknown".to_owned(),
+        };
+        lacks.push(format!("{} {what}", node.name()));
+    }
+    groups.into_iter().map(|(group, lacks)| Group { group, complete: lacks.is_empty(), lacks }).collect()
+}
+
+/// How to connect, once there is something to connect to.
+pub fn uris(uris: &[Uri]) -> String {
+    let width = uris.iter().map(|uri| uri.kind.len() + uri.name.len() + 1).max().unwrap_or_default();
+    let line = |uri: &Uri| format!("{:width$} {}\n", format!("{} {}", uri.kind, uri.name), uri.uri);
+    uris.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_a_host_and_a_line_a_group() {
+        let inventory = include_str!("../../inventory/lab.yml");
+        let formation = crate::inventory::parse("lab.yml", inventory, "inventory".as_ref()).unwrap();
+        let outcomes = BTreeMap::from([
+            ("w1a".into(), NodeOutcome { changed: 12, ..NodeOutcome::default() }),
+            (
+                "w1b".into(),
+                NodeOutcome { unreachable: Some("no route to host".into()), ..Default::default() },
+            ),
+            (
+                "w1r".into(),
+                NodeOutcome { failed: Some("boom".into()), skipped: 3, changed: 2, ..Default::default() },
+            ),
+            ("w2a".into(), NodeOutcome { blocked: Some("port 5432 is taken".into()), ..Default::default() }),
+            ("w2b".into(), NodeOutcome { unknown: vec!["initdb /data".into()], ..Default::default() }),
+        ]);
+        let expected = "\
+coord1  : ok=1 changed=0 unreachable=0 failed=0 skipped=0
+coord1r : ok=1 changed=0 unreachable=0 failed=0 skipped=0
+coord2  : ok=1 changed=0 unreachable=0 failed=0 skipped=0
+mon     : ok=1 changed=0 unreachable=0 failed=0 skipped=0
+w1a     : ok=13 changed=12 unreachable=0 failed=0 skipped=0
+w1b     : ok=0 changed=0 unreachable=1 failed=0 skipped=0
+w1r     : ok=3 changed=2 unreachable=0 failed=1 skipped=3
+w2a     : ok=0 changed=0 unreachable=0 failed=1 skipped=0
+w2b     : ok=1 changed=0 unreachable=0 failed=1 skipped=0
+w2r     : ok=1 changed=0 unreachable=0 failed=0 skipped=0
+group 0: complete
+group 1: incomplete: w1b unreachable (no route to host), w1r failed (boom)
+group 2: incomplete: w2a left alone (port 5432 is taken), w2b outcome unknown
+w1b: unreachable: no route to host
+w1r: failed: boom
+w2a: left alone: port 5432 is taken
+w2b: outcome unknown: initdb /data
+";
+        assert_eq!(text(&formation, &outcomes, Paint::Plain), expected);
+    }
+}

@@ -1,0 +1,97 @@
+//! Text from hosts made fit for a screen, and text laid out in columns.
+
+/// What a host said, without anything that would steer the terminal.
+pub fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
+/// Hides the passwords of connection strings: `password=…` up to the end of the value, `://user:…@`.
+/// Configuration files of hosts may hold them where muster has no say.
+pub fn mask(text: &str) -> String {
+    text.split_inclusive('\n').map(mask_line).collect()
+}
+
+fn mask_line(line: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find("password=") {
+        let (before, value) = rest.split_at(at + "password=".len());
+        masked.push_str(before);
+        masked.push_str("***");
+        // A quoted value may hold anything, in more than one way of quoting: nothing after it is worth a leak.
+        let end = match value.starts_with(['\'', '"', '\\']) {
+            true => value.trim_end_matches('\n').len(),
+            false => value.find([' ', '\t', '\n', '\'', '"', '&']).unwrap_or(value.len()),
+        };
+        rest = &value[end..];
+    }
+    masked.push_str(rest);
+    mask_uri(&masked)
+}
+
+fn mask_uri(line: &str) -> String {
+    let mut masked = String::new();
+    let mut rest = line;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + "://".len());
+        masked.push_str(before);
+        let authority = &after[..after.find(['/', ' ', '\n', '\'', '"', '?']).unwrap_or(after.len())];
+        rest = after;
+        if let Some((credentials, _)) = authority.rsplit_once('@')
+            && let Some((user, _)) = credentials.split_once(':')
+        {
+            masked.push_str(&format!("{user}:***"));
+            rest = &after[credentials.len()..];
+        }
+    }
+    masked.push_str(rest);
+    masked
+}
+
+/// Every line of `text` after `indent` spaces.
+pub fn indented(text: &str, indent: usize) -> String {
+    text.lines().map(|line| format!("{:indent$}{line}\n", "")).collect()
+}
+
+/// `1 step`, `2 steps`.
+pub fn count(number: usize, one: &str) -> String {
+    if number == 1 { format!("1 {one}") } else { format!("{number} {one}s") }
+}
+
+/// Rows in columns, two spaces between them; the first row is the heading.
+pub fn table(rows: &[Vec<String>]) -> String {
+    let columns = rows.iter().map(Vec::len).max().unwrap_or_default();
+    let width =
+        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| c.chars().count()).max();
+    let widths: Vec<usize> = (0..columns).map(|column| width(column).unwrap_or_default()).collect();
+    let line = |row: &Vec<String>| {
+        let cells: Vec<String> =
+            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        format!("{}\n", cells.join("  ").trim_end())
+    };
+    rows.iter().map(line).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_connection_strings_are_hidden() {
+        for (text, masked) in [
+            ("host=a password=x y=1\n", "host=a password=*** y=1\n"),
+            ("primary_conninfo = 'password=x sslmode=off'", "primary_conninfo = 'password=*** sslmode=off'"),
+            ("a = 'password=''x y'' z'\nnext", "a = 'password=***\nnext"),
+            ("postgres://u:p%40@h:1/d?x=1", "postgres://u:***@h:1/d?x=1"),
+            ("postgres://u@h:1/d, http://h:1/", "postgres://u@h:1/d, http://h:1/"),
+            ("password_encryption = md5", "password_encryption = md5"),
+        ] {
+            assert_eq!(mask(text), masked);
+        }
+    }
+
+    #[test]
+    fn a_host_cannot_steer_the_terminal() {
+        assert_eq!(plain("a\x1b[2Jb\r\n\tc"), "a\u{fffd}[2Jb\u{fffd}\n\tc");
+    }
+}

@@ -1,0 +1,62 @@
+//! The checks of `verify`, by whose view they take.
+
+use serde_json::{Value, json};
+
+use crate::report::paint::Paint;
+use crate::report::text::{count, plain};
+use crate::verify::{Check, View};
+
+/// A line a check: `ok` with what was seen, `FAILED` with what is wrong.
+pub fn text(checks: &[Check], paint: Paint) -> String {
+    let mut text = String::new();
+    for view in View::ALL {
+        let of_view: Vec<&Check> = checks.iter().filter(|check| check.view == view).collect();
+        if of_view.is_empty() {
+            continue;
+        }
+        text += &format!("{}\n", paint.bold(view.as_str()));
+        for check in of_view {
+            let (word, says) = match &check.result {
+                Ok(seen) => (paint.green("ok    "), seen),
+                Err(wrong) => (paint.red("FAILED"), wrong),
+            };
+            text += &format!("  {word} {}: {}\n", plain(&check.subject), plain(says));
+        }
+    }
+    let failed = checks.iter().filter(|check| check.result.is_err()).count();
+    let checked = count(checks.len(), "check");
+    match failed {
+        0 => format!("{text}{}\n", paint.green(&format!("{checked}, all ok"))),
+        _ => format!("{text}{}\n", paint.red(&format!("{checked}, {failed} failed"))),
+    }
+}
+
+pub fn json(checks: &[Check]) -> Value {
+    let check = |check: &Check| {
+        let (Ok(says) | Err(says)) = &check.result;
+        json!({"view": check.view.as_str(), "subject": check.subject, "ok": check.result.is_ok(), "says": says})
+    };
+    checks.iter().map(check).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checks_stand_under_their_view() {
+        let check = |view, subject: &str, result| Check { view, subject: subject.into(), result };
+        let checks = [
+            check(View::Client, "formation default", Err("could not look: no psql".to_owned())),
+            check(View::Monitor, "w1a", Ok("primary".to_owned())),
+        ];
+        let expected = "\
+monitor
+  ok     w1a: primary
+client
+  FAILED formation default: could not look: no psql
+2 checks, 1 failed
+";
+        assert_eq!(text(&checks, Paint::Plain), expected);
+    }
+}

@@ -1,0 +1,98 @@
+//! Connection strings to give to people and programs, as `pg_autoctl show uri` prints them.
+
+use serde::Serialize;
+
+use crate::facts::monitor_uri;
+use crate::formation::{Formation, Node, SslMode, Tls};
+use crate::sql::{percent, percent_value, uri_host};
+
+/// One line of `pg_autoctl show uri`; it never holds a password.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Uri {
+    /// `monitor`, `formation` or `read-replica`.
+    pub kind: &'static str,
+    /// Of the formation, or of the read-replica cluster.
+    pub name: String,
+    pub uri: String,
+}
+
+/// The monitor's, the formation's and each read-replica cluster's.
+pub fn uris(formation: &Formation) -> Vec<Uri> {
+    let monitor = Uri { kind: "monitor", name: "monitor".to_owned(), uri: monitor_uri(formation).shown() };
+    let clusters = clusters(formation).into_iter().map(|cluster| {
+        let (kind, name) = match cluster {
+            MAIN => ("formation", formation.name.clone()),
+            reader => ("read-replica", reader.to_owned()),
+        };
+        Uri { kind, name, uri: cluster_uri(formation, cluster) }
+    });
+    std::iter::once(monitor).chain(clusters).collect()
+}
+
+/// pg_auto_failover's name for the Citus cluster that takes writes.
+pub const MAIN: &str = "default";
+
+/// Clusters that clients connect to: the main one first, then the read-replica clusters by name.
+pub fn clusters(formation: &Formation) -> Vec<&str> {
+    let mut names: Vec<&str> = formation.group(0).map(Node::cluster).collect();
+    names.sort_unstable_by_key(|name| (*name != MAIN, *name));
+    names.dedup();
+    names
+}
+
+/// The nodes that clients of a cluster connect to: group 0, in the order of the inventory.
+pub fn entries<'a>(formation: &'a Formation, cluster: &str) -> Vec<&'a Node> {
+    let mut nodes: Vec<&Node> = formation.group(0).filter(|node| node.cluster() == cluster).collect();
+    nodes.sort_by_key(|node| node.order);
+    nodes
+}
+
+/// Parameters that matter to a client of `node`: `sslmode`, and the files of `verify-ca` and above.
+pub fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
+    let tls = &node.server.tls;
+    let mut parameters = vec![("sslmode", tls.mode().as_str())];
+    if let Tls::Files { ca, crl, mode, .. } = tls
+        && *mode >= SslMode::VerifyCa
+    {
+        parameters.extend(ca.iter().map(|path| ("sslrootcert", path.as_str())));
+        parameters.extend(crl.iter().map(|path| ("sslcrl", path.as_str())));
+    }
+    parameters
+}
+
+fn cluster_uri(formation: &Formation, cluster: &str) -> String {
+    let nodes = entries(formation, cluster);
+    let hosts: Vec<String> = nodes
+        .iter()
+        .map(|node| format!("{}:{}", uri_host(&node.server.hostname), node.server.pgport))
+        .collect();
+    let mut parameters = Vec::new();
+    // Readers are never read-write: a client of theirs takes any.
+    if cluster == MAIN {
+        parameters.push("target_session_attrs=read-write".to_owned());
+    }
+    let ssl = nodes.first().map(|node| ssl_parameters(node)).unwrap_or_default();
+    parameters.extend(ssl.iter().map(|(key, value)| format!("{key}={}", percent_value(value))));
+    format!("postgres://{}/{}?{}", hosts.join(","), percent(&formation.dbname), parameters.join("&"))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::inventory::parse;
+
+    #[test]
+    fn uris_are_those_of_pg_autoctl() {
+        let text = include_str!("../inventory/lab.yml");
+        let formation = parse("lab.yml", text, "inventory".as_ref()).unwrap();
+        let shown: Vec<String> =
+            super::uris(&formation).iter().map(|u| format!("{} {} {}", u.kind, u.name, u.uri)).collect();
+        assert_eq!(
+            shown,
+            [
+                "monitor monitor postgres://autoctl_node@mon:5432/pg_auto_failover?sslmode=require",
+                "formation default postgres://coord1:5432,coord2:5432/app?target_session_attrs=read-write&sslmode=require",
+                "read-replica reports postgres://coord1r:5432/app?sslmode=require",
+            ]
+        );
+    }
+}

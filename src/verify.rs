@@ -1,0 +1,320 @@
+//! What must be so when all is done, asked from three sides: the monitor, the coordinator, a client.
+//!
+//! In its own words on purpose: it shares no decision with the planner, as a planner that forgets something also
+//! plans nothing. What could not be looked at has failed, it never passes.
+
+use crate::command::{Command, Failure, Output, RunAs, Stdin};
+use crate::facts::{Facts, Seen};
+use crate::formation::{Formation, Node, NodeKind, NodeName, Secret};
+use crate::resource::citus::{self, CitusFacts};
+use crate::resource::monitor::{MonitorFacts, NodeRow};
+use crate::sql::{conninfo_value, local};
+use crate::state::State;
+use crate::uri::{self, MAIN};
+
+/// Whose view a check takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum View {
+    Monitor,
+    Coordinator,
+    Client,
+}
+
+impl View {
+    pub const ALL: [View; 3] = [View::Monitor, View::Coordinator, View::Client];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            View::Monitor => "monitor",
+            View::Coordinator => "coordinator",
+            View::Client => "client",
+        }
+    }
+}
+
+/// One thing that was looked at: what was seen, or what is wrong with it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    pub view: View,
+    /// `w1a`, `group 1`, `pg_dist_node: w1a:5432`.
+    pub subject: String,
+    pub result: Result<String, String>,
+}
+
+impl Check {
+    fn new(view: View, subject: impl Into<String>, result: Result<String, String>) -> Check {
+        Check { view, subject: subject.into(), result }
+    }
+}
+
+/// Everything that the facts alone can tell.
+pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
+    let Some(monitor) = facts.monitor() else {
+        let why = Err("could not look: the monitor did not answer".to_owned());
+        let views = View::ALL.iter().filter(|view| **view != View::Coordinator || formation.is_citus());
+        return views.map(|view| Check::new(*view, "formation", why.clone())).collect();
+    };
+    let mut checks: Vec<Check> = formation
+        .nodes
+        .values()
+        .map(|node| Check::new(View::Monitor, node.name().0.clone(), registered(monitor, node)))
+        .collect();
+    let groups: std::collections::BTreeSet<u32> = formation.nodes.values().map(|node| node.group).collect();
+    checks.extend(
+        groups
+            .iter()
+            .map(|group| Check::new(View::Monitor, format!("group {group}"), whole(monitor, *group))),
+    );
+    if formation.is_citus() {
+        coordinator_view(formation, facts, monitor, &mut checks);
+    }
+    if viewpoint(formation, facts).is_none() {
+        let why = Err("could not look: no node's host was seen with its programs".to_owned());
+        checks.push(Check::new(View::Client, "formation", why));
+    }
+    checks
+}
+
+fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
+    let row = monitor.row(node.name()).ok_or("the monitor does not know it")?;
+    let word = |state: Option<State>| state.map_or("in an unknown state", State::as_str);
+    if row.reported != row.assigned {
+        return Err(format!("it is {}, to become {}", word(row.reported), word(row.assigned)));
+    }
+    if !row.is_settled() {
+        return Err(format!("it is {}, which is no state to rest in", word(row.reported)));
+    }
+    if !row.running {
+        return Err("PostgreSQL does not run, says its last report".to_owned());
+    }
+    match row.health {
+        1 => Ok(format!("{}, healthy, timeline {}", word(row.reported), row.timeline)),
+        0 => Err("the monitor cannot connect to it".to_owned()),
+        _ => Err("the monitor has not checked its health yet".to_owned()),
+    }
+}
+
+fn whole(monitor: &MonitorFacts, group: u32) -> Result<String, String> {
+    let rows: Vec<&NodeRow> = monitor.nodes.iter().filter(|row| row.group == group).collect();
+    let writable: Vec<&NodeRow> =
+        rows.iter().copied().filter(|row| row.reported.is_some_and(State::is_writable)).collect();
+    let primary = match writable.as_slice() {
+        [] => return Err("no node takes writes".to_owned()),
+        [one] => one,
+        many => {
+            let names: Vec<&str> = many.iter().map(|row| row.name.as_str()).collect();
+            return Err(format!("more than one node takes writes: {}", names.join(", ")));
+        }
+    };
+    match rows.iter().find(|row| row.timeline != primary.timeline) {
+        Some(row) => Err(format!(
+            "{} is on timeline {}, its primary {} on {}",
+            row.name, row.timeline, primary.name, primary.timeline
+        )),
+        None => Ok(format!("{} takes writes, timeline {}", primary.name, primary.timeline)),
+    }
+}
+
+fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts, checks: &mut Vec<Check>) {
+    let mut say = |subject: String, result| checks.push(Check::new(View::Coordinator, subject, result));
+    let blind = |what: &str| Err(format!("could not look: {what}"));
+    let (coordinator, seen) = match coordinator(formation, facts, monitor) {
+        Ok(found) => found,
+        Err(why) => return say("pg_dist_node".to_owned(), blind(&why)),
+    };
+    let Some(rows) = &seen.citus else {
+        return say("pg_dist_node".to_owned(), blind(&format!("{} has no Citus", coordinator.name())));
+    };
+    let primary = |group| {
+        let row = monitor.primary(group)?;
+        formation.nodes.get(&NodeName(row.name.clone()))
+    };
+    let wanted = citus::wanted(formation, primary);
+    let mut known = Vec::new();
+    for wanted in &wanted {
+        let (node, at) = (wanted.node, address(wanted.node));
+        let found = rows.nodes.iter().find(|row| (row.name.as_str(), row.port) == endpoint(node));
+        let what = format!("{} of group {}, cluster {}", wanted.role, node.group, node.cluster());
+        let result = match found {
+            None => Err("it is not there".to_owned()),
+            Some(row) => {
+                known.push(row.id);
+                let is = format!("{} of group {}, cluster {}", row.role, row.group, row.cluster);
+                match (is == what, row.active) {
+                    (true, true) => Ok(format!("active {is}")),
+                    (true, false) => Err("it is not active".to_owned()),
+                    (false, _) => Err(format!("it is {is}, it should be {what}")),
+                }
+            }
+        };
+        say(format!("pg_dist_node: {at}"), result);
+        if let Some(port) = node.proxyport {
+            say(format!("pg_dist_poolinfo: {at}"), pool(rows, found.map(|row| row.id), node, port));
+        }
+    }
+    for row in rows.nodes.iter().filter(|row| !known.contains(&row.id)) {
+        let says = format!("{} of group {} is in pg_dist_node, and should not be", row.role, row.group);
+        say(format!("pg_dist_node: {}:{}", row.name, row.port), Err(says));
+    }
+}
+
+fn pool(rows: &CitusFacts, id: Option<u32>, node: &Node, port: u16) -> Result<String, String> {
+    let wants = format!("host={} port={port}", conninfo_value(&node.server.hostname));
+    match id.and_then(|id| rows.pools.get(&id)) {
+        Some(pool) if *pool == wants => Ok(wants),
+        Some(pool) => Err(format!("it is {pool}, it should be {wants}")),
+        None => Err(format!("it is not there, it should be {wants}")),
+    }
+}
+
+fn endpoint(node: &Node) -> (&str, u16) {
+    (&node.server.hostname, node.server.pgport)
+}
+
+fn address(node: &Node) -> String {
+    format!("{}:{}", node.server.hostname, node.server.pgport)
+}
+
+/// The coordinator that takes writes now, if its host was seen.
+fn coordinator<'a>(
+    formation: &'a Formation,
+    facts: &'a Facts,
+    monitor: &MonitorFacts,
+) -> Result<(&'a Node, &'a Seen), String> {
+    let row = monitor.primary(0).ok_or("group 0 has no node that takes writes")?;
+    let name = NodeName(row.name.clone());
+    let node = formation.nodes.get(&name).filter(|node| node.kind == NodeKind::Coordinator);
+    let node = node.ok_or_else(|| format!("{name} is no coordinator of the inventory"))?;
+    let seen = facts.seen(&name).ok_or_else(|| format!("{name} could not be seen"))?;
+    Ok((node, seen))
+}
+
+/// A question that only a live answer settles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    pub view: View,
+    pub subject: String,
+    /// The host it is asked on.
+    pub on: NodeName,
+    pub command: Command,
+    expects: Expects,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Expects {
+    /// `count|failures`
+    AllReached,
+    ReadWrite,
+    ReadOnly,
+}
+
+/// What to ask live: Citus whether its nodes reach each other, and each printed URI whether it serves.
+pub fn probes(formation: &Formation, facts: &Facts) -> Vec<Probe> {
+    let mut probes = Vec::new();
+    let found = facts.monitor().and_then(|monitor| coordinator(formation, facts, monitor).ok());
+    if let (true, Some((node, seen))) = (formation.is_citus(), found)
+        && let Some(software) = &seen.software
+    {
+        let sql = Stdin::Text(HEALTH.to_owned());
+        probes.push(Probe {
+            view: View::Coordinator,
+            subject: "every Citus node reaches every other".to_owned(),
+            on: node.name().clone(),
+            command: local(&node.server, &software.bin, &node.username, &formation.dbname, sql)
+                .timeout(SECONDS),
+            expects: Expects::AllReached,
+        });
+    }
+    if let Some((from, bin)) = viewpoint(formation, facts) {
+        probes.extend(uri::clusters(formation).into_iter().map(|cluster| {
+            let (subject, expects) = match cluster {
+                MAIN => (format!("formation {}", formation.name), Expects::ReadWrite),
+                reader => (format!("read-replica {reader}"), Expects::ReadOnly),
+            };
+            let command = client(formation, cluster, from, bin);
+            Probe { view: View::Client, subject, on: from.name().clone(), command, expects }
+        }));
+    }
+    probes
+}
+
+/// Where a client stands: the coordinator's host, else the first that was seen and has psql.
+fn viewpoint<'a>(formation: &'a Formation, facts: &'a Facts) -> Option<(&'a Node, &'a str)> {
+    let bin = |node: &Node| Some(facts.seen(node.name())?.software.as_ref()?.bin.as_str());
+    let mut nodes: Vec<&Node> = formation.nodes.values().collect();
+    nodes.sort_by_key(|node| (node.group, node.order));
+    let primary = facts.monitor().and_then(|monitor| monitor.primary(0));
+    let first = primary.and_then(|row| formation.nodes.get(&NodeName(row.name.clone())));
+    first.into_iter().chain(nodes).find_map(|node| Some((node, bin(node)?)))
+}
+
+/// Seconds a probe may take; enough for every host of a URI to be tried and given up.
+const SECONDS: u64 = 60;
+
+/// The failed pairs by name, as that is what an operator needs.
+const HEALTH: &str = "select count(*), coalesce(string_agg(format('%s:%s does not reach %s:%s', from_nodename, from_nodeport, \
+ to_nodename, to_nodeport), ', ') filter (where result is not true), '')
+ from citus_check_cluster_node_health();
+";
+
+/// `$1` bin. The connection is libpq's environment: a password is on no command line.
+const CLIENT: &str = r#"exec "$1/psql" -XAtqw -v ON_ERROR_STOP=1 -c "select pg_is_in_recovery(), inet_server_addr()"
+"#;
+
+fn client(formation: &Formation, cluster: &str, from: &Node, bin: &str) -> Command {
+    let nodes = uri::entries(formation, cluster);
+    let list = |part: fn(&Node) -> String| nodes.iter().map(|node| part(node)).collect::<Vec<_>>().join(",");
+    let mut command = Command::new(RunAs::User(from.server.os_user.clone()), CLIENT)
+        .args([bin])
+        .timeout(SECONDS)
+        .env("PGHOST", &Secret::new(list(|node| node.server.hostname.clone())))
+        .env("PGPORT", &Secret::new(list(|node| node.server.pgport.to_string())))
+        .env("PGDATABASE", &Secret::new(&formation.dbname))
+        .env("PGCONNECT_TIMEOUT", &Secret::new("5"));
+    if cluster == MAIN {
+        command = command.env("PGTARGETSESSIONATTRS", &Secret::new("read-write"));
+    }
+    let Some(entry) = nodes.first() else { return command };
+    command = command.env("PGUSER", &Secret::new(&entry.username));
+    for (key, value) in uri::ssl_parameters(entry) {
+        let name = match key {
+            "sslmode" => "PGSSLMODE",
+            "sslrootcert" => "PGSSLROOTCERT",
+            _ => "PGSSLCRL",
+        };
+        command = command.env(name, &Secret::new(value));
+    }
+    match &entry.password {
+        Some(password) => command.env("PGPASSWORD", password),
+        None => command,
+    }
+}
+
+/// What an answer means.
+pub fn judge(probe: &Probe, answer: Result<Output, Failure>) -> Check {
+    let result = match answer {
+        Err(failure) => Err(failure.cause()),
+        Ok(output) => read(probe.expects, String::from_utf8_lossy(&output.stdout).trim()),
+    };
+    Check::new(probe.view, probe.subject.clone(), result)
+}
+
+fn read(expects: Expects, said: &str) -> Result<String, String> {
+    let unclear = || format!("could not look: psql answered {said:.80}");
+    let (first, rest) = said.split_once('|').ok_or_else(unclear)?;
+    match (expects, first, rest) {
+        (Expects::AllReached, "0", _) => Err("could not look: Citus checked no pair of nodes".to_owned()),
+        (Expects::AllReached, count, "") => {
+            count.parse::<u64>().map(|count| format!("{count} pairs checked")).map_err(|_| unclear())
+        }
+        (Expects::AllReached, _, failures) => Err(failures.to_owned()),
+        (Expects::ReadWrite, "f", at) => Ok(format!("read-write on {at}")),
+        (Expects::ReadWrite, "t", at) => Err(format!("{at} is read-only")),
+        (Expects::ReadOnly, "t", at) => Ok(format!("read-only on {at}")),
+        (Expects::ReadOnly, "f", at) => Err(format!("{at} takes writes, it should follow the primary")),
+        (Expects::ReadWrite | Expects::ReadOnly, _, _) => Err(unclear()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

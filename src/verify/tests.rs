@@ -1,0 +1,229 @@
+use std::collections::BTreeMap;
+
+use super::*;
+use crate::facts::Sight;
+use crate::formation::Monitor;
+use crate::resource::citus::CitusNode;
+use crate::resource::data::{Pgdata, Software};
+use crate::resource::host::HostFacts;
+use crate::resource::keeper::KeeperFacts;
+use crate::resource::tls::TlsFacts;
+
+fn lab() -> Formation {
+    crate::inventory::parse("lab.yml", include_str!("../../inventory/lab.yml"), "inventory".as_ref()).unwrap()
+}
+
+fn row(id: u64, node: &Node) -> NodeRow {
+    let standby = node.standing == crate::formation::Standing::Secondary || node.is_reader();
+    let state = if standby { State::Secondary } else { State::Primary };
+    NodeRow {
+        id,
+        name: node.name().0.clone(),
+        host: node.server.hostname.clone(),
+        port: node.server.pgport,
+        group: node.group,
+        system_identifier: None,
+        reported: Some(state),
+        assigned: Some(state),
+        running: true,
+        timeline: 1,
+        lsn: "0/3000000".into(),
+        health: 1,
+        candidate_priority: node.candidate_priority,
+        replication_quorum: node.replication_quorum,
+        cluster: node.cluster().into(),
+        silent: 0,
+    }
+}
+
+fn citus_row(id: u32, node: &Node) -> CitusNode {
+    CitusNode {
+        id,
+        group: node.group,
+        name: node.server.hostname.clone(),
+        port: node.server.pgport,
+        active: true,
+        role: if node.is_reader() { "secondary" } else { "primary" }.into(),
+        cluster: node.cluster().into(),
+        metadata_synced: true,
+    }
+}
+
+/// A formation that serves, as its hosts tell it; `change` spoils something.
+fn facts(
+    formation: &Formation,
+    change: impl Fn(&mut MonitorFacts, &mut CitusFacts, &mut BTreeMap<NodeName, Sight>),
+) -> Facts {
+    let nodes: Vec<NodeRow> = formation.nodes.values().zip(1..).map(|(node, id)| row(id, node)).collect();
+    let mut monitor = MonitorFacts { nodes, ..MonitorFacts::default() };
+    let standby = |node: &&Node| node.standing == crate::formation::Standing::Secondary && !node.is_reader();
+    let listed = formation.nodes.values().filter(|node| !standby(node));
+    let rows = listed.zip(1..).map(|(node, id)| citus_row(id, node)).collect();
+    let mut citus = CitusFacts { nodes: rows, pools: BTreeMap::new() };
+    let mut hosts = BTreeMap::new();
+    change(&mut monitor, &mut citus, &mut hosts);
+    let Monitor::Managed(server) = &formation.monitor else { panic!("the lab's monitor is managed") };
+    for name in formation.servers().map(|server| server.name.clone()) {
+        let seen = Seen {
+            host: HostFacts {
+                memory: 1 << 30,
+                cpus: 1,
+                systemd: true,
+                home: "/".into(),
+                networks: Default::default(),
+                names: BTreeMap::new(),
+                listening: Default::default(),
+            },
+            software: Some(Software {
+                bin: "/pg/bin".into(),
+                major: 15,
+                pg_autoctl: None,
+                extensions: BTreeMap::new(),
+            }),
+            pgdata: Pgdata::Empty { room_kb: 1, writable: true },
+            tls: TlsFacts { certificate: None, key: false, unreadable: Vec::new() },
+            node_conf: None,
+            database: None,
+            keeper: KeeperFacts::default(),
+            monitor: (name == server.name).then(|| monitor.clone()),
+            citus: (name.0 == "coord1").then(|| citus.clone()),
+        };
+        hosts.entry(name).or_insert(Sight::Seen(Box::new(seen)));
+    }
+    Facts { hosts }
+}
+
+fn wrong(facts: &Facts) -> Vec<String> {
+    let checks = from_facts(&lab(), facts);
+    checks
+        .into_iter()
+        .filter_map(|check| Some(format!("{}: {}", check.subject, check.result.err()?)))
+        .collect()
+}
+
+#[test]
+fn a_formation_that_serves_passes() {
+    let facts = facts(&lab(), |_, _, _| {});
+    assert_eq!(wrong(&facts), Vec::<String>::new());
+    // Nine nodes, three groups, three primaries and three readers in pg_dist_node.
+    assert_eq!(from_facts(&lab(), &facts).len(), 9 + 3 + 6);
+}
+
+#[test]
+fn every_spoiled_fact_is_found() {
+    let find = |monitor: &mut MonitorFacts, name: &str| monitor.nodes.iter().position(|r| r.name == name);
+    let spoil = |change: &dyn Fn(&mut NodeRow)| {
+        wrong(&facts(&lab(), |monitor, _, _| {
+            let at = find(monitor, "w1b").unwrap();
+            change(&mut monitor.nodes[at]);
+        }))
+    };
+    assert_eq!(
+        spoil(&|row| row.assigned = Some(State::Catchingup)),
+        ["w1b: it is secondary, to become catchingup"]
+    );
+    assert_eq!(spoil(&|row| row.health = 0), ["w1b: the monitor cannot connect to it"]);
+    assert_eq!(spoil(&|row| row.health = -1), ["w1b: the monitor has not checked its health yet"]);
+    assert_eq!(spoil(&|row| row.running = false), ["w1b: PostgreSQL does not run, says its last report"]);
+    assert_eq!(spoil(&|row| row.timeline = 2), ["group 1: w1b is on timeline 2, its primary w1a on 1"]);
+    assert_eq!(spoil(&|row| row.name = "x".into()), ["w1b: the monitor does not know it"]);
+    assert_eq!(
+        spoil(&|row| (row.reported, row.assigned) = (Some(State::Primary), Some(State::Primary))),
+        ["group 1: more than one node takes writes: w1a, w1b"]
+            .map(String::from)
+            .into_iter()
+            .chain(std::iter::once(
+                "pg_dist_node: w1a:5432: primary of group 1 is in pg_dist_node, and should not be".into()
+            ))
+            .collect::<Vec<_>>()
+    );
+}
+
+#[test]
+fn every_row_of_citus_is_compared() {
+    let spoil = |change: &dyn Fn(&mut CitusFacts)| wrong(&facts(&lab(), |_, citus, _| change(citus)));
+    let at = |citus: &CitusFacts, name: &str| citus.nodes.iter().position(|row| row.name == name).unwrap();
+    let one = |change: fn(&mut CitusNode)| {
+        spoil(&|citus| {
+            let at = at(citus, "w2a");
+            change(&mut citus.nodes[at]);
+        })
+    };
+    assert_eq!(one(|row| row.active = false), ["pg_dist_node: w2a:5432: it is not active"]);
+    assert_eq!(
+        one(|row| row.group = 7),
+        [
+            "pg_dist_node: w2a:5432: it is primary of group 7, cluster default, it should be primary of group 2, \
+             cluster default"
+        ]
+    );
+    assert_eq!(
+        one(|row| row.port = 1),
+        [
+            "pg_dist_node: w2a:5432: it is not there",
+            "pg_dist_node: w2a:1: primary of group 2 is in pg_dist_node, and should not be"
+        ]
+    );
+}
+
+#[test]
+fn what_was_not_seen_does_not_pass() {
+    let away = || Sight::Unreadable("cut short".into());
+    let facts_without = |name: &str| {
+        facts(&lab(), |_, _, hosts| {
+            hosts.insert(name.into(), away());
+        })
+    };
+    let blind = "formation: could not look: the monitor did not answer";
+    assert_eq!(wrong(&facts_without("mon")), [blind; 3]);
+    assert_eq!(wrong(&facts_without("coord1")), ["pg_dist_node: could not look: coord1 could not be seen"]);
+    assert!(probes(&lab(), &Facts::default()).is_empty());
+    assert_eq!(wrong(&Facts::default()), [blind; 3]);
+}
+
+#[test]
+fn a_client_connects_as_the_printed_uri_says_and_no_password_is_an_argument() {
+    let mut formation = lab();
+    for node in formation.nodes.values_mut() {
+        node.password = Some(Secret::new("s3cret"));
+    }
+    let probes = probes(&formation, &facts(&formation, |_, _, _| {}));
+    let subjects: Vec<&str> = probes.iter().map(|probe| probe.subject.as_str()).collect();
+    assert_eq!(
+        subjects,
+        ["every Citus node reaches every other", "formation default", "read-replica reports"]
+    );
+    let env: Vec<String> =
+        probes[1].command.env.iter().map(|(key, value)| format!("{key}={}", value.reveal())).collect();
+    assert_eq!(
+        env,
+        [
+            "PGHOST=coord1,coord2",
+            "PGPORT=5432,5432",
+            "PGDATABASE=app",
+            "PGCONNECT_TIMEOUT=5",
+            "PGTARGETSESSIONATTRS=read-write",
+            "PGUSER=postgres",
+            "PGSSLMODE=require",
+            "PGPASSWORD=s3cret",
+        ]
+    );
+    assert!(!format!("{probes:?}").contains("s3cret"));
+}
+
+#[test]
+fn answers_are_judged() {
+    for (expects, said, ok) in [
+        (Expects::AllReached, "9|", true),
+        (Expects::AllReached, "0|", false),
+        (Expects::AllReached, "9|a:1 does not reach b:2", false),
+        (Expects::ReadWrite, "f|10.0.0.1", true),
+        (Expects::ReadWrite, "t|10.0.0.1", false),
+        (Expects::ReadOnly, "t|10.0.0.1", true),
+        (Expects::ReadOnly, "f|10.0.0.1", false),
+        (Expects::ReadOnly, "", false),
+        (Expects::ReadWrite, "x|", false),
+    ] {
+        assert_eq!(read(expects, said).is_ok(), ok, "{expects:?} {said}");
+    }
+}

@@ -1,0 +1,262 @@
+//! The shape of the source: arrows point down, the core is pure, files stay small.
+//!
+//! A file may use its own part and whatever stands below that in [`RANKS`]. A part that is missing there fails the
+//! test, so that a new file has to say where it belongs.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// From the top down.
+const RANKS: &[&str] = &[
+    "main",
+    "cli",
+    // The screen and the hands: neither knows of the other, events are what they share.
+    "report",
+    "execute",
+    "fleet",
+    "ssh",
+    "inventory",
+    "event",
+    // Knowledge and decision. `verify` and `uri` read facts; only the planner decides.
+    "plan",
+    "verify",
+    "uri",
+    "fsm",
+    "facts",
+    "resource",
+    // What a resource is made with.
+    "sql",
+    "probe",
+    "template",
+    // The words.
+    "step",
+    "command",
+    "formation",
+    "state",
+    "error",
+];
+
+/// Arrows that the order alone would allow, and that are not wanted.
+const FORBIDDEN: &[(&str, &str)] = &[
+    ("report", "execute"),
+    ("report", "fleet"),
+    ("report", "ssh"),
+    ("report", "inventory"),
+    ("execute", "ssh"),
+    ("execute", "inventory"),
+    ("fleet", "inventory"),
+    ("fleet", "plan"),
+    ("ssh", "inventory"),
+    ("ssh", "facts"),
+    ("ssh", "plan"),
+    ("inventory", "plan"),
+    ("inventory", "facts"),
+    // An oracle that asks the planner proves nothing.
+    ("verify", "plan"),
+    ("verify", "fsm"),
+];
+
+/// Parts that compute only: no machine, no clock, no chance, no order of their own.
+const CORE: &[&str] = &[
+    "plan",
+    "verify",
+    "uri",
+    "fsm",
+    "facts",
+    "resource",
+    "sql",
+    "probe",
+    "template",
+    "step",
+    "command",
+    "formation",
+    "state",
+    "event",
+    "error",
+];
+
+/// Of `std::net` the address types are values; the sockets are not.
+const IMPURE: &[&str] = &[
+    "tokio",
+    "std::fs",
+    "std::process",
+    "std::env",
+    "TcpStream",
+    "TcpListener",
+    "UdpSocket",
+    "ToSocketAddrs",
+    "std::io",
+    "std::time",
+    "std::thread",
+    "SystemTime",
+    "Instant",
+    "Timestamp::now",
+    "Zoned::now",
+    "println!",
+    "eprintln!",
+    "HashMap",
+    "HashSet",
+    "async fn",
+];
+
+/// Lines of a file, tests included. Longer files have two subjects.
+const LINES: usize = 500;
+
+/// To be split; the number may only go down.
+const TOO_LONG: &[(&str, usize)] = &[("src/resource/keeper.rs", 560)];
+
+#[test]
+fn arrows_point_down() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        let from = part(&path);
+        if path == Path::new("src/lib.rs") {
+            continue;
+        }
+        let rank = rank(&from);
+        for to in used(&without_tests(&text), &from) {
+            if to != from && (self::rank(&to) <= rank || FORBIDDEN.contains(&(from.as_str(), to.as_str()))) {
+                wrong.push(format!("{}: {from} uses {to}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "arrows that do not point down:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn the_core_is_pure() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources().into_iter().filter(|(path, _)| CORE.contains(&part(path).as_str())) {
+        for (number, line) in without_tests(&text).lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            wrong.extend(
+                IMPURE
+                    .iter()
+                    .filter(|word| code.contains(**word))
+                    .map(|word| format!("{}:{}: {word}", path.display(), number + 1)),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "the core computes only:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_small() {
+    let limit = |path: &Path| {
+        let known = TOO_LONG.iter().find(|(long, _)| Path::new(long) == path);
+        known.map_or(LINES, |(_, lines)| *lines)
+    };
+    let long: Vec<String> = sources()
+        .iter()
+        .filter(|(path, text)| text.lines().count() > limit(path))
+        .map(|(path, text)| format!("{}: {} lines", path.display(), text.lines().count()))
+        .collect();
+    assert!(long.is_empty(), "look for two subjects in:\n{}", long.join("\n"));
+}
+
+#[test]
+fn the_test_sees_an_arrow() {
+    let text =
+        "use crate::{fleet, step::Step};\nlet x = crate::ssh::Session;\nuse super::tls;\nuse muster::cli;";
+    assert_eq!(used(text, "resource"), ["fleet", "step", "ssh", "cli"]);
+    assert!(rank("step") > rank("fleet"));
+    assert_eq!(
+        without_tests("a\n#[cfg(test)]\nmod tests {\n    b\n}\nc\n#[cfg(test)]\nmod tests;\nd\n"),
+        "a\nc\nd\n"
+    );
+}
+
+fn rank(part: &str) -> usize {
+    let found = RANKS.iter().position(|known| *known == part);
+    found.unwrap_or_else(|| panic!("{part} has no rank: where does it belong in tests/architecture.rs?"))
+}
+
+/// `src/report/plan.rs` is of `report`, `src/fsm.rs` of `fsm`.
+fn part(path: &Path) -> String {
+    let first = path.iter().nth(1).expect("every file is in src");
+    first.to_string_lossy().trim_end_matches(".rs").to_owned()
+}
+
+/// The parts that a text names by `crate::` (or `muster::`, in main).
+fn used(text: &str, from: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for prefix in ["crate::", "muster::"] {
+        for (at, _) in text.match_indices(prefix) {
+            let rest = &text[at + prefix.len()..];
+            let names = match rest.strip_prefix('{') {
+                Some(list) => firsts(list),
+                None => vec![word(rest)],
+            };
+            found.extend(
+                names.into_iter().filter(|name| !name.is_empty() && *name != from).map(str::to_owned),
+            );
+        }
+    }
+    found
+}
+
+/// The first word of every item of a `use` list, up to its closing brace.
+fn firsts(list: &str) -> Vec<&str> {
+    let (mut depth, mut start, mut names) = (0, 0, Vec::new());
+    for (at, c) in list.char_indices() {
+        match c {
+            '{' => depth += 1,
+            '}' if depth == 0 => {
+                names.push(word(list[start..at].trim()));
+                break;
+            }
+            '}' => depth -= 1,
+            ',' if depth == 0 => {
+                names.push(word(list[start..at].trim()));
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    names
+}
+
+fn word(text: &str) -> &str {
+    let end = text.find(|c: char| !c.is_ascii_lowercase() && c != '_').unwrap_or(text.len());
+    &text[..end]
+}
+
+/// Unit tests may use whatever proves them right.
+fn without_tests(text: &str) -> String {
+    let mut kept = String::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        if line.trim() != "#[cfg(test)]" {
+            kept.push_str(line);
+            kept.push('\n');
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        let mut item = lines.by_ref().skip_while(|line| line.trim().starts_with("#["));
+        if item.next().is_some_and(|first| first.trim_end().ends_with('{')) {
+            let end = format!("{:indent$}}}", "");
+            lines.by_ref().find(|line| *line == end);
+        }
+    }
+    kept
+}
+
+/// Every file of `src` with its text, but unit tests in files of their own.
+fn sources() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    collect(Path::new("src"), &mut files);
+    files.sort();
+    files
+}
+
+fn collect(folder: &Path, files: &mut Vec<(PathBuf, String)>) {
+    for entry in fs::read_dir(folder).expect("src can be listed") {
+        let path = entry.expect("src can be listed").path();
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|ending| ending == "rs") && !path.ends_with("tests.rs") {
+            let text = fs::read_to_string(&path).expect("a source file can be read");
+            files.push((path, text));
+        }
+    }
+}

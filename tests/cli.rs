@@ -1,0 +1,149 @@
+//! The command line from outside: what is said, where, and with which exit code. No host is ever reached.
+
+use std::path::PathBuf;
+
+use assert_cmd::Command;
+use tempfile::TempDir;
+
+struct Said {
+    code: i32,
+    stdout: String,
+    stderr: String,
+}
+
+fn muster(args: &[&str]) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+    command.env_remove("MUSTER_INVENTORY").env("NO_COLOR", "1").env("HOME", "/nonexistent");
+    let output = command.args(args).output().expect("muster runs");
+    Said {
+        code: output.status.code().expect("muster ends by itself"),
+        stdout: String::from_utf8(output.stdout).expect("it writes UTF-8"),
+        stderr: String::from_utf8(output.stderr).expect("it writes UTF-8"),
+    }
+}
+
+/// An inventory in a folder that lives as long as the first part.
+fn inventory(text: &str) -> (TempDir, String) {
+    let dir = tempfile::tempdir().expect("a folder can be made");
+    let path: PathBuf = dir.path().join("prod.yml");
+    std::fs::write(&path, text).expect("a file can be written");
+    (dir, path.display().to_string())
+}
+
+/// Nobody listens on port 1 of this machine: hosts that cannot be reached, at once.
+fn nobody() -> (TempDir, String) {
+    inventory(
+        "all:
+  vars: {ansible_host: 127.0.0.1, ansible_port: 1, ansible_user: x, connect_timeout: 1, pgdata: /var/lib/postgresql/15/main}
+  children:
+    monitor:
+      hosts:
+        mon: {hostname: mon, pgport: 5000}
+    postgres:
+      hosts:
+        pg1: {hostname: pg1, pgdata: /var/lib/postgresql/15/pg1}
+",
+    )
+}
+
+#[test]
+fn help_names_every_command_and_exit_code() {
+    let said = muster(&["--help"]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    for word in
+        ["plan", "apply", "status", "verify", "facts", "--inventory", "--forks", "--json", "--color", "130"]
+    {
+        assert!(said.stdout.contains(word), "{word}: {}", said.stdout);
+    }
+    assert_eq!(muster(&["--version"]).stdout, concat!("muster ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn a_wrong_command_line_is_1() {
+    for args in [&["frobnicate"][..], &[], &["plan", "--forks", "0"], &["plan", "--color", "pink"]] {
+        let said = muster(args);
+        assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{args:?}");
+        assert!(!said.stderr.is_empty());
+    }
+}
+
+#[test]
+fn every_command_asks_for_an_inventory() {
+    for command in ["plan", "apply", "status", "verify", "facts"] {
+        let said = muster(&[command]);
+        assert_eq!(said.code, 1);
+        assert_eq!(
+            said.stderr,
+            "error: no inventory is given\nhint: name one with -i FILE, or set MUSTER_INVENTORY\n"
+        );
+    }
+    let said = muster(&["plan", "-i", "/nonexistent.yml"]);
+    assert_eq!(said.code, 1);
+    assert!(
+        said.stderr.starts_with("error: cannot read the inventory `/nonexistent.yml`"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn every_mistake_of_an_inventory_is_said_with_its_place() {
+    let (_dir, path) = inventory(
+        "all:\n  children:\n    postgres:\n      vars: {pgdata: relative}\n      hosts:\n        pg1: {pgport: 99999}\n",
+    );
+    let said = muster(&["plan", "-i", &path]);
+    assert_eq!((said.code, said.stdout.as_str()), (1, ""));
+    assert!(said.stderr.matches("error: ").count() >= 2, "{}", said.stderr);
+    assert!(said.stderr.contains(&format!("--> {path}:4:")), "{}", said.stderr);
+    assert!(said.stderr.contains(&format!("--> {path}:6:")), "{}", said.stderr);
+}
+
+#[test]
+fn apply_does_not_guess_an_answer() {
+    let (_dir, path) = nobody();
+    let said = muster(&["apply", "-i", &path]);
+    assert_eq!((said.code, said.stdout.as_str()), (1, ""));
+    assert_eq!(
+        said.stderr,
+        "error: apply asks before it changes anything, and nobody can answer here\n\
+         hint: look at the plan with `muster plan`, then say --yes\n"
+    );
+}
+
+#[test]
+fn hosts_that_do_not_answer_are_4() {
+    let (_dir, path) = nobody();
+    for args in
+        [&["plan"][..], &["apply", "--yes"], &["apply", "--check"], &["status"], &["verify"], &["facts"]]
+    {
+        let said = muster(&[args, &["-i", &path]].concat());
+        assert_eq!(said.code, 4, "{args:?}: {}{}", said.stdout, said.stderr);
+        assert!(!said.stdout.contains("nothing to do"), "{}", said.stdout);
+        assert!(!said.stdout.contains('\x1b') && !said.stderr.contains('\x1b'));
+    }
+    let said = muster(&["apply", "--yes", "-i", &path]);
+    let recap = "pg1 : ok=0 changed=0 unreachable=1 failed=0 skipped=0\n";
+    assert!(said.stdout.contains(recap), "{}", said.stdout);
+}
+
+#[test]
+fn json_is_the_only_thing_on_stdout() {
+    let (_dir, path) = nobody();
+    for (args, field) in [
+        (&["plan"][..], "plan"),
+        (&["status"], "status"),
+        (&["verify"], "checks"),
+        (&["facts"], "facts"),
+        (&["apply", "--yes"], "nodes"),
+    ] {
+        let said = muster(&[args, &["--json", "-i", &path]].concat());
+        let lines: Vec<serde_json::Value> =
+            said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let last = lines.last().unwrap();
+        assert_eq!(last["schema"], 1, "{args:?}");
+        assert!(!last[field].is_null(), "{args:?}: {last}");
+    }
+    let said = muster(&["apply", "--yes", "--json", "-i", &path]);
+    let last: serde_json::Value = serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["event"], &last["exit"]), (&"result".into(), &4.into()));
+}
