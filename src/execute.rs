@@ -44,7 +44,7 @@ pub async fn execute(
         outcomes.entry(node.clone()).or_default().blocked = Some(why.clone());
     }
     for (node, failure) in &plan.unreachable {
-        outcomes.entry(node.clone()).or_default().unreachable = Some(describe(failure));
+        outcomes.entry(node.clone()).or_default().unreachable = Some(failure.cause());
     }
     let (failed, _) = watch::channel::<BTreeSet<NodeName>>(outcomes.keys().cloned().collect());
     let run = Run { fleet, events, stop, failed };
@@ -68,19 +68,6 @@ impl NodeOutcome {
         self.unreachable = self.unreachable.take().or(other.unreachable);
         self.failed = self.failed.take().or(other.failed);
         self.unknown.extend(other.unknown);
-    }
-}
-
-/// A failure in one line.
-pub fn describe(failure: &Failure) -> String {
-    match failure {
-        Failure::Unreachable { reason, .. } => reason.clone(),
-        Failure::Refused { status, stderr } => match stderr.trim() {
-            "" => format!("ended with status {status}"),
-            words => words.to_owned(),
-        },
-        Failure::Lost { reason } => format!("the connection was lost: {reason}; it may have happened"),
-        Failure::TimedOut { seconds } => format!("not done after {seconds} s; it may have happened"),
     }
 }
 
@@ -122,7 +109,7 @@ impl Run<'_> {
                     continue;
                 }
                 End::Failed(failure) => {
-                    outcome.failed = Some(format!("{title}: {}", describe(&failure)));
+                    outcome.failed = Some(format!("{title}: {}", failure.cause()));
                     if matches!(failure, Failure::Lost { .. } | Failure::TimedOut { .. }) {
                         outcome.unknown.push(title.clone());
                     }

@@ -29,8 +29,7 @@ fn seen_lines(seen: &Seen) -> Vec<String> {
                 Some((_, version)) => format!("pg_autoctl {version}"),
                 None => "no pg_autoctl".to_owned(),
             };
-            let extensions: Vec<String> =
-                software.extensions.iter().map(|(name, version)| format!("{name} {version}")).collect();
+            let extensions: Vec<String> = software.extensions.iter().cloned().collect();
             format!(
                 "software: PostgreSQL {} in {}; {autoctl}; {}",
                 software.major,
