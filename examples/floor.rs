@@ -1,0 +1,41 @@
+//! The least a rerun can cost: connect to every host, run its probe, read the answer. Nothing is parsed or planned.
+//!
+//! `floor INVENTORY` prints the seconds it took; benches/rerun.sh sets a whole `muster apply` beside it.
+
+#![expect(clippy::print_stdout, reason = "the number is its output")]
+
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::{Context, bail};
+use futures_util::future::try_join_all;
+use muster::facts;
+use muster::fleet::Fleet;
+use tokio::sync::mpsc::unbounded_channel;
+
+/// As many commands in flight as there are hosts: the floor does not queue.
+const FORKS: usize = 512;
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let inventory = std::env::args().nth(1).context("usage: floor INVENTORY")?;
+    let started = Instant::now();
+    let Ok(formation) = muster::inventory::load(Path::new(&inventory)) else {
+        bail!("{inventory} is not a valid inventory: ask `muster check`");
+    };
+    let (events, _nobody_listens) = unbounded_channel();
+    let fleet = Fleet::connect(&formation, FORKS, &events).await;
+    let answers = formation.servers().map(|server| {
+        let (fleet, probe) = (&fleet, facts::probe(&formation, server));
+        async move { fleet.run(&server.name, &probe).await.map(|output| output.stdout.len()) }
+    });
+    match try_join_all(answers).await {
+        Ok(bytes) => println!(
+            "{:.3}",
+            if bytes.contains(&0) { bail!("a host said nothing") } else { started.elapsed().as_secs_f64() }
+        ),
+        Err(failure) => bail!("a probe failed: {failure:?}"),
+    }
+    fleet.close().await;
+    Ok(())
+}
