@@ -147,6 +147,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         settings::PROBE,
         pgpass::PROBE,
         keeper::PROBE,
+        citus::HOOK_PROBE,
     ] {
         script.push_str(part);
     }
