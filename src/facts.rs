@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::command::{Command, Failure, RunAs};
 use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server};
 use crate::probe::{self, Answers};
-use crate::resource::citus::CitusFacts;
+use crate::resource::citus::{CitusFacts, HookFacts};
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
@@ -52,6 +52,7 @@ pub struct Seen {
     /// `None` where this host was not to ask, or the monitor has no database yet.
     pub monitor: Option<MonitorFacts>,
     pub citus: Option<CitusFacts>,
+    pub hook: HookFacts,
 }
 
 impl Facts {
@@ -146,6 +147,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         settings::PROBE,
         pgpass::PROBE,
         keeper::PROBE,
+        citus::HOOK_PROBE,
     ] {
         script.push_str(part);
     }
@@ -191,5 +193,6 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         keeper: keeper::parse(&answers)?,
         monitor: monitor::parse(&answers)?,
         citus: citus::parse(&answers)?,
+        hook: citus::parse_hook(&answers)?,
     })
 }

@@ -102,9 +102,6 @@ const IMPURE: &[&str] = &[
 /// Lines of a file, tests included. Longer files have two subjects.
 const LINES: usize = 500;
 
-/// To be split; the number may only go down.
-const TOO_LONG: &[(&str, usize)] = &[("src/resource/keeper.rs", 560)];
-
 #[test]
 fn arrows_point_down() {
     let mut wrong = Vec::new();
@@ -142,13 +139,9 @@ fn the_core_is_pure() {
 
 #[test]
 fn files_are_small() {
-    let limit = |path: &Path| {
-        let known = TOO_LONG.iter().find(|(long, _)| Path::new(long) == path);
-        known.map_or(LINES, |(_, lines)| *lines)
-    };
     let long: Vec<String> = sources()
         .iter()
-        .filter(|(path, text)| text.lines().count() > limit(path))
+        .filter(|(_, text)| text.lines().count() > LINES)
         .map(|(path, text)| format!("{}: {} lines", path.display(), text.lines().count()))
         .collect();
     assert!(long.is_empty(), "look for two subjects in:\n{}", long.join("\n"));

@@ -10,7 +10,7 @@ use crate::plan::{Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::replication::Synchronous;
-use crate::resource::{data, database, hba, monitor, pgpass, replication, settings, tls};
+use crate::resource::{citus, data, database, hba, monitor, pgpass, replication, settings, tls};
 use crate::state::State;
 use crate::step::{Action, Check, Content, File, Risk, Stage, Step};
 
@@ -101,6 +101,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     let bin = world.bin(node.name());
     let is_primary = world.primary(node.group).is_some_and(|primary| primary.name() == node.name());
     plan.add(Stage::Prepare, node.name(), pgpass::step(node, &seen.host, seen.pgpass.as_ref()));
+    plan.add(Stage::Prepare, node.name(), citus::hook_steps(node, bin, &world.formation.dbname, &seen.hook));
     let mut steps = tls::steps(server, &seen.tls, world.today);
     match &seen.pgdata {
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {

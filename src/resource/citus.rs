@@ -7,8 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::command::Stdin;
 use crate::formation::{Formation, Node, NodeKind};
 use crate::probe::Answers;
+use crate::resource::data::node_dir;
 use crate::sql::{conninfo_value, literal, local};
-use crate::step::{Action, Step};
+use crate::step::{Action, Check, Content, File, Step};
 
 /// What a coordinator says of its formation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,6 +58,78 @@ pub fn parse(answers: &Answers) -> Result<Option<CitusFacts>, String> {
         Some(_) => answers.json("citus").map(Some),
         None => Ok(None),
     }
+}
+
+/// What a coordinator does of its own when it is promoted; see [`HOOK`].
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct HookFacts {
+    pub script: Option<String>,
+    pub values: Option<String>,
+}
+
+pub const HOOK_PROBE: &str = r#"
+file citus.hook "$pgdata.node/on-promotion"
+file citus.values "$pgdata.node/on-promotion.values"
+"#;
+
+pub fn parse_hook(answers: &Answers) -> Result<HookFacts, String> {
+    Ok(HookFacts { script: answers.text("citus.hook")?, values: answers.text("citus.values")? })
+}
+
+/// `recovery_end_command` of a coordinator. PostgreSQL runs it in PGDATA; it holds no value of anybody's.
+pub const RECOVERY_END_COMMAND: &str = r#"setsid sh "$(pwd).node/on-promotion" >/dev/null 2>&1 </dev/null &"#;
+
+/// Points the coordinator's own row to the node that was promoted.
+///
+/// Keepers of 2.0 do so in groups of two; with more standbys the monitor takes them from prepare_promotion to
+/// wait_primary without it, and workers go on asking the old coordinator.
+/// Sources: group_state_machine.c (the primary is not there), fsm_transition_citus.c.
+const HOOK: &str = r#"#!/bin/sh
+# Rendered by muster. PostgreSQL runs it, by recovery_end_command, when this coordinator is promoted.
+# Keepers do not always tell Citus where its coordinator went; where they did, nothing is left to do here.
+{ read -r bin; read -r socket; read -r port; read -r user; read -r dbname; read -r host; } <"$(pwd).node/on-promotion.values"
+ask() { "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${socket:+-h "$socket"} -p "$port" -U "$user" -d "$dbname" -v host="$host" -v port="$port" -f -; }
+n=0
+while [ "$n" -lt 300 ]; do
+  sleep 1
+  n=$((n + 1))
+  if [ "$(echo 'select pg_is_in_recovery() or current_setting($$default_transaction_read_only$$)::bool' | ask)" = f ]; then
+    ask <<'SQL' && exit 0
+select citus_update_node(nodeid, :'host', :'port'::int) from pg_dist_node
+where groupid = 0 and noderole = 'primary' and (nodename, nodeport) <> (:'host', :'port'::int);
+SQL
+  fi
+done
+"#;
+
+/// The two files of the hook, where they differ.
+pub fn hook_steps(node: &Node, bin: &str, dbname: &str, facts: &HookFacts) -> Vec<Step> {
+    if node.kind != NodeKind::Coordinator || node.is_reader() {
+        return Vec::new();
+    }
+    let server = &node.server;
+    let socket = server.pghost.as_deref().unwrap_or_default();
+    let values =
+        format!("{bin}\n{socket}\n{}\n{}\n{dbname}\n{}\n", server.pgport, node.username, server.hostname);
+    let files =
+        [("on-promotion", HOOK.to_owned(), &facts.script), ("on-promotion.values", values, &facts.values)];
+    let put = |(name, text, found): (&str, String, &Option<String>)| {
+        if found.as_ref() == Some(&text) {
+            return None;
+        }
+        let file = File {
+            path: format!("{}/{name}", node_dir(server)),
+            owner: server.os_user.clone(),
+            mode: 0o644,
+            content: Content::Text(text),
+            before: found.clone(),
+            check: Check::Nothing,
+        };
+        let title = format!("write {}", file.path);
+        let because = "a promoted coordinator tells Citus where it is";
+        Some(Step::new(node.name(), title, because, Action::Put(file)))
+    };
+    files.into_iter().filter_map(put).collect()
 }
 
 /// A row that should be there, and the node it is about.

@@ -97,6 +97,7 @@ near=$pgdata
 while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done
 df -Pk "$near" | { read -r l; read -r l; set -- $l; say pgdata.room "${4:-}"; }
 if [ -w "$near" ] && [ -x "$near" ]; then say pgdata.writable 1; else say pgdata.writable 0; fi
+pid=
 if [ -d "$pgdata" ] && ! { [ -r "$pgdata" ] && [ -x "$pgdata" ]; }; then blind pgdata "cannot read the directory $pgdata"
 elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_control" ]; then
   say pgdata present
@@ -107,12 +108,11 @@ elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_
   if [ -f "$pgdata/standby.signal" ]; then say pgdata.standby 1; else say pgdata.standby 0; fi
   for f in $files; do file "pgdata/$f" "$pgdata/$f"; done
 elif [ -d "$pgdata" ]; then
-  pid=
   l=$(ls -A "$pgdata" | head -n 5 | tr '\n' ' ')
   if [ -z "$l" ]; then say pgdata empty; else say pgdata foreign; printf '%s' "$l" | { printf 'pgdata.has:'; base64 -w0; echo; }; fi
-elif [ -e "$pgdata" ] || [ -L "$pgdata" ]; then pid=; say pgdata foreign; say pgdata.has "a file, not a directory"
-elif sees "$pgdata"; then pid=; say pgdata empty
-else pid=; blind pgdata "cannot look into $d"; fi
+elif [ -e "$pgdata" ] || [ -L "$pgdata" ]; then say pgdata foreign; say pgdata.has "a file, not a directory"
+elif sees "$pgdata"; then say pgdata empty
+else blind pgdata "cannot look into $d"; fi
 "#;
 
 pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {

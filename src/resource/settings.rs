@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::error::Problem;
 use crate::formation::{Auth, Node, NodeKind, Server, Tls};
+use crate::resource::citus::RECOVERY_END_COMMAND;
 use crate::resource::data::{mark, node_dir};
 use crate::resource::host::HostFacts;
 use crate::resource::tls;
@@ -185,6 +186,10 @@ pub fn node_conf(node: &Node) -> Option<String> {
     text.push_str(&format!("citus.cluster_name = '{}'\n", node.cluster()));
     let readers = if node.is_reader() { "always" } else { "never" };
     text.push_str(&format!("citus.use_secondary_nodes = '{readers}'\n"));
+    let own = node.server.settings.contains_key("recovery_end_command");
+    if node.kind == NodeKind::Coordinator && !node.is_reader() && !own {
+        text.push_str(&format!("recovery_end_command = '{RECOVERY_END_COMMAND}'\n"));
+    }
     Some(text)
 }
 

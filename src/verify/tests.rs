@@ -84,6 +84,7 @@ fn facts(
             tls: TlsFacts { certificate: None, key: false, unreadable: Vec::new() },
             node_conf: None,
             pgpass: None,
+            hook: Default::default(),
             database: None,
             keeper: KeeperFacts::default(),
             monitor: (name == server.name).then(|| monitor.clone()),

@@ -309,6 +309,9 @@ address_book() { # files that name every host: for the hosts themselves, and for
 }
 
 up() {
+  # Each host's systemd takes a few; the kernel's default of 128 is for one.
+  local few=/proc/sys/fs/inotify/max_user_instances
+  [ "$(cat $few)" -ge 2048 ] || echo 2048 >$few 2>/dev/null || true
   local n=$1 m=${2:-0} i
   [ $((n > m ? n : m)) -lt 240 ] || die "up to 239 hosts fit a subnet"
   base

@@ -47,7 +47,7 @@ const FAULTS: &[Fault] = &[
         host: "coord1r",
         script: "install -d -o postgres -g postgres \"$(dirname \"$1\")\"; install -d -m 700 \"$1\"; touch \"$1/PG_VERSION\"",
         code: 2,
-        words: &["permission", "cannot be read", "could not look", "unreadable", "owned by"],
+        words: &["cannot read the directory"],
     },
 ];
 
