@@ -100,7 +100,6 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     let server = &node.server;
     let bin = world.bin(node.name());
     let is_primary = world.primary(node.group).is_some_and(|primary| primary.name() == node.name());
-    plan.add(Stage::Prepare, node.name(), pgpass::step(node, &seen.host, seen.pgpass.as_ref()));
     plan.add(Stage::Prepare, node.name(), citus::hook_steps(node, bin, &world.formation.dbname, &seen.hook));
     let mut steps = tls::steps(server, &seen.tls, world.today);
     match &seen.pgdata {
@@ -116,7 +115,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
                 steps.extend(install_configuration(world, server, Some(node))?);
                 steps.push(data::install(server));
                 steps.push(data::start(server, bin, "it is the first node of its group"));
-                steps.extend(database::steps(world.formation, node, bin, None));
+                steps.extend(database::steps(world.formation, node, bin, None, seen.pgpass.as_ref()));
             }
         }
         Pgdata::Present(found) => {
@@ -136,10 +135,18 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             }
             let in_recovery = seen.database.as_ref().map_or(found.standby, |database| database.in_recovery);
             if is_primary && !in_recovery && (running || driver == Driver::Muster) {
-                steps.extend(database::steps(world.formation, node, bin, seen.database.as_ref()));
+                steps.extend(database::steps(
+                    world.formation,
+                    node,
+                    bin,
+                    seen.database.as_ref(),
+                    seen.pgpass.as_ref(),
+                ));
             }
         }
     }
+    // After the roles: a rerun knows by the old line here that a password is to be changed.
+    steps.extend(pgpass::step(node, &seen.host, seen.pgpass.as_ref()));
     plan.add(Stage::Prepare, node.name(), steps);
     Ok(())
 }
@@ -269,11 +276,8 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Vec<Step> {
         let file = File {
             path: format!("{dir}/postgresql-auto-failover-standby.conf"),
             owner: server.os_user.clone(),
-            mode: 0o600,
-            content: match node.replication_password {
-                Some(_) => Content::Hidden(crate::formation::Secret::new(standby_conf.clone())),
-                None => Content::Text(standby_conf.clone()),
-            },
+            mode: 0o644,
+            content: Content::Text(standby_conf.clone()),
             before,
             check: Check::Nothing,
         };
@@ -453,10 +457,7 @@ fn node_conf(server: &Server, node: &Node, found: &Option<String>) -> Option<Ste
 
 fn notes(seen: &Seen, node: &Node, plan: &mut Plan) {
     let Some(database) = &seen.database else { return };
-    // Whom a standby follows is the keeper's to change, and leaves its traces here.
-    let keepers = ["primary_conninfo", "primary_slot_name", "recovery_target_timeline"];
-    let pending = database.pending_restart.iter().map(String::as_str).filter(|name| !keepers.contains(name));
-    let names: Vec<&str> = pending.collect();
+    let names = database.pending();
     if !names.is_empty() {
         plan.note(node.name(), format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }

@@ -268,8 +268,8 @@ fn notes(formation: &Formation, facts: &Facts) -> Vec<String> {
                     notes.push(format!("{name}: its keeper does not run: nothing fails over here"));
                 }
                 let Some(database) = &seen.database else { continue };
-                if !database.pending_restart.is_empty() {
-                    let names: Vec<&str> = database.pending_restart.iter().map(String::as_str).collect();
+                let names = database.pending();
+                if !names.is_empty() {
                     notes.push(format!("{name}: takes effect after a restart: {}", names.join(", ")));
                 }
                 notes.extend(database.hba_errors.iter().map(|error| format!("{name}: pg_hba.conf, {error}")));

@@ -212,20 +212,21 @@ pub fn refusal(server: &Server, found: &Pgdata, whose: &str, software: &Software
 
 /// Defines `lock`: one muster at a time builds a data directory; a dead owner's lock is taken over.
 pub const LOCK: &str = r#"lock() {
+  mkdir -p -- "${1%/*}"
   n=0
-  until mkdir "$1" 2>/dev/null; do
+  until mkdir -- "$1" 2>/dev/null; do
+    n=$((n + 1))
+    if [ ! -d "$1" ]; then mkdir -- "$1" || exit 73; break; fi
+    if [ "$n" -gt 600 ]; then echo "$1 is locked by process $(cat "$1/pid" 2>/dev/null)" >&2; exit 75; fi
     owner=$(cat "$1/pid" 2>/dev/null) || owner=
-    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then
-      n=$((n + 1))
-      if [ "$n" -gt 600 ]; then echo "process $owner still works on $1" >&2; exit 75; fi
-      sleep 0.5
-    elif [ -n "$owner" ] || [ "$n" -gt 2 ]; then rm -rf -- "$1"
-    else n=$((n + 1)); sleep 0.3; fi
+    if [ -n "$owner" ] && kill -0 "$owner" 2>/dev/null; then sleep 0.5
+    elif [ -n "$owner" ] || [ "$n" -gt 3 ]; then rm -rf -- "$1"
+    else sleep 0.3; fi
   done
   echo $$ >"$1/pid"
+  locked=$1
   trap 'rm -rf -- "$locked"' EXIT
   trap 'exit 143' TERM HUP INT
-  locked=$1
 }
 "#;
 
@@ -235,7 +236,6 @@ pub const LOCK: &str = r#"lock() {
 /// Without fsync: everything is synced once, before the directory becomes PGDATA.
 const INITDB: &str = r#"lock "$2.lock"
 rm -rf -- "$2"
-mkdir -p -- "${2%/*}"
 "$1/initdb" -D "$2" -U "$3" -E "$4" --locale="$5" ${6:+"$6"} --auth-local=peer --auth-host=reject --no-sync --no-instructions </dev/null >/dev/null
 : >"$2/postgresql-auto-failover-standby.conf"
 "#;

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::Stdin;
 use crate::formation::{Formation, Node, NodeKind, Secret, Tls};
 use crate::probe::Answers;
+use crate::resource::pgpass;
 use crate::sql::{ident, literal, local};
 use crate::step::{Action, Step};
 
@@ -27,6 +28,14 @@ pub struct DatabaseFacts {
     /// Extensions in the formation's database; `None` if there is no such database.
     #[serde(default)]
     pub extensions: Option<BTreeMap<String, String>>,
+}
+
+impl DatabaseFacts {
+    /// Settings that wait for a restart, but for those by which keepers point a standby: they leave traces.
+    pub fn pending(&self) -> Vec<&str> {
+        let keepers = ["primary_conninfo", "primary_slot_name", "recovery_target_timeline"];
+        self.pending_restart.iter().map(String::as_str).filter(|name| !keepers.contains(name)).collect()
+    }
 }
 
 /// The server's answer as one JSON object; `server_version_num` and the like come from pg_controldata.
@@ -89,7 +98,13 @@ pub fn wanted_extensions(node: &Node) -> &'static [&'static str] {
 }
 
 /// Roles, database and extensions of a node that takes writes; what is there is left as it is.
-pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&DatabaseFacts>) -> Vec<Step> {
+pub fn steps(
+    formation: &Formation,
+    node: &Node,
+    bin: &str,
+    facts: Option<&DatabaseFacts>,
+    pgpass: Option<&Secret>,
+) -> Vec<Step> {
     let mut steps = Vec::new();
     let has_role = |name: &str| facts.is_some_and(|facts| facts.roles.contains_key(name));
     let has_password = |name: &str| facts.is_some_and(|facts| facts.roles.get(name) == Some(&true));
@@ -118,8 +133,13 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
     for (name, password) in
         [("pgautofailover_replicator", &node.replication_password), (node.username.as_str(), &node.password)]
     {
-        if let (Some(password), false) = (password, has_password(name)) {
-            let why = format!("auth is {}, and it has none", node.server.auth.as_str());
+        let Some(password) = password else { continue };
+        let is_changed = pgpass::is_changed(name, password, pgpass);
+        if is_changed || !has_password(name) {
+            let why = match is_changed {
+                true => "the inventory has another one".to_owned(),
+                false => format!("auth is {}, and it has none", node.server.auth.as_str()),
+            };
             run(format!("set the password of {name}"), why, "postgres", set_password(name, password));
         }
     }

@@ -49,6 +49,13 @@ pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>) -> Option<Ste
     Some(Step::new(node.name(), format!("write {}", file.path), because, Action::Put(file)))
 }
 
+/// Whether muster has set another password for this user before: the role's is to be changed with it.
+pub fn is_changed(user: &str, password: &Secret, found: Option<&Secret>) -> bool {
+    let start = format!("*:*:*:{}:", escape(user));
+    let there = found.map_or("", Secret::reveal).lines().find_map(|line| line.strip_prefix(start.as_str()));
+    there.is_some_and(|there| there != escape(password.reveal()))
+}
+
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace(':', "\\:")
 }

@@ -1,7 +1,7 @@
 //! Replication between the nodes of a group: slots, the base backup, synchronous standbys.
 
 use crate::command::{Command, RunAs, Stdin};
-use crate::formation::{MonitorUri, Node, Secret};
+use crate::formation::{MonitorUri, Node};
 use crate::resource::data::{LOCK, new_dir};
 use crate::sql::{self, MONITOR, conninfo_value, local, ssl_conninfo};
 use crate::step::{Action, Step};
@@ -32,8 +32,7 @@ pub fn create_slots(node: &Node, bin: &str, peers: &[u64], because: &str) -> Opt
 /// `--checkpoint=fast`: pg_autoctl's spread checkpoint takes up to two minutes on a fresh primary.
 const BASEBACKUP: &str = r#"lock "$2.lock"
 rm -rf -- "$2"
-mkdir -p -- "${2%/*}"
-PGPASSWORD=$MUSTER_REPLICATION_PASSWORD "$1/pg_basebackup" -w -d "$3" -D "$2" --checkpoint=fast --wal-method=stream --slot "$4" --max-rate "$5" --no-sync </dev/null
+"$1/pg_basebackup" -w -d "$3" -D "$2" --checkpoint=fast --wal-method=stream --slot "$4" --max-rate "$5" --no-sync </dev/null
 : >"$2/standby.signal"
 "#;
 
@@ -46,11 +45,9 @@ pub fn basebackup(node: &Node, bin: &str, node_id: u64, primary: &Node, because:
         primary.server.pgport,
         ssl_conninfo(&node.server.tls)
     );
-    let password = node.replication_password.clone().unwrap_or(Secret::new(""));
     // A day: what a large database takes is not ours to bound.
     let command = Command::new(RunAs::User(node.server.os_user.clone()), format!("{LOCK}{BASEBACKUP}"))
         .args([bin, &new_dir(&node.server), &conninfo, &slot(node_id), &node.maximum_backup_rate])
-        .env("MUSTER_REPLICATION_PASSWORD", &password)
         .timeout(86_400);
     Step::new(node.name(), format!("pg_basebackup from {}", primary.name()), because, Action::Run(command))
         .needs([primary.name().clone()])

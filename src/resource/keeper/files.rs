@@ -137,7 +137,6 @@ pub(super) fn node_config(
         &[
             ("maximum_backup_rate", node.maximum_backup_rate.clone()),
             ("backup_directory", format!("{parent}/backup/node_{id}")),
-            ("password", node.replication_password.as_ref().map(|p| s(p.reveal())).unwrap_or_default()),
         ],
     );
     // The defaults that defaults.h gives; `pg_autoctl create` writes the last four as 0.

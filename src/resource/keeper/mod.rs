@@ -140,10 +140,9 @@ pub fn steps(
     let config_path = format!("{}/.config/pg_autoctl{pgdata}/pg_autoctl.cfg", host.home);
     let (config, hidden) = match whose {
         Whose::Monitor => (monitor_config(server, software), false),
-        Whose::Node { formation, node, id, uri, .. } => (
-            node_config(formation, node, *id, uri, software),
-            uri.password.is_some() || node.replication_password.is_some(),
-        ),
+        Whose::Node { formation, node, id, uri, .. } => {
+            (node_config(formation, node, *id, uri, software), uri.password.is_some())
+        }
     };
     let is_current =
         facts.config.as_ref().is_some_and(|found| is_config_current(found.reveal(), config.reveal()));
