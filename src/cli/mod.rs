@@ -79,7 +79,7 @@ enum Command {
     /// Check that the formation serves: as the monitor, the coordinator and a client see it.
     Verify,
     /// Show what is seen of each host.
-    Facts,
+    Facts(facts::Arguments),
 }
 
 /// Runs the command to its end and says how it ended.
@@ -96,7 +96,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Apply(arguments) => apply::run(options, arguments).await,
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
-            Command::Facts => facts::run(options).await,
+            Command::Facts(arguments) => facts::run(options, arguments).await,
         }
     });
     // A connection that hangs must not hold the prompt of an operator who has said stop twice.

@@ -4,7 +4,13 @@ use crate::facts::{Facts, Seen, Sight};
 use crate::report::text::{indented, plain};
 use crate::resource::data::Pgdata;
 
-/// The facts an operator asks for; all of them are in the JSON.
+/// All facts, for a person to read and to compare between two days.
+pub fn yaml(facts: &Facts) -> String {
+    let masked = super::json::value_of(&facts.hosts);
+    serde_yaml::to_string(&masked).expect("what is JSON is YAML")
+}
+
+/// The facts an operator asks for; all of them are in the JSON and the YAML.
 pub fn text(facts: &Facts) -> String {
     let mut text = String::new();
     for (name, sight) in &facts.hosts {

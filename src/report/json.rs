@@ -39,7 +39,7 @@ pub fn plan(plan: &Plan) -> Value {
 }
 
 /// Any of our values; passwords in texts that hosts keep are hidden as on the screen.
-fn value_of(value: &impl Serialize) -> Value {
+pub(super) fn value_of(value: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(value).expect("our types have string keys and finite numbers");
     hide(&mut value);
     value

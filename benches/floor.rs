@@ -4,10 +4,10 @@
 
 #![expect(clippy::print_stdout, reason = "the number is its output")]
 
+use std::error::Error;
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::{Context, bail};
 use futures_util::future::try_join_all;
 use muster::facts;
 use muster::fleet::Fleet;
@@ -17,25 +17,21 @@ use tokio::sync::mpsc::unbounded_channel;
 const FORKS: usize = 512;
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    let inventory = std::env::args().nth(1).context("usage: floor INVENTORY")?;
+async fn main() -> Result<(), Box<dyn Error>> {
+    let inventory = std::env::args().nth(1).ok_or("usage: floor INVENTORY")?;
     let started = Instant::now();
-    let Ok(formation) = muster::inventory::load(Path::new(&inventory)) else {
-        bail!("{inventory} is not a valid inventory: ask `muster check`");
-    };
+    let formation = muster::inventory::load(Path::new(&inventory)).map_err(|_| "not a valid inventory")?;
     let (events, _nobody_listens) = unbounded_channel();
     let fleet = Fleet::connect(&formation, FORKS, &events).await;
     let answers = formation.servers().map(|server| {
         let (fleet, probe) = (&fleet, facts::probe(&formation, server));
         async move { fleet.run(&server.name, &probe).await.map(|output| output.stdout.len()) }
     });
-    match try_join_all(answers).await {
-        Ok(bytes) => println!(
-            "{:.3}",
-            if bytes.contains(&0) { bail!("a host said nothing") } else { started.elapsed().as_secs_f64() }
-        ),
-        Err(failure) => bail!("a probe failed: {failure:?}"),
+    let bytes = try_join_all(answers).await.map_err(|failure| failure.cause())?;
+    if bytes.contains(&0) {
+        return Err("a host said nothing".into());
     }
+    println!("{:.3}", started.elapsed().as_secs_f64());
     fleet.close().await;
     Ok(())
 }
