@@ -134,7 +134,7 @@ pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
 
 pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
     let room_kb = answers.number("pgdata.room")?;
-    let writable = answers.need("pgdata.writable")? == "1";
+    let writable = answers.flag("pgdata.writable")?;
     match answers.need("pgdata")?.as_str() {
         "empty" => return Ok(Pgdata::Empty { room_kb, writable }),
         "foreign" => return Ok(Pgdata::Foreign(answers.need("pgdata.has")?.trim().to_owned())),
@@ -163,7 +163,7 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
             Answer::Absent => None,
             Answer::Text(_) | Answer::Blind(_) => Some(answers.number("postmaster")?),
         },
-        standby: answers.need("pgdata.standby")? == "1",
+        standby: answers.flag("pgdata.standby")?,
         kilobytes: answers.number("pgdata.kilobytes")?,
         files: kept,
     })))
