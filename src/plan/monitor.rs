@@ -37,8 +37,7 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
         }
         Pgdata::Present(found) => {
             let running = found.postmaster.is_some();
-            let drift =
-                Drift { dir: &server.pgdata, files: &found.files, node_conf: &seen.node_conf, running };
+            let drift = Drift::new(server, found, &seen.node_conf);
             let changes = drifted(world, server, None, &drift)?;
             let changed = !changes.is_empty() || (!steps.is_empty() && running);
             steps.extend(changes);

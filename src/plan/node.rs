@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{HbaEdit, Keeper, Node, Server};
+use crate::formation::{HbaEdit, Keeper, Node, NodeName, Secret, Server};
 use crate::fsm::{self, Work};
 use crate::plan::{Plan, World};
-use crate::resource::data::Pgdata;
+use crate::resource::data::{DataDirectory, Pgdata};
 use crate::resource::keeper::{self, Whose};
 use crate::resource::replication::Synchronous;
 use crate::resource::{data, database, hba, monitor, replication, settings, tls};
@@ -119,8 +119,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
         }
         Pgdata::Present(found) => {
             let running = found.postmaster.is_some();
-            let drift =
-                Drift { dir: &server.pgdata, files: &found.files, node_conf: &seen.node_conf, running };
+            let drift = Drift::new(server, found, &seen.node_conf);
             let changes = drifted(world, server, Some(node), &drift)?;
             let changed = !changes.is_empty() || !steps.is_empty();
             steps.extend(changes);
@@ -265,11 +264,11 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Vec<Step> {
     let standby_conf = settings::standby_conf(node, id, primary);
     let conf = |dir: &str, before: Option<String>| {
         let file = File {
-            path: format!("{dir}/postgresql-auto-failover-standby.conf"),
+            path: format!("{dir}/{}", data::STANDBY_CONF),
             owner: server.os_user.clone(),
             mode: 0o600,
             content: match node.replication_password {
-                Some(_) => Content::Hidden(crate::formation::Secret::new(standby_conf.clone())),
+                Some(_) => Content::Hidden(Secret::new(standby_conf.clone())),
                 None => Content::Text(standby_conf.clone()),
             },
             before,
@@ -281,11 +280,12 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Vec<Step> {
     };
     match &seen.pgdata {
         Pgdata::Present(found) => {
-            let before = found.files.get("postgresql-auto-failover-standby.conf").cloned().flatten();
-            if before.as_deref() == Some(&standby_conf) {
+            let before = found.standby_conf.as_ref().map(Secret::reveal);
+            if before == Some(&standby_conf) {
                 Vec::new()
             } else {
-                vec![conf(&server.pgdata, before)]
+                let shown = before.filter(|text| !text.contains("password=")).map(str::to_owned);
+                vec![conf(&server.pgdata, shown.filter(|_| node.replication_password.is_none()))]
             }
         }
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
@@ -376,9 +376,8 @@ pub(super) fn drifted(
         let before = found(name).map(str::to_owned);
         steps.push(settings::put(server, bin, drift.dir, name, text, before, because).risk(Risk::Reload));
     };
-    let name = "postgresql-auto-failover-standby.conf";
-    if found(name).is_none() {
-        put(name, String::new(), "postgresql.conf includes it");
+    if !drift.has_standby_conf {
+        put(data::STANDBY_CONF, String::new(), "postgresql.conf includes it");
     }
     let name = "postgresql-auto-failover.conf";
     // After pg_rewind a node has its peer's until its keeper next starts: that is no drift.
@@ -433,10 +432,27 @@ fn node_conf(server: &Server, node: &Node, found: &Option<String>) -> Option<Ste
     if found.as_deref() == Some(&wanted) {
         return None;
     }
+    pub(super) has_standby_conf: bool,
     let file = File {
         path: format!("{}/node.conf", data::node_dir(server)),
         owner: server.os_user.clone(),
         mode: 0o644,
+impl<'a> Drift<'a> {
+    pub(super) fn new(
+        server: &'a Server,
+        found: &'a DataDirectory,
+        node_conf: &'a Option<String>,
+    ) -> Drift<'a> {
+        Drift {
+            dir: &server.pgdata,
+            files: &found.files,
+            has_standby_conf: found.standby_conf.is_some(),
+            node_conf,
+            running: found.postmaster.is_some(),
+        }
+    }
+}
+
         content: Content::Text(wanted),
         before: found.clone(),
         check: Check::Nothing,
