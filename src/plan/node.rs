@@ -204,6 +204,9 @@ fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
 
 /// Whether a standby that counts is about to join a primary that already has one.
 fn settings_are_coming(world: &World, primary: &Node) -> bool {
+    if row.is_some() && (current.is_writable() || current == State::Secondary) && current != State::Single {
+        steps.extend(missing_slots(world, node));
+    }
     world.standbys(primary).iter().any(|standby| {
         standby.replication_quorum
             && world.row(standby.name()).is_none_or(|row| {
@@ -241,6 +244,16 @@ fn carry_out(world: &World, node: &Node, work: Work, because: &str) -> Vec<Step>
     let id = world.id(node.name());
     let synchronous = |which| {
         replication::synchronous_standby_names(node, bin, &world.formation.name, &world.uri, which, because)
+/// Slots of peers that came, or got their id, after this node made its own: nobody else makes them later.
+fn missing_slots(world: &World, node: &Node) -> Option<Step> {
+    let has = |id: &u64| {
+        let database = world.seen(node.name()).database.as_ref();
+        database.is_some_and(|database| database.slots.contains(&replication::slot(*id)))
+    };
+    let missing: Vec<u64> = world.peers(node).into_iter().filter(|id| !has(id)).collect();
+    replication::create_slots(node, world.bin(node.name()), &missing, "a node of the group has none yet")
+}
+
     };
     match work {
         Work::TellSystemIdentifier => vec![monitor::set_system_identifier(node, id, bin, &world.uri)],
