@@ -2,11 +2,11 @@
 
 use crate::error::Problem;
 use crate::formation::{Keeper, Monitor, Server};
-use crate::plan::node::{Drift, drifted, install_configuration};
+use crate::plan::node::{Drift, drifted, install_configuration, reload};
 use crate::plan::{MonitorView, Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
-use crate::resource::{data, monitor, settings, tls};
+use crate::resource::{data, monitor, tls};
 use crate::step::{Action, Stage, Step};
 
 pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
@@ -41,8 +41,8 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
             let changes = drifted(world, server, None, &drift)?;
             let changed = !changes.is_empty() || (!steps.is_empty() && running);
             steps.extend(changes);
-            if changed && running {
-                steps.push(settings::reload(server, bin, "its configuration changed"));
+            if running {
+                steps.extend(reload(server, bin, changed, seen));
             }
         }
     }

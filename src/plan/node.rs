@@ -123,8 +123,8 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             let changes = drifted(world, server, Some(node), &drift)?;
             let changed = !changes.is_empty() || !steps.is_empty();
             steps.extend(changes);
-            if changed && running {
-                steps.push(settings::reload(server, bin, "its configuration changed"));
+            if running {
+                steps.extend(reload(server, bin, changed, seen));
             }
             // The keeper's guard starts PostgreSQL; without one, only what the monitor wants to serve is started.
             let serves = world.row(node.name()).is_none_or(|row| row.reported.is_some_and(serves));
@@ -161,6 +161,20 @@ fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
     if row.is_none() {
         steps.extend(monitor::formation_step(world.formation, node, bin, &world.uri, world.monitor_facts()));
         if let Some(primary) = primary {
+/// One reload for what this run changes, or for what an interrupted one did.
+pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> Option<Step> {
+    let unread = seen.database.as_ref().map(|database| &database.unread).filter(|unread| !unread.is_empty());
+    match unread {
+        _ if changed => Some(settings::reload(server, bin, "its configuration changed")),
+        Some(unread) => {
+            let names: Vec<&str> = unread.iter().map(String::as_str).collect();
+            let because = format!("it has not read {} since the last change", names.join(", "));
+            Some(settings::reload(server, bin, &because))
+        }
+        None => None,
+    }
+}
+
             steps.push(monitor::wait_for_primary(world.formation, node, bin, &world.uri, primary.name()));
         }
         let because = match primary {
