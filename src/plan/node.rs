@@ -9,6 +9,7 @@ use crate::fsm::{self, Work};
 use crate::plan::{Plan, World};
 use crate::resource::data::{DataDirectory, Pgdata};
 use crate::resource::keeper::{self, Whose};
+use crate::resource::monitor::NodeRow;
 use crate::resource::replication::Synchronous;
 use crate::resource::{data, database, hba, monitor, replication, settings, tls};
 use crate::state::State;
@@ -35,24 +36,12 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
     let row = world.row(node.name());
     let id = world.id(node.name());
-    let keeper_fits = seen.keeper.state.is_some_and(|state| state.node_id == id && state.group == node.group);
-    let driver = match (seen.keeper.alive, row) {
-        (Some(_), _) => Driver::Keeper,
-        (None, Some(_)) if keeper_fits && node.server.keeper != Keeper::None => Driver::StoppedKeeper,
-        (None, _) => Driver::Muster,
-    };
+    let driver = driver(world, node);
     prepare(world, node, driver, plan)?;
 
     let (reported, assigned) = (row.and_then(|row| row.reported), row.and_then(|row| row.assigned));
     // In the middle of a failover: the transitions are the keeper's, so it gets the node as it is.
-    let failing_over = match (reported, assigned) {
-        (Some(reported), Some(assigned)) => {
-            reported != assigned && fsm::row(reported, assigned).is_none()
-                || !(reported.is_settled() || fsm::TABLE.iter().any(|row| row.current == reported))
-        }
-        (None, None) => false,
-        (Some(_), None) | (None, Some(_)) => true,
-    };
+    let failing_over = is_failing_over(row);
     let mut end = reported;
     if driver == Driver::Muster && !failing_over {
         end = Some(replicate(world, node, plan));
@@ -92,6 +81,37 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     }
     notes(seen, node, plan);
     Ok(())
+}
+
+fn driver(world: &World, node: &Node) -> Driver {
+    let keeper = &world.seen(node.name()).keeper;
+    let id = world.id(node.name());
+    let fits = keeper.state.is_some_and(|state| state.node_id == id && state.group == node.group);
+    match (keeper.alive, world.row(node.name())) {
+        (Some(_), _) => Driver::Keeper,
+        (None, Some(_)) if fits && node.server.keeper != Keeper::None => Driver::StoppedKeeper,
+        (None, _) => Driver::Muster,
+    }
+}
+
+/// Whether what the monitor wants of it next is a keeper's to carry out.
+fn is_failing_over(row: Option<&NodeRow>) -> bool {
+    let Some(row) = row else { return false };
+    match (row.reported, row.assigned) {
+        (Some(reported), Some(assigned)) => {
+            reported != assigned && fsm::row(reported, assigned).is_none()
+                || !(reported.is_settled() || fsm::TABLE.iter().any(|row| row.current == reported))
+        }
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
+    }
+}
+
+/// Whether a node is stopped, and this run starts it no sooner than its keeper.
+pub(super) fn starts_with_its_keeper(world: &World, node: &Node) -> bool {
+    let seen = world.seen(node.name());
+    let stopped = matches!(&seen.pgdata, Pgdata::Present(_)) && seen.database.is_none();
+    stopped && driver(world, node) == Driver::StoppedKeeper
 }
 
 /// What the host needs by itself: certificate, data directory, configuration, roles, a running server.
@@ -141,6 +161,20 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     Ok(())
 }
 
+/// One reload for what this run changes, or for what an interrupted one did.
+pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> Option<Step> {
+    let unread = seen.database.as_ref().map(|database| &database.unread).filter(|unread| !unread.is_empty());
+    match unread {
+        _ if changed => Some(settings::reload(server, bin, "its configuration changed")),
+        Some(unread) => {
+            let names: Vec<&str> = unread.iter().map(String::as_str).collect();
+            let because = format!("it has not read {} since the last change", names.join(", "));
+            Some(settings::reload(server, bin, &because))
+        }
+        None => None,
+    }
+}
+
 /// States whose PostgreSQL runs.
 fn serves(state: State) -> bool {
     state.is_writable() || matches!(state, State::Init | State::Secondary | State::Catchingup)
@@ -161,20 +195,6 @@ fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
     if row.is_none() {
         steps.extend(monitor::formation_step(world.formation, node, bin, &world.uri, world.monitor_facts()));
         if let Some(primary) = primary {
-/// One reload for what this run changes, or for what an interrupted one did.
-pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> Option<Step> {
-    let unread = seen.database.as_ref().map(|database| &database.unread).filter(|unread| !unread.is_empty());
-    match unread {
-        _ if changed => Some(settings::reload(server, bin, "its configuration changed")),
-        Some(unread) => {
-            let names: Vec<&str> = unread.iter().map(String::as_str).collect();
-            let because = format!("it has not read {} since the last change", names.join(", "));
-            Some(settings::reload(server, bin, &because))
-        }
-        None => None,
-    }
-}
-
             steps.push(monitor::wait_for_primary(world.formation, node, bin, &world.uri, primary.name()));
         }
         let because = match primary {
@@ -183,6 +203,9 @@ pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> 
         };
         let step = monitor::register(world.formation, node, id, bin, &world.uri, because);
         steps.push(step.needs(world.monitor_node()));
+    }
+    if row.is_some() && (current.is_writable() || current == State::Secondary) && current != State::Single {
+        steps.extend(missing_slots(world, node));
     }
     let end = match primary {
         Some(_) => State::Secondary,
@@ -198,6 +221,11 @@ pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> 
                 && settings_are_coming(world, node);
             let next = if joins { Some(State::ApplySettings) } else { fsm::next(current, end) };
             let Some(next) = next else { break };
+            // Where all of them move only once keepers run, this one's keeper sees to the rest as well.
+            let is_primary = primary.is_none() && next != State::Single;
+            if is_primary && awaited(world, node, next).is_empty() {
+                break;
+            }
             steps.push(wait_for(world, node, current, next));
             assigned = next;
         }
@@ -216,18 +244,48 @@ pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> 
     current
 }
 
+/// Slots of peers that came, or got their id, after this node made its own: nobody else makes them later.
+fn missing_slots(world: &World, node: &Node) -> Option<Step> {
+    let has = |id: &u64| {
+        let database = world.seen(node.name()).database.as_ref();
+        database.is_some_and(|database| database.slots.contains(&replication::slot(*id)))
+    };
+    let missing: Vec<u64> = world.peers(node).into_iter().filter(|id| !has(id)).collect();
+    replication::create_slots(node, world.bin(node.name()), &missing, "a node of the group has none yet")
+}
+
 /// Whether a standby that counts is about to join a primary that already has one.
 fn settings_are_coming(world: &World, primary: &Node) -> bool {
-    if row.is_some() && (current.is_writable() || current == State::Secondary) && current != State::Single {
-        steps.extend(missing_slots(world, node));
-    }
-    world.standbys(primary).iter().any(|standby| {
-        standby.replication_quorum
-            && world.row(standby.name()).is_none_or(|row| {
-                row.reported == Some(State::Init)
-                    || (row.reported == Some(State::WaitStandby) && row.assigned == Some(State::WaitStandby))
-            })
-    })
+    world.standbys(primary).iter().any(|standby| is_joining(world, standby))
+}
+
+fn is_joining(world: &World, standby: &Node) -> bool {
+    standby.replication_quorum
+        && world.row(standby.name()).is_none_or(|row| {
+            row.reported == Some(State::Init)
+                || (row.reported == Some(State::WaitStandby) && row.assigned == Some(State::WaitStandby))
+        })
+}
+
+/// The standbys of which one at least has to get there before the monitor assigns `next` to their primary.
+fn awaited(world: &World, primary: &Node, next: State) -> Vec<NodeName> {
+    let standbys = world.standbys(primary);
+    let counts = |node: &&Node| match world.row(node.name()) {
+        Some(row) => row.replication_quorum,
+        None => node.replication_quorum,
+    };
+    let any_counts = standbys.iter().any(counts);
+    let is_awaited = |node: &&&Node| match next {
+        State::ApplySettings => is_joining(world, node),
+        State::Primary => !any_counts || counts(node),
+        _ => true,
+    };
+    let moves_now = |node: &&&Node| match driver(world, node) {
+        Driver::Keeper => true,
+        Driver::StoppedKeeper => false,
+        Driver::Muster => !is_failing_over(world.row(node.name())),
+    };
+    standbys.iter().filter(is_awaited).filter(moves_now).map(|node| node.name().clone()).collect()
 }
 
 /// Reports the state a node has until the monitor assigns the next one.
@@ -236,7 +294,7 @@ fn wait_for(world: &World, node: &Node, current: State, next: State) -> Step {
     let primary = world.primary(node.group).filter(|primary| primary.name() != node.name());
     let (timeout, others) = match primary {
         Some(primary) => (OWN_WAIT, vec![primary.name().clone()]),
-        None => (PEER_WAIT, world.standbys(node).iter().map(|standby| standby.name().clone()).collect()),
+        None => (PEER_WAIT, awaited(world, node, next)),
     };
     let because = fsm::row(current, next).map_or("", |row| row.comment);
     let wait = Action::Wait { command, answers: vec![next.as_str().to_owned()], timeout };
@@ -258,16 +316,6 @@ fn carry_out(world: &World, node: &Node, work: Work, because: &str) -> Vec<Step>
     let id = world.id(node.name());
     let synchronous = |which| {
         replication::synchronous_standby_names(node, bin, &world.formation.name, &world.uri, which, because)
-/// Slots of peers that came, or got their id, after this node made its own: nobody else makes them later.
-fn missing_slots(world: &World, node: &Node) -> Option<Step> {
-    let has = |id: &u64| {
-        let database = world.seen(node.name()).database.as_ref();
-        database.is_some_and(|database| database.slots.contains(&replication::slot(*id)))
-    };
-    let missing: Vec<u64> = world.peers(node).into_iter().filter(|id| !has(id)).collect();
-    replication::create_slots(node, world.bin(node.name()), &missing, "a node of the group has none yet")
-}
-
     };
     match work {
         Work::TellSystemIdentifier => vec![monitor::set_system_identifier(node, id, bin, &world.uri)],
@@ -385,8 +433,25 @@ fn hba(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Pr
 pub(super) struct Drift<'a> {
     pub(super) dir: &'a str,
     pub(super) files: &'a BTreeMap<String, Option<String>>,
+    pub(super) has_standby_conf: bool,
     pub(super) node_conf: &'a Option<String>,
     pub(super) running: bool,
+}
+
+impl<'a> Drift<'a> {
+    pub(super) fn new(
+        server: &'a Server,
+        found: &'a DataDirectory,
+        node_conf: &'a Option<String>,
+    ) -> Drift<'a> {
+        Drift {
+            dir: &server.pgdata,
+            files: &found.files,
+            has_standby_conf: found.standby_conf.is_some(),
+            node_conf,
+            running: found.postmaster.is_some(),
+        }
+    }
 }
 
 /// Files that do not say what they should.
@@ -459,27 +524,10 @@ fn node_conf(server: &Server, node: &Node, found: &Option<String>) -> Option<Ste
     if found.as_deref() == Some(&wanted) {
         return None;
     }
-    pub(super) has_standby_conf: bool,
     let file = File {
         path: format!("{}/node.conf", data::node_dir(server)),
         owner: server.os_user.clone(),
         mode: 0o644,
-impl<'a> Drift<'a> {
-    pub(super) fn new(
-        server: &'a Server,
-        found: &'a DataDirectory,
-        node_conf: &'a Option<String>,
-    ) -> Drift<'a> {
-        Drift {
-            dir: &server.pgdata,
-            files: &found.files,
-            has_standby_conf: found.standby_conf.is_some(),
-            node_conf,
-            running: found.postmaster.is_some(),
-        }
-    }
-}
-
         content: Content::Text(wanted),
         before: found.clone(),
         check: Check::Nothing,
