@@ -60,7 +60,7 @@ table! {
     12 WaitPrimary => Single       [Asynchronous] "it is the only node that is left"
     13 Secondary => Catchingup     [Start] "it was not healthy for a while: catch up again"
     14 JoinPrimary => Primary      [Synchronous] "the standbys have joined"
-    15 ApplySettings => Single     [Asynchronous] "it is the only node that is left"
+    15 ApplySettings => Single    [Asynchronous] "it is the only node that is left"
 }
 
 /// The row of a pair; a pair without one is not muster's to carry out.

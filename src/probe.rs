@@ -96,6 +96,15 @@ impl Answers {
         text.trim().parse().map_err(|_| format!("{key} is not a number: {text:.40}"))
     }
 
+    /// A yes or no that must be there; anything else is neither.
+    pub fn flag(&self, key: &str) -> Result<bool, String> {
+        match self.need(key)?.as_str() {
+            "1" => Ok(true),
+            "0" => Ok(false),
+            other => Err(format!("{key} is neither 0 nor 1: {other:.40}")),
+        }
+    }
+
     /// JSON that must be there.
     pub fn json<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<T, String> {
         let text = self.need(key)?;

@@ -2,7 +2,7 @@
 
 use crate::facts::Seen;
 use crate::formation::{Formation, Monitor, Node, Server};
-use crate::plan::World;
+use crate::plan::{MonitorView, World};
 use crate::resource::data::{self, Pgdata, Software};
 use crate::resource::{database, keeper};
 use crate::state::State;
@@ -19,7 +19,13 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         .or_else(|| certificates(seen))
         .or_else(|| data::refusal(server, &seen.pgdata, &world.whose(&server.name), software))
         .or_else(|| port(server, seen))
-        .or_else(|| node.and_then(|node| registration(world, node, seen)))
+        .or_else(|| match world.monitor {
+            // What the monitor knows of it is not known.
+            MonitorView::Unknown(_) => None,
+            MonitorView::Fresh | MonitorView::Known(_) => {
+                node.and_then(|node| registration(world, node, seen))
+            }
+        })
 }
 
 fn extensions(

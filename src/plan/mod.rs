@@ -1,8 +1,10 @@
 //! Decides: this formation, these facts, this day: these steps. Pure; every decision of a run is here.
 
 mod check;
+mod drift;
 mod monitor;
 mod node;
+mod replicate;
 mod world;
 
 use std::collections::BTreeMap;
@@ -15,6 +17,7 @@ use crate::error::Problem;
 use crate::facts::Facts;
 use crate::formation::{Formation, NodeName};
 use crate::resource::citus;
+use crate::resource::data::Pgdata;
 use crate::step::{Risk, Stage, Step};
 
 use world::{MonitorView, World};
@@ -84,11 +87,30 @@ pub fn plan(formation: &Formation, facts: &Facts, today: Date) -> Result<Plan, P
 /// Rows of `pg_dist_node`: a step belongs to the node the row is about, and runs on the coordinator.
 fn metadata(world: &World, plan: &mut Plan) {
     let Some(coordinator) = world.coordinator() else { return };
-    let facts = world.facts.seen(coordinator.name()).and_then(|seen| seen.citus.as_ref());
+    // Nothing runs on a host that nothing is planned for; the workers' own steps go on without it.
+    if world.is_excluded(coordinator.name()) {
+        return;
+    }
+    let seen = world.seen(coordinator.name());
+    let facts = seen.citus.as_ref();
+    // Rows that could not be looked at are not missing: they are compared once the coordinator runs again.
+    if let (Pgdata::Present(_), None) = (&seen.pgdata, &seen.database) {
+        plan.partial = Some(format!(
+            "the coordinator {} is stopped; its pg_dist_node is looked at once it runs",
+            coordinator.name()
+        ));
+        return;
+    }
     let wanted = citus::wanted(world.formation, |group| world.primary(group));
     for wanted in wanted.iter().filter(|wanted| !world.is_excluded(wanted.node.name())) {
         let bin = world.bin(coordinator.name());
         let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts);
+        // A step that must fail would keep the node from its keeper, at every run anew.
+        if !steps.is_empty() && node::starts_with_its_keeper(world, wanted.node) {
+            let name = wanted.node.name();
+            plan.partial = Some(format!("{name} is stopped; its row of pg_dist_node follows once it runs"));
+            continue;
+        }
         plan.add(Stage::Metadata, wanted.node.name(), steps);
     }
     if let Some(facts) = facts {

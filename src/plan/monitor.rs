@@ -2,11 +2,11 @@
 
 use crate::error::Problem;
 use crate::formation::{Keeper, Monitor, Server};
-use crate::plan::node::{Drift, drifted, install_configuration};
+use crate::plan::drift::{Drift, drifted, install_configuration, reload};
 use crate::plan::{MonitorView, Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
-use crate::resource::{data, monitor, settings, tls};
+use crate::resource::{data, monitor, tls};
 use crate::step::{Action, Stage, Step};
 
 pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
@@ -37,13 +37,12 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
         }
         Pgdata::Present(found) => {
             let running = found.postmaster.is_some();
-            let drift =
-                Drift { dir: &server.pgdata, files: &found.files, node_conf: &seen.node_conf, running };
+            let drift = Drift::new(server, found, &seen.node_conf);
             let changes = drifted(world, server, None, &drift)?;
             let changed = !changes.is_empty() || (!steps.is_empty() && running);
             steps.extend(changes);
-            if changed && running {
-                steps.push(settings::reload(server, bin, "its configuration changed"));
+            if running {
+                steps.extend(reload(server, bin, changed, seen));
             }
         }
     }

@@ -1,27 +1,22 @@
 //! One data node: prepared, driven through the state machine, handed to its keeper, put right on a rerun.
 
-use std::collections::BTreeMap;
-
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{HbaEdit, Keeper, Node, Server};
-use crate::fsm::{self, Work};
+use crate::formation::{Keeper, Node};
+use crate::fsm::{self};
+use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
+use crate::plan::replicate::{OWN_WAIT, replicate};
 use crate::plan::{Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
-use crate::resource::replication::Synchronous;
-use crate::resource::{citus, data, database, hba, monitor, pgpass, replication, settings, tls};
+use crate::resource::monitor::NodeRow;
+use crate::resource::{citus, data, database, monitor, pgpass, tls};
 use crate::state::State;
-use crate::step::{Action, Check, Content, File, Risk, Stage, Step};
-
-/// Seconds a state may take that depends on this node alone.
-const OWN_WAIT: u64 = 300;
-/// Seconds for what hangs on another node's base backup: a day, as a large database takes what it takes.
-const PEER_WAIT: u64 = 86_400;
+use crate::step::{Action, Stage, Step};
 
 /// Who carries out what the monitor assigns.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Driver {
+pub(super) enum Driver {
     /// A keeper lives: muster only waits.
     Keeper,
     /// A keeper was installed and does not run: it is started.
@@ -35,24 +30,12 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
     let row = world.row(node.name());
     let id = world.id(node.name());
-    let keeper_fits = seen.keeper.state.is_some_and(|state| state.node_id == id && state.group == node.group);
-    let driver = match (seen.keeper.alive, row) {
-        (Some(_), _) => Driver::Keeper,
-        (None, Some(_)) if keeper_fits && node.server.keeper != Keeper::None => Driver::StoppedKeeper,
-        (None, _) => Driver::Muster,
-    };
+    let driver = driver(world, node);
     prepare(world, node, driver, plan)?;
 
     let (reported, assigned) = (row.and_then(|row| row.reported), row.and_then(|row| row.assigned));
     // In the middle of a failover: the transitions are the keeper's, so it gets the node as it is.
-    let failing_over = match (reported, assigned) {
-        (Some(reported), Some(assigned)) => {
-            reported != assigned && fsm::row(reported, assigned).is_none()
-                || !(reported.is_settled() || fsm::TABLE.iter().any(|row| row.current == reported))
-        }
-        (None, None) => false,
-        (Some(_), None) | (None, Some(_)) => true,
-    };
+    let failing_over = is_failing_over(row);
     let mut end = reported;
     if driver == Driver::Muster && !failing_over {
         end = Some(replicate(world, node, plan));
@@ -94,6 +77,37 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     Ok(())
 }
 
+pub(super) fn driver(world: &World, node: &Node) -> Driver {
+    let keeper = &world.seen(node.name()).keeper;
+    let id = world.id(node.name());
+    let fits = keeper.state.is_some_and(|state| state.node_id == id && state.group == node.group);
+    match (keeper.alive, world.row(node.name())) {
+        (Some(_), _) => Driver::Keeper,
+        (None, Some(_)) if fits && node.server.keeper != Keeper::None => Driver::StoppedKeeper,
+        (None, _) => Driver::Muster,
+    }
+}
+
+/// Whether what the monitor wants of it next is a keeper's to carry out.
+pub(super) fn is_failing_over(row: Option<&NodeRow>) -> bool {
+    let Some(row) = row else { return false };
+    match (row.reported, row.assigned) {
+        (Some(reported), Some(assigned)) => {
+            reported != assigned && fsm::row(reported, assigned).is_none()
+                || !(reported.is_settled() || fsm::TABLE.iter().any(|row| row.current == reported))
+        }
+        (None, None) => false,
+        (Some(_), None) | (None, Some(_)) => true,
+    }
+}
+
+/// Whether a node is stopped, and this run starts it no sooner than its keeper.
+pub(super) fn starts_with_its_keeper(world: &World, node: &Node) -> bool {
+    let seen = world.seen(node.name());
+    let stopped = matches!(&seen.pgdata, Pgdata::Present(_)) && seen.database.is_none();
+    stopped && driver(world, node) == Driver::StoppedKeeper
+}
+
 /// What the host needs by itself: certificate, data directory, configuration, roles, a running server.
 fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Result<(), Problem> {
     let seen = world.seen(node.name());
@@ -120,13 +134,12 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
         }
         Pgdata::Present(found) => {
             let running = found.postmaster.is_some();
-            let drift =
-                Drift { dir: &server.pgdata, files: &found.files, node_conf: &seen.node_conf, running };
+            let drift = Drift::new(server, found, &seen.node_conf);
             let changes = drifted(world, server, Some(node), &drift)?;
             let changed = !changes.is_empty() || !steps.is_empty();
             steps.extend(changes);
-            if changed && running {
-                steps.push(settings::reload(server, bin, "its configuration changed"));
+            if running {
+                steps.extend(reload(server, bin, changed, seen));
             }
             // The keeper's guard starts PostgreSQL; without one, only what the monitor wants to serve is started.
             let serves = world.row(node.name()).is_none_or(|row| row.reported.is_some_and(serves));
@@ -156,158 +169,6 @@ fn serves(state: State) -> bool {
     state.is_writable() || matches!(state, State::Init | State::Secondary | State::Catchingup)
 }
 
-/// Registers a node and carries it to where it rests; gives the state it ends in.
-fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
-    let bin = world.bin(node.name());
-    let id = world.id(node.name());
-    let primary = world.primary(node.group).filter(|primary| primary.name() != node.name());
-    let mut steps = Vec::new();
-    let row = world.row(node.name());
-    let first = if primary.is_some() { State::WaitStandby } else { State::Single };
-    let (mut current, mut assigned) = match row {
-        Some(row) => (row.reported.unwrap_or(State::Unknown), row.assigned.unwrap_or(State::Unknown)),
-        None => (State::Init, first),
-    };
-    if row.is_none() {
-        steps.extend(monitor::formation_step(world.formation, node, bin, &world.uri, world.monitor_facts()));
-        if let Some(primary) = primary {
-            steps.push(monitor::wait_for_primary(world.formation, node, bin, &world.uri, primary.name()));
-        }
-        let because = match primary {
-            Some(_) => "it joins its group as a standby",
-            None => "it is the first node of its group",
-        };
-        let step = monitor::register(world.formation, node, id, bin, &world.uri, because);
-        steps.push(step.needs(world.monitor_node()));
-    }
-    let end = match primary {
-        Some(_) => State::Secondary,
-        None => world.end_of_primary(node),
-    };
-    loop {
-        if current == assigned {
-            // A group's first standbys join before its primary is `primary`; only a later one changes its settings.
-            let was_primary = row.is_some_and(|row| row.reported == Some(State::Primary));
-            let joins = current == State::Primary
-                && was_primary
-                && end == current
-                && settings_are_coming(world, node);
-            let next = if joins { Some(State::ApplySettings) } else { fsm::next(current, end) };
-            let Some(next) = next else { break };
-            steps.push(wait_for(world, node, current, next));
-            assigned = next;
-        }
-        let Some(row) = fsm::row(current, assigned) else { break };
-        for work in row.work {
-            steps.extend(carry_out(world, node, *work, row.comment));
-        }
-        steps.push(report(world, node, assigned, row.comment));
-        let joined = current == State::ApplySettings;
-        current = assigned;
-        if joined {
-            break;
-        }
-    }
-    plan.add(Stage::Replicate, node.name(), steps);
-    current
-}
-
-/// Whether a standby that counts is about to join a primary that already has one.
-fn settings_are_coming(world: &World, primary: &Node) -> bool {
-    world.standbys(primary).iter().any(|standby| {
-        standby.replication_quorum
-            && world.row(standby.name()).is_none_or(|row| {
-                row.reported == Some(State::Init)
-                    || (row.reported == Some(State::WaitStandby) && row.assigned == Some(State::WaitStandby))
-            })
-    })
-}
-
-/// Reports the state a node has until the monitor assigns the next one.
-fn wait_for(world: &World, node: &Node, current: State, next: State) -> Step {
-    let command = report_command(world, node, current);
-    let primary = world.primary(node.group).filter(|primary| primary.name() != node.name());
-    let (timeout, others) = match primary {
-        Some(primary) => (OWN_WAIT, vec![primary.name().clone()]),
-        None => (PEER_WAIT, world.standbys(node).iter().map(|standby| standby.name().clone()).collect()),
-    };
-    let because = fsm::row(current, next).map_or("", |row| row.comment);
-    let wait = Action::Wait { command, answers: vec![next.as_str().to_owned()], timeout };
-    Step::new(node.name(), format!("report {current} until {next} is assigned"), because, wait).needs(others)
-}
-
-fn report(world: &World, node: &Node, state: State, because: &str) -> Step {
-    let action = Action::Run(report_command(world, node, state));
-    Step::new(node.name(), format!("report {state}"), because, action)
-}
-
-fn report_command(world: &World, node: &Node, state: State) -> crate::command::Command {
-    let bin = world.bin(node.name());
-    monitor::report(world.formation, node, world.id(node.name()), bin, &world.uri, state)
-}
-
-fn carry_out(world: &World, node: &Node, work: Work, because: &str) -> Vec<Step> {
-    let bin = world.bin(node.name());
-    let id = world.id(node.name());
-    let synchronous = |which| {
-        replication::synchronous_standby_names(node, bin, &world.formation.name, &world.uri, which, because)
-    };
-    match work {
-        Work::TellSystemIdentifier => vec![monitor::set_system_identifier(node, id, bin, &world.uri)],
-        Work::CopyPrimary => copy_primary(world, node, because),
-        Work::Start => vec![data::start(&node.server, bin, because)],
-        Work::Slots => {
-            replication::create_slots(node, bin, &world.peers(node), because).into_iter().collect()
-        }
-        Work::Synchronous => vec![synchronous(Synchronous::AsMonitorSays)],
-        Work::Asynchronous => vec![synchronous(Synchronous::Off)],
-    }
-}
-
-/// The base backup and what makes it this standby; a copy that is already in place is only pointed right.
-fn copy_primary(world: &World, node: &Node, because: &str) -> Vec<Step> {
-    let server = &node.server;
-    let seen = world.seen(node.name());
-    let bin = world.bin(node.name());
-    let id = world.id(node.name());
-    let Some(primary) = world.primary(node.group) else { return Vec::new() };
-    let standby_conf = settings::standby_conf(node, id, primary);
-    let conf = |dir: &str, before: Option<String>| {
-        let file = File {
-            path: format!("{dir}/postgresql-auto-failover-standby.conf"),
-            owner: server.os_user.clone(),
-            mode: 0o644,
-            content: Content::Text(standby_conf.clone()),
-            before,
-            check: Check::Nothing,
-        };
-        let title = format!("write {}", file.path);
-        let why = format!("it follows {}", primary.name());
-        Step::new(node.name(), title, why, Action::Put(file))
-    };
-    match &seen.pgdata {
-        Pgdata::Present(found) => {
-            let before = found.files.get("postgresql-auto-failover-standby.conf").cloned().flatten();
-            if before.as_deref() == Some(&standby_conf) {
-                Vec::new()
-            } else {
-                vec![conf(&server.pgdata, before)]
-            }
-        }
-        Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
-            let dir = data::new_dir(server);
-            let own = settings::auto_failover_conf(server, Some(node), &seen.host);
-            let name = "postgresql-auto-failover.conf";
-            vec![
-                replication::basebackup(node, bin, id, primary, because),
-                conf(&dir, None),
-                settings::put(server, bin, &dir, name, own, None, "the copy is the primary's"),
-                data::install(server),
-            ]
-        }
-    }
-}
-
 fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
     let sql = format!(
         "select case when reportedstate = goalstate and health = 1 and goalstate in ('single', 'primary', 'secondary', 'wait_primary')\n\
@@ -319,140 +180,6 @@ fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
     let command = crate::sql::on_monitor(node, bin, &world.uri, sql);
     let wait = Action::Wait { command, answers: vec!["settled".to_owned()], timeout: OWN_WAIT };
     Step::new(node.name(), "wait until it is settled and healthy", "the monitor has the last word", wait)
-}
-
-/// The files of a data directory that is still beside PGDATA.
-pub(super) fn install_configuration(
-    world: &World,
-    server: &Server,
-    node: Option<&Node>,
-) -> Result<Vec<Step>, Problem> {
-    let dir = data::new_dir(server);
-    let bin = world.bin(&server.name);
-    let host = &world.seen(&server.name).host;
-    let because = "rendered from the template";
-    let put =
-        |name: &str, text: String, because: &str| settings::put(server, bin, &dir, name, text, None, because);
-    // What postgresql.conf includes goes first: it is tried with them.
-    Ok(vec![
-        put(
-            "postgresql-auto-failover.conf",
-            settings::auto_failover_conf(server, node, host),
-            "as its keeper writes it",
-        ),
-        put("pg_hba.conf", hba(world, server, node)?, because),
-        put("postgresql.conf", conf(world, server, node)?, because),
-    ])
-}
-
-fn conf(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
-    let whose = world.whose(&server.name);
-    settings::postgresql_conf(&world.templates, &world.formation.name, &whose, server, node)
-}
-
-fn hba(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
-    match node {
-        Some(node) => {
-            let monitor = hba::monitor_host(&world.formation.monitor);
-            hba::for_node(&world.templates, world.formation, monitor, node, &world.names)
-        }
-        None => hba::for_monitor(&world.templates, world.formation, server, &world.names),
-    }
-}
-
-/// A data directory in place, to be compared.
-pub(super) struct Drift<'a> {
-    pub(super) dir: &'a str,
-    pub(super) files: &'a BTreeMap<String, Option<String>>,
-    pub(super) node_conf: &'a Option<String>,
-    pub(super) running: bool,
-}
-
-/// Files that do not say what they should.
-pub(super) fn drifted(
-    world: &World,
-    server: &Server,
-    node: Option<&Node>,
-    drift: &Drift,
-) -> Result<Vec<Step>, Problem> {
-    let bin = world.bin(&server.name);
-    let mut steps = Vec::new();
-    let found = |name: &str| drift.files.get(name).and_then(Option::as_deref);
-    let mut put = |name: &str, text: String, because: &str| {
-        let before = found(name).map(str::to_owned);
-        steps.push(settings::put(server, bin, drift.dir, name, text, before, because).risk(Risk::Reload));
-    };
-    let name = "postgresql-auto-failover-standby.conf";
-    if found(name).is_none() {
-        put(name, String::new(), "postgresql.conf includes it");
-    }
-    let name = "postgresql-auto-failover.conf";
-    // After pg_rewind a node has its peer's until its keeper next starts: that is no drift.
-    let peers = node.map_or(Vec::new(), |node| world.formation.group(node.group).collect());
-    let of_peer = |peer: &&Node| {
-        let host = world.facts.seen(peer.name()).map(|seen| &seen.host);
-        host.is_some_and(|host| {
-            found(name) == Some(&settings::auto_failover_conf(&peer.server, Some(peer), host))
-        })
-    };
-    let own = settings::auto_failover_conf(server, node, &world.seen(&server.name).host);
-    if found(name) != Some(&own) && !peers.iter().any(of_peer) {
-        put(name, own, "it is not what its keeper writes");
-    }
-    let name = "postgresql.conf";
-    let wanted = conf(world, server, node)?;
-    if found(name) != Some(&wanted) {
-        let changed = settings::changed(found(name).unwrap_or_default(), &wanted);
-        let because = match changed.into_iter().collect::<Vec<_>>().join(", ") {
-            names if names.is_empty() => "it differs from the template".to_owned(),
-            names => format!("it differs in {names}"),
-        };
-        put(name, wanted, &because);
-    }
-    let rules = hba::drift(found("pg_hba.conf"), &hba(world, server, node)?);
-    if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
-        put("pg_hba.conf", rules, "its rules differ from the inventory's");
-        if let (Some(step), true) = (steps.last_mut(), drift.running)
-            && let Action::Put(file) = &mut step.action
-        {
-            file.check = Check::Rules {
-                bin: bin.to_owned(),
-                socket: server.pghost.clone().unwrap_or_default(),
-                port: server.pgport,
-                user: node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
-            };
-        }
-    }
-    if let Some(node) = node {
-        steps.extend(node_conf(server, node, drift.node_conf));
-    }
-    Ok(steps)
-}
-
-/// With `skip_pg_hba` a file that is there is the user's own.
-fn may_edit_hba(server: &Server, found: Option<&str>) -> bool {
-    server.hba_edit != HbaEdit::Skip || found.is_none()
-}
-
-fn node_conf(server: &Server, node: &Node, found: &Option<String>) -> Option<Step> {
-    let wanted = settings::node_conf(node)?;
-    if found.as_deref() == Some(&wanted) {
-        return None;
-    }
-    let file = File {
-        path: format!("{}/node.conf", data::node_dir(server)),
-        owner: server.os_user.clone(),
-        mode: 0o644,
-        content: Content::Text(wanted),
-        before: found.clone(),
-        check: Check::Nothing,
-    };
-    let title = format!("write {}", file.path);
-    let risk = if found.is_some() { Risk::Reload } else { Risk::Safe };
-    Some(
-        Step::new(&server.name, title, "what is this node's alone lies outside PGDATA", Action::Put(file))
-            .risk(risk),
-    )
 }
 
 fn notes(seen: &Seen, node: &Node, plan: &mut Plan) {

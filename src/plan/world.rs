@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::civil::Date;
 
 use crate::facts::{Facts, Seen, Sight, monitor_uri};
-use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
+use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
 use crate::plan::{Plan, UNREACHABLE, check};
 use crate::resource::data::{self, Pgdata};
 use crate::resource::hba::Names;
@@ -99,9 +99,9 @@ impl<'a> World<'a> {
                     None => format!("the monitor {} cannot be asked", server.name),
                 }),
                 Some(Seen { monitor: Some(rows), .. }) => MonitorView::Known(rows),
-                // No node can have been registered before the monitor was handed to its keeper.
+                // No node can have been registered before the monitor was handed to its keeper, if it gets one.
                 Some(Seen { pgdata: Pgdata::Present(_), database: None, keeper, .. })
-                    if keeper.config.is_some() =>
+                    if keeper.config.is_some() || server.keeper == Keeper::None =>
                 {
                     MonitorView::Unknown("the monitor is stopped; it is started first".to_owned())
                 }

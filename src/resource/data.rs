@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::command::{Command, RunAs};
-use crate::formation::{Node, Server};
+use crate::formation::{Node, Secret, Server};
 use crate::probe::{Answer, Answers};
 use crate::step::{Action, Risk, Step};
 
@@ -14,6 +14,9 @@ const ROOM_KB: u64 = 256 * 1024;
 
 /// First line of every `postgresql.conf` that muster renders: by it a data directory is known as muster's.
 const MARK: &str = "# muster: ";
+
+/// Whom a standby follows, and with what password.
+pub const STANDBY_CONF: &str = "postgresql-auto-failover-standby.conf";
 
 /// The programs a host has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -53,6 +56,8 @@ pub struct DataDirectory {
     pub standby: bool,
     /// Managed files in it, by name: their text, or `None` where there is none.
     pub files: BTreeMap<String, Option<String>>,
+    /// `postgresql-auto-failover-standby.conf`: it may hold the replication password.
+    pub standby_conf: Option<Secret>,
 }
 
 impl DataDirectory {
@@ -132,7 +137,7 @@ pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
 
 pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
     let room_kb = answers.number("pgdata.room")?;
-    let writable = answers.need("pgdata.writable")? == "1";
+    let writable = answers.flag("pgdata.writable")?;
     match answers.need("pgdata")?.as_str() {
         "empty" => return Ok(Pgdata::Empty { room_kb, writable }),
         "foreign" => return Ok(Pgdata::Foreign(answers.need("pgdata.has")?.trim().to_owned())),
@@ -151,6 +156,7 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
     for name in files {
         kept.insert((*name).to_owned(), answers.text(&format!("pgdata/{name}"))?);
     }
+    let standby_conf = kept.remove(STANDBY_CONF).flatten().map(Secret::new);
     let small = |value: u64| u32::try_from(value).map_err(|_| "pg_controldata: number too large".to_owned());
     Ok(Pgdata::Present(Box::new(DataDirectory {
         major: answers.number("pgdata.version")?,
@@ -161,8 +167,9 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
             Answer::Absent => None,
             Answer::Text(_) | Answer::Blind(_) => Some(answers.number("postmaster")?),
         },
-        standby: answers.need("pgdata.standby")? == "1",
+        standby: answers.flag("pgdata.standby")?,
         files: kept,
+        standby_conf,
     })))
 }
 

@@ -25,6 +25,9 @@ pub struct DatabaseFacts {
     pub pending_restart: BTreeSet<String>,
     /// Lines of `pg_hba.conf` that the server cannot read.
     pub hba_errors: Vec<String>,
+    /// Files that were written after the server last read its configuration: a reload was lost.
+    #[serde(default)]
+    pub unread: BTreeSet<String>,
     /// Extensions in the formation's database; `None` if there is no such database.
     #[serde(default)]
     pub extensions: Option<BTreeMap<String, String>>,
@@ -46,7 +49,10 @@ const SERVER: &str = "select json_build_object(
  'slots', coalesce((select json_agg(slot_name) from pg_replication_slots where slot_type = 'physical'), '[]'),
  'synchronous_standby_names', current_setting('synchronous_standby_names'),
  'pending_restart', coalesce((select json_agg(name) from pg_settings where pending_restart), '[]'),
- 'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'))";
+ 'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'),
+ 'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
+   (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt')) as files (name)
+   where (pg_stat_file(name, true)).modification > pg_conf_load_time()), '[]'))";
 
 const EXTENSIONS: &str = "select coalesce(json_object_agg(extname, extversion), '{}') from pg_extension";
 

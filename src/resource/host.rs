@@ -62,14 +62,15 @@ pub fn parse(answers: &Answers, names: &BTreeSet<String>) -> Result<HostFacts, S
         };
         Ok((name.clone(), Resolved { address: address.parse().ok(), reverse }))
     };
+    let port = |hex| u16::from_str_radix(hex, 16).map_err(|_| format!("listening: no port: {hex:.40}"));
     Ok(HostFacts {
         memory: answers.number::<u64>("memory_kb")? * 1024,
         cpus: answers.number("cpus")?,
-        systemd: answers.need("systemd")? == "1",
+        systemd: answers.flag("systemd")?,
         home: answers.need("home")?,
         networks: networks(&answers.need("routes")?),
         names: names.iter().map(resolve).collect::<Result<_, _>>()?,
-        listening: listening.split(' ').filter_map(|port| u16::from_str_radix(port, 16).ok()).collect(),
+        listening: listening.split_whitespace().map(port).collect::<Result<_, _>>()?,
     })
 }
 

@@ -47,7 +47,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
     let certificate = answers.text("tls.cert")?.map(|pem| read(&pem)).transpose()?;
     Ok(TlsFacts {
         certificate,
-        key: answers.need("tls.key")? == "1",
+        key: answers.flag("tls.key")?,
         unreadable: answers.need("tls.unreadable")?.lines().map(str::to_owned).collect(),
     })
 }

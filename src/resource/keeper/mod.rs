@@ -55,7 +55,7 @@ pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
         config: answers.text("keeper.config")?.map(Secret::new),
         state: answers.text("keeper.state")?.map(|hex| read_state(&hex)).transpose()?,
         unit: answers.text("keeper.unit")?,
-        enabled: answers.need("keeper.enabled")? == "1",
+        enabled: answers.flag("keeper.enabled")?,
         guard: answers.text("keeper.guard")?,
     })
 }

@@ -1,0 +1,175 @@
+//! The files of a data directory: as they are first written, and where they no longer say what they should.
+
+use std::collections::BTreeMap;
+
+use crate::error::Problem;
+use crate::facts::Seen;
+use crate::formation::{HbaEdit, Node, Server};
+use crate::plan::World;
+use crate::resource::data::DataDirectory;
+use crate::resource::{data, hba, settings};
+use crate::step::{Action, Check, Content, File, Risk, Step};
+
+/// The files of a data directory that is still beside PGDATA.
+pub(super) fn install_configuration(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+) -> Result<Vec<Step>, Problem> {
+    let dir = data::new_dir(server);
+    let bin = world.bin(&server.name);
+    let host = &world.seen(&server.name).host;
+    let because = "rendered from the template";
+    let put =
+        |name: &str, text: String, because: &str| settings::put(server, bin, &dir, name, text, None, because);
+    // What postgresql.conf includes goes first: it is tried with them.
+    Ok(vec![
+        put(
+            "postgresql-auto-failover.conf",
+            settings::auto_failover_conf(server, node, host),
+            "as its keeper writes it",
+        ),
+        put("pg_hba.conf", hba(world, server, node)?, because),
+        put("postgresql.conf", conf(world, server, node)?, because),
+    ])
+}
+
+fn conf(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
+    let whose = world.whose(&server.name);
+    settings::postgresql_conf(&world.templates, &world.formation.name, &whose, server, node)
+}
+
+fn hba(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
+    match node {
+        Some(node) => {
+            let monitor = hba::monitor_host(&world.formation.monitor);
+            hba::for_node(&world.templates, world.formation, monitor, node, &world.names)
+        }
+        None => hba::for_monitor(&world.templates, world.formation, server, &world.names),
+    }
+}
+
+/// A data directory in place, to be compared.
+pub(super) struct Drift<'a> {
+    pub(super) dir: &'a str,
+    pub(super) files: &'a BTreeMap<String, Option<String>>,
+    pub(super) has_standby_conf: bool,
+    pub(super) node_conf: &'a Option<String>,
+    pub(super) running: bool,
+}
+
+impl<'a> Drift<'a> {
+    pub(super) fn new(
+        server: &'a Server,
+        found: &'a DataDirectory,
+        node_conf: &'a Option<String>,
+    ) -> Drift<'a> {
+        Drift {
+            dir: &server.pgdata,
+            files: &found.files,
+            has_standby_conf: found.standby_conf.is_some(),
+            node_conf,
+            running: found.postmaster.is_some(),
+        }
+    }
+}
+
+/// Files that do not say what they should.
+pub(super) fn drifted(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+    drift: &Drift,
+) -> Result<Vec<Step>, Problem> {
+    let bin = world.bin(&server.name);
+    let mut steps = Vec::new();
+    let found = |name: &str| drift.files.get(name).and_then(Option::as_deref);
+    let mut put = |name: &str, text: String, because: &str| {
+        let before = found(name).map(str::to_owned);
+        steps.push(settings::put(server, bin, drift.dir, name, text, before, because).risk(Risk::Reload));
+    };
+    if !drift.has_standby_conf {
+        put(data::STANDBY_CONF, String::new(), "postgresql.conf includes it");
+    }
+    let name = "postgresql-auto-failover.conf";
+    // After pg_rewind a node has its peer's until its keeper next starts: that is no drift.
+    let peers = node.map_or(Vec::new(), |node| world.formation.group(node.group).collect());
+    let of_peer = |peer: &&Node| {
+        let host = world.facts.seen(peer.name()).map(|seen| &seen.host);
+        host.is_some_and(|host| {
+            found(name) == Some(&settings::auto_failover_conf(&peer.server, Some(peer), host))
+        })
+    };
+    let own = settings::auto_failover_conf(server, node, &world.seen(&server.name).host);
+    if found(name) != Some(&own) && !peers.iter().any(of_peer) {
+        put(name, own, "it is not what its keeper writes");
+    }
+    let name = "postgresql.conf";
+    let wanted = conf(world, server, node)?;
+    if found(name) != Some(&wanted) {
+        let changed = settings::changed(found(name).unwrap_or_default(), &wanted);
+        let because = match changed.into_iter().collect::<Vec<_>>().join(", ") {
+            names if names.is_empty() => "it differs from the template".to_owned(),
+            names => format!("it differs in {names}"),
+        };
+        put(name, wanted, &because);
+    }
+    let rules = hba::drift(found("pg_hba.conf"), &hba(world, server, node)?);
+    if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
+        put("pg_hba.conf", rules, "its rules differ from the inventory's");
+        if let (Some(step), true) = (steps.last_mut(), drift.running)
+            && let Action::Put(file) = &mut step.action
+        {
+            file.check = Check::Rules {
+                bin: bin.to_owned(),
+                socket: server.pghost.clone().unwrap_or_default(),
+                port: server.pgport,
+                user: node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
+            };
+        }
+    }
+    if let Some(node) = node {
+        steps.extend(node_conf(server, node, drift.node_conf));
+    }
+    Ok(steps)
+}
+
+/// With `skip_pg_hba` a file that is there is the user's own.
+fn may_edit_hba(server: &Server, found: Option<&str>) -> bool {
+    server.hba_edit != HbaEdit::Skip || found.is_none()
+}
+
+pub(super) fn node_conf(server: &Server, node: &Node, found: &Option<String>) -> Option<Step> {
+    let wanted = settings::node_conf(node)?;
+    if found.as_deref() == Some(&wanted) {
+        return None;
+    }
+    let file = File {
+        path: format!("{}/node.conf", data::node_dir(server)),
+        owner: server.os_user.clone(),
+        mode: 0o644,
+        content: Content::Text(wanted),
+        before: found.clone(),
+        check: Check::Nothing,
+    };
+    let title = format!("write {}", file.path);
+    let risk = if found.is_some() { Risk::Reload } else { Risk::Safe };
+    Some(
+        Step::new(&server.name, title, "what is this node's alone lies outside PGDATA", Action::Put(file))
+            .risk(risk),
+    )
+}
+
+/// One reload for what this run changes, or for what an interrupted one did.
+pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> Option<Step> {
+    let unread = seen.database.as_ref().map(|database| &database.unread).filter(|unread| !unread.is_empty());
+    match unread {
+        _ if changed => Some(settings::reload(server, bin, "its configuration changed")),
+        Some(unread) => {
+            let names: Vec<&str> = unread.iter().map(String::as_str).collect();
+            let because = format!("it has not read {} since the last change", names.join(", "));
+            Some(settings::reload(server, bin, &because))
+        }
+        None => None,
+    }
+}

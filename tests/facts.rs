@@ -1,0 +1,190 @@
+//! What ten real hosts of a settled formation answered to the probe, and what a damaged answer reads as.
+//!
+//! The files are whole answers of `inventory/lab.yml` on Debian 12, after a failover there and back in group 1.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+use std::path::Path;
+
+use muster::facts::{Facts, Seen, Sight, parse};
+use muster::formation::{Formation, NodeName, Server};
+use muster::inventory::load;
+use muster::plan::plan;
+use muster::resource::data::{DataDirectory, Pgdata};
+use muster::state::State;
+
+/// Records that are yes or no.
+const FLAGS: [&str; 5] = ["systemd", "pgdata.writable", "pgdata.standby", "keeper.enabled", "tls.key"];
+
+fn lab() -> Formation {
+    load(Path::new("inventory/lab.yml")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+fn server<'f>(formation: &'f Formation, name: &str) -> &'f Server {
+    formation.servers().find(|server| server.name.0 == name).unwrap()
+}
+
+fn answer(name: &str) -> String {
+    std::fs::read_to_string(format!("tests/facts/{name}.txt")).unwrap()
+}
+
+fn seen(formation: &Formation, name: &str) -> Seen {
+    parse(formation, server(formation, name), &answer(name)).unwrap_or_else(|why| panic!("{name}: {why}"))
+}
+
+fn data(seen: &Seen) -> &DataDirectory {
+    match &seen.pgdata {
+        Pgdata::Present(data) => data,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_standby_as_it_really_is() {
+    let formation = lab();
+    let seen = seen(&formation, "w1a");
+    let software = seen.software.as_ref().unwrap();
+    assert_eq!((software.bin.as_str(), software.major), ("/usr/lib/postgresql/15/bin", 15));
+    assert_eq!(software.pg_autoctl, Some(("/usr/bin/pg_autoctl".to_owned(), "2.0".to_owned())));
+    assert_eq!(data(&seen).mark(), Some("formation default, group 1"));
+    assert!(data(&seen).standby && data(&seen).postmaster.is_some());
+    let conf = data(&seen).standby_conf.as_ref().unwrap();
+    assert!(conf.reveal().contains("host=w1b port=5432"), "{}", conf.reveal());
+    let database = seen.database.as_ref().unwrap();
+    assert!(database.in_recovery);
+    assert!(database.roles["pgautofailover_monitor"] && !database.roles["pgautofailover_replicator"]);
+    assert!(database.databases.contains("app") && database.slots.contains("pgautofailover_standby_6"));
+    assert_eq!(database.extensions.as_ref().unwrap()["citus"], "13.2-1");
+    let state = seen.keeper.state.unwrap();
+    assert_eq!((state.node_id, state.group, state.current), (2, 1, State::Secondary));
+    assert!(seen.keeper.alive.is_some() && seen.keeper.enabled && seen.keeper.guard.is_some());
+    assert_eq!(seen.tls.certificate.as_ref().unwrap().names, ["w1a", "10.88.0.14"]);
+    assert!(seen.tls.key);
+    assert!(seen.host.systemd && seen.host.listening.contains(&5432));
+    assert_eq!(seen.host.names["w1b"].address, "10.88.0.15".parse().ok());
+    assert!(seen.host.names["w1b"].reverse);
+    assert_eq!((seen.monitor, seen.citus), (None, None));
+}
+
+#[test]
+fn a_monitor_as_it_really_is() {
+    let formation = lab();
+    let seen = seen(&formation, "mon");
+    let monitor = seen.monitor.unwrap();
+    assert_eq!(monitor.extension.as_deref(), Some("2.0"));
+    assert_eq!(monitor.formation.as_ref().unwrap().kind, "citus");
+    assert_eq!((monitor.nodes.len(), monitor.last_id), (9, 9));
+    assert!(monitor.nodes.iter().all(|row| row.is_settled() && row.health == 1));
+    let primaries: Vec<&str> = monitor
+        .nodes
+        .iter()
+        .filter(|row| row.reported == Some(State::Primary))
+        .map(|row| row.name.as_str())
+        .collect();
+    assert_eq!(primaries, ["coord2", "w1b", "w2b"]);
+}
+
+#[test]
+fn a_coordinator_as_it_really_is() {
+    let formation = lab();
+    let citus = seen(&formation, "coord2").citus.unwrap();
+    assert_eq!(citus.nodes.len(), 6);
+    assert!(citus.nodes.iter().all(|row| row.active));
+    assert_eq!(citus.nodes.iter().filter(|row| row.role == "primary").count(), 3);
+    assert_eq!(citus.pools.len(), 0);
+}
+
+/// Part of an answer is no answer: nothing is taken to be absent because its line did not arrive.
+#[test]
+fn an_answer_that_is_cut_anywhere_is_an_error() {
+    let formation = lab();
+    for name in ["mon", "coord2", "w1a"] {
+        let whole = answer(name);
+        let mut at = 0;
+        for line in whole.lines() {
+            assert!(
+                parse(&formation, server(&formation, name), &whole[..at]).is_err(),
+                "{name} cut at {line:.40}"
+            );
+            let middle = at + line.len() / 2;
+            assert!(
+                parse(&formation, server(&formation, name), &whole[..middle]).is_err(),
+                "{name} in {line:.40}"
+            );
+            at += line.len() + 1;
+        }
+    }
+}
+
+/// A record that says it could not look, or that is missing, or is no text of its kind: never "not there".
+#[test]
+fn a_record_that_is_damaged_is_never_read_as_absent() {
+    let formation = lab();
+    for name in ["mon", "coord2", "w1a"] {
+        let whole = answer(name);
+        let healthy = seen(&formation, name);
+        let lines: Vec<&str> = whole.lines().collect();
+        for (index, line) in lines.iter().enumerate() {
+            let key = line.split(['=', ':', '~', '!']).next().unwrap();
+            if key == "end" {
+                continue;
+            }
+            for (damage, new) in [
+                ("blind", Some(format!("{key}!permission denied"))),
+                ("missing", None),
+                ("no base64", Some(format!("{key}:%%%"))),
+                ("noise", Some("bash: warning: setlocale".to_owned())),
+                ("garbage", Some(format!("{key}=\u{fffd}-1e99"))),
+                ("empty", Some(format!("{key}="))),
+                ("absent", Some(format!("{key}~"))),
+            ] {
+                let mut damaged = lines.clone();
+                match &new {
+                    Some(new) => damaged[index] = new,
+                    None => {
+                        damaged.remove(index);
+                    }
+                }
+                let text = damaged.join("\n") + "\n";
+                // Nothing panics; what may still be read must not have lost what was there.
+                let read = parse(&formation, server(&formation, name), &text);
+                if matches!(damage, "blind" | "missing" | "no base64") && !line.ends_with('~') {
+                    let unused = read.as_ref().is_ok_and(|read| *read == healthy);
+                    assert!(read.is_err() || unused, "{name}: {key} {damage}: {read:?}");
+                }
+                if matches!(damage, "garbage" | "empty") && FLAGS.contains(&key) {
+                    assert!(read.is_err(), "{name}: {key} {damage} is read as no");
+                }
+                if let (Ok(read), "garbage" | "empty") = (&read, damage) {
+                    assert!(
+                        matches!(read.pgdata, Pgdata::Present(_)),
+                        "{name}: {key} {damage} hides the data"
+                    );
+                    assert_eq!(read.monitor.is_some(), healthy.monitor.is_some(), "{name}: {key} {damage}");
+                    assert_eq!(read.database.is_some(), healthy.database.is_some(), "{name}: {key} {damage}");
+                }
+            }
+        }
+    }
+}
+
+/// A host whose answer cannot be read gets no step, whatever else is planned.
+#[test]
+fn a_host_that_could_not_be_read_gets_no_step() {
+    let formation = lab();
+    let mut facts = Facts::default();
+    for server in formation.servers() {
+        let whole = answer(&server.name.0);
+        let half = whole.replace("end=", "");
+        let text = if server.name.0 == "w1a" { &half } else { &whole };
+        let sight = match parse(&formation, server, text) {
+            Ok(seen) => Sight::Seen(Box::new(seen)),
+            Err(why) => Sight::Unreadable(why),
+        };
+        facts.hosts.insert(server.name.clone(), sight);
+    }
+    let plan = plan(&formation, &facts, jiff::civil::date(2026, 11, 23)).unwrap();
+    let name = NodeName::from("w1a");
+    assert!(plan.blocked.contains_key(&name));
+    assert!(plan.steps().all(|(_, node, step)| *node != name && step.on != name), "{:#?}", plan.stages);
+}

@@ -1,0 +1,448 @@
+//! What each step does to the world. A step that is not known here fails the test: new steps must be modelled.
+
+use muster::command::{Command, Stdin};
+use muster::formation::NodeName;
+use muster::resource::citus::CitusNode;
+use muster::resource::data::{new_dir, node_dir};
+use muster::resource::monitor::DBNAME;
+use muster::state::State;
+use muster::step::{Action, Content, File, Step};
+
+use crate::monitor::{Monitor, Registration, Report};
+use crate::world::{Data, Host, Place, Seeing, World, is_self_signed, state_path};
+
+/// How a step ended, or that it has not yet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    /// A `Wait` got this answer, which is none of those it waits for.
+    NotYet(String),
+    Failed(String),
+}
+
+/// `'…'` literals of an SQL text, and its numbers outside them.
+fn values(sql: &str) -> (Vec<String>, Vec<u64>) {
+    let (mut texts, mut numbers) = (Vec::new(), Vec::new());
+    for (index, part) in sql.split('\'').enumerate() {
+        match index % 2 {
+            1 => texts.push(part.to_owned()),
+            _ => {
+                numbers
+                    .extend(part.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<u64>().ok()));
+            }
+        }
+    }
+    (texts, numbers)
+}
+
+fn sql(command: &Command) -> String {
+    match &command.stdin {
+        Stdin::Text(text) => text.clone(),
+        Stdin::Hidden(secret) => secret.reveal().to_owned(),
+        Stdin::Nothing | Stdin::Binary(_) => String::new(),
+    }
+}
+
+impl World {
+    pub(crate) fn apply(&mut self, step: &Step) -> End {
+        if self.hosts[&step.on].sight != Seeing::Clear {
+            return End::Failed("the host cannot be reached".to_owned());
+        }
+        self.replicate();
+        self.check_health();
+        let end = match &step.action {
+            Action::Put(file) => self.put(&step.on, file),
+            Action::Run(command) => self.run(step, command),
+            Action::Wait { command, answers, .. } => {
+                return match self.ask(step, command) {
+                    Ok(answer) if answers.contains(&answer) => End::Done,
+                    Ok(answer) | Err(answer) => End::NotYet(answer),
+                };
+            }
+        };
+        self.replicate();
+        match end {
+            Ok(()) => End::Done,
+            Err(why) => End::Failed(why),
+        }
+    }
+
+    fn put(&mut self, on: &NodeName, file: &File) -> Result<(), String> {
+        let server = self.server(on).clone();
+        let (new, pgdata) = (new_dir(&server), server.pgdata.clone());
+        let text = match &file.content {
+            Content::Text(text) => text.clone(),
+            Content::Hidden(secret) => secret.reveal().to_owned(),
+            Content::Binary(bytes) => {
+                assert_eq!(file.path, state_path(&server), "no other binary file is known");
+                self.host(&on.0).state = Some(bytes.clone());
+                return Ok(());
+            }
+        };
+        let sin = format!("{} is written on {on} beside no data directory", file.path);
+        let host = self.hosts.get_mut(on).expect("it is there");
+        if let Some(name) = file.path.strip_prefix(&format!("{new}/")) {
+            match &mut host.building {
+                Some(data) => data.put(name, text)?,
+                None => self.sins.push(sin),
+            }
+        } else if let Some(name) = file.path.strip_prefix(&format!("{pgdata}/")) {
+            match host.data_mut() {
+                Some(data) => data.put(name, text)?,
+                None => self.sins.push(sin),
+            }
+        } else {
+            if file.path == format!("{}/server.crt", node_dir(&server)) {
+                host.put_certificate(&text);
+            }
+            host.files.insert(file.path.clone(), text);
+        }
+        Ok(())
+    }
+
+    fn run(&mut self, step: &Step, command: &Command) -> Result<(), String> {
+        let (on, args, sql) = (&step.on, &command.args, sql(command));
+        let title = step.title.as_str();
+        let server = self.server(on).clone();
+        let begins = |text: &str| title.starts_with(text);
+        if begins("initdb ") {
+            self.only_new_dir(on, &args[1]);
+            let serial = self.serial();
+            self.host(&on.0).building = Some(Data::new(serial, &args[2]));
+        } else if begins("pg_basebackup from ") {
+            self.only_new_dir(on, &args[1]);
+            return self.basebackup(on, &args[2]);
+        } else if begins("move it to ") {
+            let host = self.host(&on.0);
+            let Place::Empty = host.pgdata else { return Err("rmdir: directory not empty".to_owned()) };
+            host.pgdata = Place::Present(host.building.take().ok_or("mv: no such directory")?);
+        } else if begins("start PostgreSQL") {
+            let host = &self.hosts[on];
+            if is_self_signed(&server)
+                && !host.files.contains_key(&format!("{}/server.key", node_dir(&server)))
+            {
+                return Err("could not load private key file".to_owned());
+            }
+            host.data().ok_or("pg_ctl: no data directory")?.check()?;
+            self.start_postgres(on);
+        } else if begins("stop PostgreSQL") {
+            self.host(&on.0).data_mut().ok_or("pg_ctl: no data directory")?.postmaster = None;
+        } else if begins("reload PostgreSQL") {
+            self.running(on)?;
+            self.load(on);
+        } else if begins("create database ") {
+            let name = title.trim_start_matches("create database ").to_owned();
+            let data = self.writable(on)?;
+            data.databases.insert(name.clone());
+            if name == DBNAME {
+                data.roles.insert("autoctl".to_owned(), false);
+            }
+        } else if begins("create extension ") {
+            return self.create_extension(on, title);
+        } else if begins("create role ") {
+            let name = title.trim_start_matches("create role ");
+            self.writable(on)?.roles.insert(name.to_owned(), name == "pgautofailover_monitor");
+        } else if begins("set the password of ") {
+            let name = title.trim_start_matches("set the password of ");
+            let has = self.writable(on)?.roles.get_mut(name).ok_or("role does not exist")?;
+            *has = true;
+        } else if begins("create replication slots ") {
+            let (names, _) = values(&sql);
+            self.running(on)?.slots.extend(names);
+        } else if begins("set synchronous_standby_names ") {
+            return self.set_synchronous_standby_names(on);
+        } else if begins("clear synchronous_standby_names") {
+            self.running(on)?.synchronous = String::new();
+        } else if begins("enable and start ") {
+            let path = format!("/etc/systemd/system/{}", args[0]);
+            if !self.hosts[on].files.contains_key(&path) {
+                return Err(format!("unit {} not found", args[0]));
+            }
+            self.host(&on.0).enabled = true;
+            return self.start_keeper(on);
+        } else if begins("start pg_autoctl detached") {
+            return self.start_keeper(on);
+        } else if begins("reload the keeper") {
+            if self.hosts[on].keeper.is_none() {
+                return Err("pg_autoctl is not running".to_owned());
+            }
+        } else if begins("set the coordinator's host ") || begins("add ") || begins("point Citus ") {
+            return self.add_citus_node(on, title, &sql);
+        } else if begins("activate ") {
+            let (names, _) = values(&sql);
+            let rows = self.writable(on)?.citus.iter_mut();
+            rows.filter(|row| row.name == names[0]).for_each(|row| row.active = true);
+        } else if begins("set the pooler of ") {
+            let (names, _) = values(&sql);
+            let data = self.writable(on)?;
+            let row = data.citus.iter().find(|row| row.name == names[1]).ok_or("no such node")?.id;
+            data.pools.insert(row, names[0].clone());
+        } else {
+            return self.tell_monitor(step, command, &sql);
+        }
+        Ok(())
+    }
+
+    /// Statements that go to the monitor.
+    fn tell_monitor(&mut self, step: &Step, command: &Command, sql: &str) -> Result<(), String> {
+        let (title, args) = (step.title.as_str(), &command.args);
+        let begins = |text: &str| title.starts_with(text);
+        let system = self.hosts[&step.on].data().map(|data| data.system_identifier);
+        let known = [
+            "create formation ",
+            "register as node ",
+            "tell the monitor ",
+            "report ",
+            "set candidate_priority ",
+            "set replication_quorum ",
+            "set number_sync_standbys ",
+        ];
+        assert!(known.iter().any(|text| begins(text)), "the world does not know the step: {title}");
+        if begins("report ") {
+            return self.report(step, args).map(|_| ());
+        }
+        if !self.monitor_is_up() {
+            return Err("the monitor does not answer".to_owned());
+        }
+        let monitor = self.monitor.as_mut().ok_or("schema \"pgautofailover\" does not exist")?;
+        let (texts, numbers) = values(sql);
+        if begins("create formation ") {
+            monitor.create_formation(&texts[0], &texts[1], &texts[2]);
+        } else if begins("register as node ") {
+            // The script asks first: who is there by name, host and port is not registered again.
+            let is_there =
+                |name: &str| monitor.rows.iter().any(|row| row.name == name && row.host == args[2]);
+            if is_there(&args[5]) {
+                return Ok(());
+            }
+            monitor.register(Registration {
+                formation: args[1].clone(),
+                host: args[2].clone(),
+                port: args[3].parse().unwrap(),
+                dbname: args[4].clone(),
+                name: args[5].clone(),
+                id: args[6].parse().unwrap(),
+                group: args[7].parse().unwrap(),
+                kind: args[8].clone(),
+                priority: args[9].parse().unwrap(),
+                quorum: args[10].parse().unwrap(),
+                cluster: args[11].clone(),
+            })?;
+        } else if begins("tell the monitor ") {
+            let id: u64 = args[2].parse().unwrap();
+            let row = monitor.rows.iter_mut().find(|row| row.id == id).ok_or("no such node")?;
+            row.system_identifier = Some(system.ok_or("no pg_control")?.to_string());
+        } else if begins("set candidate_priority ") {
+            monitor.set_property(&texts[1], Some(u8::try_from(numbers[0]).unwrap()), None)?;
+        } else if begins("set replication_quorum ") {
+            monitor.set_property(&texts[1], None, Some(sql.contains("true")))?;
+        } else {
+            monitor.set_number_sync_standbys(u32::try_from(numbers[0]).unwrap())?;
+        }
+        Ok(())
+    }
+
+    /// The answer to a `Wait`.
+    fn ask(&mut self, step: &Step, command: &Command) -> Result<String, String> {
+        let title = step.title.as_str();
+        if title.starts_with("report ") {
+            return self.report(step, &command.args).map(|state| state.as_str().to_owned());
+        }
+        if title == "wait for pg_autoctl to run" {
+            return Ok(if self.hosts[&step.on].keeper.is_some() { "alive" } else { "no" }.to_owned());
+        }
+        let up = self.monitor_is_up();
+        let monitor = self.monitor.as_mut().filter(|_| up).ok_or("the monitor does not answer")?;
+        let group = self.formation.nodes.get(&step.on).map_or(0, |node| node.group);
+        match title {
+            "wait for the monitor to answer" => Ok("t".to_owned()),
+            "wait until it is settled and healthy" => {
+                let row = monitor.by_name(&step.on.0).ok_or("no row")?;
+                let rests = matches!(
+                    row.assigned,
+                    Some(State::Single | State::Primary | State::Secondary | State::WaitPrimary)
+                );
+                Ok(match row.reported == row.assigned && row.health == 1 && rests {
+                    true => "settled".to_owned(),
+                    false => format!("{:?}, to become {:?}", row.reported, row.assigned),
+                })
+            }
+            _ if title.ends_with(" to be registered") => {
+                Ok(if monitor.writable(group).is_some() { "t" } else { "f" }.to_owned())
+            }
+            _ => panic!("the world does not know the step: {title}"),
+        }
+    }
+
+    /// `node_active` as muster calls it; a node whose keeper lives is never driven.
+    fn report(&mut self, step: &Step, args: &[String]) -> Result<State, String> {
+        if !self.monitor_is_up() {
+            return Err("the monitor does not answer".to_owned());
+        }
+        if self.hosts[&step.on].keeper.is_some() {
+            self.sins.push(format!("{} has a live keeper, and muster reports for it", step.on));
+        }
+        let data = self.hosts[&step.on].data();
+        let report = Report {
+            id: args[6].parse().unwrap(),
+            state: State::parse(&args[8]).expect("a state"),
+            running: data.is_some_and(Data::runs),
+            timeline: data.filter(|data| data.runs()).map_or(1, |data| data.timeline),
+        };
+        let monitor = self.monitor.as_mut().ok_or("schema \"pgautofailover\" does not exist")?;
+        let is_own = monitor.row(report.id).is_none_or(|row| row.name == step.on.0);
+        if !is_own {
+            self.sins.push(format!("{} reports as node {}, another's", step.on, report.id));
+        }
+        monitor.report(&report)
+    }
+
+    /// Building happens beside PGDATA, never in it.
+    fn only_new_dir(&mut self, on: &NodeName, dir: &str) {
+        if *dir != new_dir(self.server(on)) {
+            self.sins.push(format!("{dir} is built over on {on}"));
+        }
+        if self.hosts[on].data().is_some() {
+            self.sins.push(format!("another data directory is built on {on}, which has one"));
+        }
+    }
+
+    fn basebackup(&mut self, on: &NodeName, conninfo: &str) -> Result<(), String> {
+        let word =
+            |key: &str| conninfo.split(' ').find_map(|word| word.strip_prefix(key)).expect("it is there");
+        let source = self.at(word("host="), word("port=").parse().unwrap()).ok_or("no such host")?;
+        let source = self.hosts[source].data().filter(|data| data.runs()).ok_or("connection refused")?;
+        if !source.slots.contains(word("application_name=")) {
+            return Err("the replication slot does not exist".to_owned());
+        }
+        if source.standby {
+            self.sins.push(format!("{on} is copied from a standby"));
+        }
+        let copy = Data { standby: true, postmaster: None, slots: Default::default(), ..source.clone() };
+        self.host(&on.0).building = Some(copy);
+        Ok(())
+    }
+
+    fn create_extension(&mut self, on: &NodeName, title: &str) -> Result<(), String> {
+        let name = title.split(' ').nth(2).expect("a name").to_owned();
+        let version = self.hosts[on].software.as_ref().and_then(|software| software.extensions.get(&name));
+        let version = version.cloned().ok_or("the extension is not available")?;
+        let data = self.writable(on)?;
+        data.extensions.insert(name.clone(), version);
+        if name == "pgautofailover" {
+            data.roles.insert("autoctl_node".to_owned(), false);
+            self.monitor.get_or_insert_with(Monitor::new);
+        }
+        Ok(())
+    }
+
+    fn set_synchronous_standby_names(&mut self, on: &NodeName) -> Result<(), String> {
+        if !self.monitor_is_up() {
+            return Err("the monitor does not answer".to_owned());
+        }
+        let group = self.formation.nodes[on].group;
+        let names = self.monitor.as_mut().ok_or("no monitor")?.synchronous(group);
+        let followers: Vec<&NodeName> =
+            self.hosts.keys().filter(|name| self.upstream(name).as_ref() == Some(on)).collect();
+        let rows = self.monitor.iter().flat_map(|monitor| &monitor.rows);
+        let confirms = rows
+            .filter(|row| followers.iter().any(|name| name.0 == row.name))
+            .any(|row| names.contains(&format!("pgautofailover_standby_{}", row.id)));
+        self.running(on)?.synchronous.clone_from(&names);
+        if names.is_empty() || confirms {
+            Ok(())
+        } else {
+            Err(format!("no standby of {names} confirms writes"))
+        }
+    }
+
+    /// `citus_set_coordinator_host`, `citus_add_node`, `citus_update_node`.
+    fn add_citus_node(&mut self, on: &NodeName, title: &str, sql: &str) -> Result<(), String> {
+        let (names, numbers) = values(sql);
+        let is_update = title.starts_with("point ");
+        let port = u16::try_from(numbers[usize::from(is_update)]).unwrap();
+        let host = names[0].clone();
+        let target = self.at(&host, port).ok_or_else(|| format!("{host}:{port} is nobody"))?;
+        let is_ready = self.hosts[target]
+            .data()
+            .is_some_and(|data| data.runs() && data.extensions.contains_key("citus"));
+        if !is_ready {
+            return Err(format!("connection to {host}:{port} failed"));
+        }
+        let data = self.writable(on)?;
+        if is_update {
+            let id = u32::try_from(numbers[0]).unwrap();
+            let row = data.citus.iter_mut().find(|row| row.id == id).ok_or("there is no such node")?;
+            (row.name, row.port) = (host, port);
+            return Ok(());
+        }
+        if data.citus.iter().any(|row| row.name == host && row.port == port) {
+            return Ok(());
+        }
+        let is_coordinator = title.starts_with("set the coordinator");
+        let id = data.citus.iter().map(|row| row.id).max().unwrap_or(0) + 1;
+        data.citus.push(CitusNode {
+            id,
+            group: if is_coordinator { 0 } else { u32::try_from(numbers[1]).unwrap() },
+            name: host,
+            port,
+            active: true,
+            role: if is_coordinator { "primary".to_owned() } else { names[1].clone() },
+            cluster: if is_coordinator { "default".to_owned() } else { names[2].clone() },
+            metadata_synced: true,
+        });
+        Ok(())
+    }
+
+    pub(crate) fn start_postgres(&mut self, on: &NodeName) {
+        let pid = self.pid();
+        let Some(data) = self.hosts.get_mut(on).and_then(Host::data_mut).filter(|data| !data.runs()) else {
+            return;
+        };
+        data.postmaster = Some(pid);
+        self.load(on);
+    }
+
+    /// A server has read its files, those beside PGDATA too.
+    pub(crate) fn load(&mut self, on: &NodeName) {
+        let prefix = format!("{}/", node_dir(self.server(on)));
+        let host = self.hosts.get_mut(on).expect("it is there");
+        let pair: Vec<_> = host.files.iter().filter(|(path, _)| path.starts_with(&prefix)).collect();
+        let pair: Vec<_> = pair.into_iter().map(|(path, text)| (path.clone(), text.clone())).collect();
+        let data = host.data_mut().expect("a server has a data directory");
+        data.loaded = data.files.clone();
+        data.loaded.extend(pair);
+    }
+
+    fn running(&mut self, on: &NodeName) -> Result<&mut Data, String> {
+        let data = self.hosts.get_mut(on).and_then(Host::data_mut);
+        data.filter(|data| data.runs()).ok_or_else(|| "the server is not running".to_owned())
+    }
+
+    fn writable(&mut self, on: &NodeName) -> Result<&mut Data, String> {
+        let data = self.running(on)?;
+        if data.standby { Err("cannot execute in a read-only transaction".to_owned()) } else { Ok(data) }
+    }
+}
+
+impl Data {
+    fn put(&mut self, name: &str, text: String) -> Result<(), String> {
+        self.files.insert(name.to_owned(), text);
+        if name == "postgresql.conf" { self.check() } else { Ok(()) }
+    }
+
+    /// Whether the files that `postgresql.conf` includes are there.
+    fn check(&self) -> Result<(), String> {
+        for name in [
+            "postgresql.conf",
+            "pg_hba.conf",
+            "postgresql-auto-failover.conf",
+            "postgresql-auto-failover-standby.conf",
+        ] {
+            if !self.files.contains_key(name) {
+                return Err(format!("could not open file {name}"));
+            }
+        }
+        Ok(())
+    }
+}

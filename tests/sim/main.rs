@@ -1,0 +1,12 @@
+//! A world of hosts in memory, edited by the steps of real plans: whatever happens to a run, runs converge.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
+
+mod apply;
+mod converge;
+mod keeper;
+mod monitor;
+mod oracle;
+mod run;
+mod scenarios;
+mod world;

@@ -1,0 +1,214 @@
+//! Whether a world serves, in words of its own: nothing here asks the planner.
+
+use std::collections::BTreeSet;
+
+use muster::formation::{Formation, Keeper, NodeKind, NodeName};
+use muster::resource::data::node_dir;
+use muster::state::State;
+
+use crate::world::{Data, World, is_self_signed, read_state, unit_path};
+
+/// Everything that is not as it should be.
+pub(crate) fn complaints(formation: &Formation, world: &mut World) -> Vec<String> {
+    world.replicate();
+    world.check_health();
+    let mut found = world.sins.clone();
+    let Some(monitor) = world.monitor.clone() else { return vec!["there is no monitor".to_owned()] };
+    if !world.monitor_is_up() {
+        found.push("the monitor is down".to_owned());
+    }
+    let nodes = formation.nodes.len();
+    if monitor.rows.len() != nodes {
+        found.push(format!("{} nodes are registered, not {nodes}", monitor.rows.len()));
+    }
+    let mut groups = BTreeSet::new();
+    for node in formation.nodes.values() {
+        groups.insert(node.group);
+        let server = &node.server;
+        let is_here = |row: &&muster::resource::monitor::NodeRow| {
+            row.name == server.name.0
+                && row.group == node.group
+                && row.host == server.hostname
+                && row.port == server.pgport
+                && row.cluster == node.cluster()
+                && row.candidate_priority == node.candidate_priority
+                && row.replication_quorum == node.replication_quorum
+        };
+        let rows = monitor.rows.iter().filter(is_here).count();
+        if rows != 1 {
+            found.push(format!("{} is registered {rows} times as the inventory says", server.name));
+        }
+    }
+    for group in groups {
+        check_group(formation, world, group, &mut found);
+    }
+    if let Some(wanted) = formation.number_sync_standbys
+        && monitor.formation.as_ref().is_none_or(|(_, row)| row.number_sync_standbys != wanted)
+    {
+        found.push(format!("number_sync_standbys is not {wanted}"));
+    }
+    check_hosts(formation, world, &mut found);
+    check_citus(formation, world, &mut found);
+    found
+}
+
+fn check_group(formation: &Formation, world: &World, group: u32, found: &mut Vec<String>) {
+    let monitor = world.monitor.as_ref().expect("looked at before");
+    let rows: Vec<_> = monitor.rows.iter().filter(|row| row.group == group).collect();
+    let writers: Vec<_> = rows.iter().filter(|row| row.reported.is_some_and(State::is_writable)).collect();
+    let [writer] = writers[..] else {
+        return found.push(format!("group {group} has {} primaries: {rows:#?}", writers.len()));
+    };
+    for row in &rows {
+        if row.reported != row.assigned || row.health != 1 || !row.running {
+            found.push(format!("{} is not settled: {row:?}", row.name));
+        }
+    }
+    let quorum: BTreeSet<String> = rows
+        .iter()
+        .filter(|row| row.id != writer.id && row.replication_quorum)
+        .map(|row| format!("pgautofailover_standby_{}", row.id))
+        .collect();
+    let name = NodeName(writer.name.clone());
+    let data = |name: &NodeName| world.hosts[name].data().cloned().expect("a registered node has data");
+    let primary = data(&name);
+    if !primary.runs() || primary.standby {
+        found.push(format!("{name} is the primary and takes no writes"));
+    }
+    let named: BTreeSet<String> = match primary.synchronous.split_once('(') {
+        Some((_, names)) => names.trim_end_matches(')').split(", ").map(str::to_owned).collect(),
+        None => BTreeSet::new(),
+    };
+    if named != quorum {
+        found.push(format!("{name} waits for {named:?}, not for {quorum:?}"));
+    }
+    for node in formation.group(group).filter(|node| *node.name() != name) {
+        if world.upstream(node.name()).as_ref() != Some(&name) {
+            found.push(format!("{} does not follow {name}", node.name()));
+        }
+        if data(node.name()).system_identifier != primary.system_identifier {
+            found.push(format!("{} holds other data than {name}", node.name()));
+        }
+    }
+    let node = &formation.nodes[&name];
+    for role in ["pgautofailover_monitor", "pgautofailover_replicator"] {
+        if !primary.roles.contains_key(role) {
+            found.push(format!("{name} has no role {role}"));
+        }
+    }
+    if node.password.is_some() && primary.roles.get(&node.username) != Some(&true) {
+        found.push(format!("{name}: {} has no password", node.username));
+    }
+    if node.replication_password.is_some() && primary.roles.get("pgautofailover_replicator") != Some(&true) {
+        found.push(format!("{name}: pgautofailover_replicator has no password"));
+    }
+    if !primary.databases.contains(&formation.dbname) {
+        found.push(format!("{name} has no database {}", formation.dbname));
+    }
+    if node.kind != NodeKind::Standalone && !primary.extensions.contains_key("citus") {
+        found.push(format!("{name} has no Citus"));
+    }
+}
+
+fn check_hosts(formation: &Formation, world: &World, found: &mut Vec<String>) {
+    let (mut keys, mut systems) = (BTreeSet::new(), BTreeSet::new());
+    let mut servers = 0;
+    for server in formation.servers() {
+        let (name, host) = (&server.name, &world.hosts[&server.name]);
+        let Some(data) = host.data() else {
+            found.push(format!("{name} has no data directory"));
+            continue;
+        };
+        check_loaded(name, data, found);
+        if host.building.is_some() {
+            found.push(format!("a half-built data directory lies on {name}"));
+        }
+        if is_self_signed(server) {
+            servers += 1;
+            let key = host.files.get(&format!("{}/server.key", node_dir(server)));
+            keys.insert(key.cloned());
+            for (path, text) in host.files.iter().filter(|(path, _)| path.contains("/server.")) {
+                if data.loaded.get(path) != Some(text) {
+                    found.push(format!("{name} does not show its {path}"));
+                }
+            }
+        }
+        let group = formation.nodes.get(name).map(|node| node.group);
+        systems.insert((data.system_identifier, group));
+        let alive = host.keeper.is_some();
+        if alive != (server.keeper != Keeper::None) {
+            found.push(format!("{name}: keeper alive: {alive}"));
+        }
+        if alive && host.systemd && server.keeper != Keeper::Detached {
+            let unit = host.files.contains_key(&unit_path(server));
+            if !unit || !host.enabled {
+                found.push(format!("{name}: systemd would not start its keeper"));
+            }
+        }
+        let row = world.monitor.iter().flat_map(|m| &m.rows).find(|row| row.name == name.0);
+        if let (Some(row), true) = (row, alive) {
+            let state = read_state(host.state.as_deref().expect("a keeper has its state"));
+            if (state.node_id, state.group, Some(state.current)) != (row.id, row.group, row.reported) {
+                found.push(format!("the keeper of {name} believes {state:?}, the monitor {row:?}"));
+            }
+        }
+    }
+    if keys.len() != servers || keys.contains(&None) {
+        found.push(format!("{servers} servers have {} keys", keys.len()));
+    }
+    let identifiers: BTreeSet<u64> = systems.iter().map(|(identifier, _)| *identifier).collect();
+    if identifiers.len() != systems.len() {
+        found.push(format!("groups share data: {systems:?}"));
+    }
+}
+
+/// A server runs with the files that lie there.
+fn check_loaded(name: &NodeName, data: &Data, found: &mut Vec<String>) {
+    for (file, text) in data.files.iter().filter(|_| data.runs()) {
+        if data.loaded.get(file) != Some(text) {
+            found.push(format!("{name} runs with an older {file}"));
+        }
+    }
+}
+
+fn check_citus(formation: &Formation, world: &World, found: &mut Vec<String>) {
+    if !formation.is_citus() {
+        return;
+    }
+    let Some(coordinator) = world.writer(0) else {
+        return found.push("no coordinator takes writes".to_owned());
+    };
+    let data = world.hosts[&coordinator].data().expect("it takes writes");
+    let mut wanted = BTreeSet::new();
+    for node in formation.nodes.values() {
+        let server = &node.server;
+        let role = match world.writer(node.group) {
+            Some(writer) if writer == server.name => "primary",
+            _ if node.citus_cluster.is_some() => "secondary",
+            _ => continue,
+        };
+        wanted.insert((
+            node.group,
+            server.hostname.clone(),
+            server.pgport,
+            role.to_owned(),
+            node.cluster().to_owned(),
+        ));
+        if let Some(proxy) = node.proxyport {
+            let id = data.citus.iter().find(|row| row.name == server.hostname).map(|row| row.id);
+            let pool = id.and_then(|id| data.pools.get(&id));
+            if pool != Some(&format!("host={} port={proxy}", server.hostname)) {
+                found.push(format!("the pooler of {} is {pool:?}", server.name));
+            }
+        }
+    }
+    let rows: BTreeSet<_> = data
+        .citus
+        .iter()
+        .filter(|row| row.active)
+        .map(|row| (row.group, row.name.clone(), row.port, row.role.clone(), row.cluster.clone()))
+        .collect();
+    if rows != wanted || rows.len() != data.citus.len() {
+        found.push(format!("pg_dist_node is {rows:?}, not {wanted:?}"));
+    }
+}

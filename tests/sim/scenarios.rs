@@ -1,0 +1,311 @@
+//! `tests/plan/*.txt`: a formation, facts, and the plan word for word. A file more is a scenario more.
+//!
+//! ```text
+//! what it shows
+//! ---- inventory
+//! minimal.yml                       a file of inventory/, or YAML
+//! ---- facts
+//! settled                           else the hosts are bare
+//! w1a: pgdata foreign photos        edits, in their order: see `edit`
+//! ---- plan
+//! ```
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use jiff::civil::Date;
+use muster::formation::{Formation, NodeName, Secret};
+use muster::inventory::parse;
+use muster::plan::{Plan, plan};
+use muster::resource::citus::CitusNode;
+use muster::state::State;
+use muster::step::Risk;
+
+use crate::converge::example;
+use crate::run::{Dice, TODAY, Trouble, converge, execute};
+use crate::world::{Data, Host, Place, Seeing, World, config_path, unit_path};
+
+#[test]
+fn every_scenario_plans_what_it_says() {
+    let mut files: Vec<_> = fs::read_dir("tests/plan").unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 25);
+    let mut wrong = String::new();
+    let mut known = BTreeMap::new();
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        let (head, expected) = text.split_once("---- plan\n").unwrap_or((&text, ""));
+        let (title, rest) =
+            head.split_once("---- inventory\n").unwrap_or_else(|| panic!("{name}: no inventory"));
+        let (inventory, facts) =
+            rest.split_once("---- facts\n").unwrap_or_else(|| panic!("{name}: no facts"));
+        let formation = match inventory.trim() {
+            file if file.ends_with(".yml") => example(file),
+            yaml => parse(name, yaml, Path::new("/base"))
+                .unwrap_or_else(|problems| panic!("{name}: {problems:#?}")),
+        };
+        let mut lines = facts.lines().filter(|line| !line.is_empty()).peekable();
+        let mut world = World::bare(&formation);
+        // Most begin with the same few formations as they are when settled.
+        if lines.next_if_eq(&"settled").is_some() {
+            let settled = || {
+                edit(&formation, &mut world, "settled").unwrap();
+                world
+            };
+            world = known.entry(inventory.to_owned()).or_insert_with(settled).clone();
+        }
+        for line in lines {
+            edit(&formation, &mut world, line).unwrap_or_else(|| panic!("{name}: not understood: {line}"));
+        }
+        let facts = world.facts();
+        let made = plan(&formation, &facts, TODAY).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        let again = plan(&formation, &facts, TODAY).unwrap();
+        assert_eq!(without_certificates(&made), without_certificates(&again), "{name}");
+        let actual = shown(&made);
+        if actual != expected {
+            let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+            fs::write(
+                &target,
+                format!("{title}---- inventory\n{inventory}---- facts\n{}---- plan\n{actual}", between(head)),
+            )
+            .unwrap();
+            let diff = similar::TextDiff::from_lines(expected, &actual);
+            wrong +=
+                &format!("{name}: {title}{}as it would be: {}\n\n", diff.unified_diff(), target.display());
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong}");
+}
+
+fn between(head: &str) -> &str {
+    head.split_once("---- facts\n").map_or("", |(_, facts)| facts)
+}
+
+/// A plan as JSON; key pairs are new each time, and the private half is never in it.
+fn without_certificates(plan: &Plan) -> String {
+    let json = serde_json::to_string(plan).unwrap();
+    let mut parts = json.split("-----BEGIN CERTIFICATE-----");
+    let mut text = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        text += part.split_once("-----END CERTIFICATE-----").map_or(part, |(_, rest)| rest);
+    }
+    text
+}
+
+/// Everything an operator is told.
+fn shown(plan: &Plan) -> String {
+    let mut text = String::new();
+    for (stage, nodes) in &plan.stages {
+        text += &format!("{}\n", stage.as_str());
+        for (node, steps) in nodes {
+            for step in steps {
+                let on = if step.on == *node { String::new() } else { format!(" on {}", step.on) };
+                let risk = match step.risk {
+                    Risk::Safe => "",
+                    Risk::Reload => " [reload]",
+                    Risk::Restart => " [restart]",
+                    Risk::Destroy => " [destroy]",
+                };
+                text += &format!("  {node}{on}: {} — {}{risk}\n", step.title, step.because);
+            }
+        }
+    }
+    for (node, why) in &plan.blocked {
+        text += &format!("blocked {node}: {why}\n");
+    }
+    for (node, failure) in &plan.unreachable {
+        text += &format!("unreachable {node}: {}\n", failure.cause());
+    }
+    for (node, notes) in &plan.notes {
+        notes.iter().for_each(|note| text += &format!("note {node}: {note}\n"));
+    }
+    if let Some(why) = &plan.partial {
+        text += &format!("partial: {why}\n");
+    }
+    if text.is_empty() { "nothing to do\n".to_owned() } else { text }
+}
+
+/// One line of the facts: `settled`, or `HOST: WHAT …`.
+fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
+    if line == "settled" {
+        // Without the hosts that are away, if any.
+        let plan = plan(formation, &world.facts(), TODAY).ok()?;
+        execute(&plan, world, Trouble::Nothing, &mut Dice(1));
+        world.rest();
+        return Some(());
+    }
+    let (host, what) = line.split_once(": ")?;
+    let name = NodeName::from(host);
+    let (verb, rest) = what.split_once(' ').unwrap_or((what, ""));
+    let words: Vec<&str> = rest.split(' ').collect();
+    let on_monitor = matches!(verb, "row" | "gone" | "formation");
+    if on_monitor {
+        // What the monitor says of the node.
+        let monitor = world.monitor.as_mut()?;
+        match (verb, &words[..]) {
+            ("gone", _) => monitor.rows.retain(|row| row.name != host),
+            ("formation", ["number_sync_standbys", number]) => {
+                monitor.settings().number_sync_standbys = number.parse().ok()?;
+            }
+            ("row", [field, value]) => {
+                let row = monitor.by_name(host)?;
+                match *field {
+                    "reported" => row.reported = Some(State::parse(value)?),
+                    "assigned" => row.assigned = Some(State::parse(value)?),
+                    "candidate_priority" => row.candidate_priority = value.parse().ok()?,
+                    "replication_quorum" => row.replication_quorum = value.parse().ok()?,
+                    "host" => row.host = (*value).to_owned(),
+                    "name" => row.name = (*value).to_owned(),
+                    "group" => row.group = value.parse().ok()?,
+                    "system_identifier" => row.system_identifier = Some((*value).to_owned()),
+                    _ => return None,
+                }
+            }
+            _ => return None,
+        }
+        return Some(());
+    }
+    let server = world.formation.servers().find(|server| server.name == name)?.clone();
+    let serial = world.serial();
+    let host = world.hosts.get_mut(&name)?;
+    match (verb, &words[..]) {
+        ("unreachable", _) => host.sight = Seeing::Unreachable,
+        ("unreadable", _) => host.sight = Seeing::Unreadable(rest.to_owned()),
+        ("reachable", _) => host.sight = Seeing::Clear,
+        ("stopped", _) => host.stop_everything(),
+        ("pgdata", ["empty"]) => host.pgdata = Place::Empty,
+        ("pgdata", ["foreign", ..]) => host.pgdata = Place::Foreign(words[1..].join(" ")),
+        ("pgdata", ["made", "by", "hand"]) => host.pgdata = Place::Present(Data::new(serial, "postgres")),
+        ("pgdata", ["of", ..]) => {
+            let mark = format!("# muster: {}\n", words[1..].join(" "));
+            let mut data = Data::new(serial, "postgres");
+            data.files.insert("postgresql.conf".to_owned(), mark);
+            host.pgdata = Place::Present(data);
+        }
+        ("disk", ["full"]) => host.room_kb = 1024,
+        ("port", ["taken"]) => host.port_taken = true,
+        ("systemd", ["none"]) => host.systemd = false,
+        ("software", ["none"]) => host.software = None,
+        ("extension", [extension, "missing"]) => {
+            host.software.as_mut()?.extensions.remove(*extension);
+        }
+        ("pg_autoctl", ["missing"]) => host.software.as_mut()?.pg_autoctl = None,
+        ("certificate", ["ends", date]) => {
+            host.certificate_mut().certificate.as_mut()?.not_after = date.parse::<Date>().ok()?;
+        }
+        ("certificate", ["for", other]) => {
+            host.certificate_mut().certificate.as_mut()?.names = vec![(*other).to_owned()];
+        }
+        ("cannot", ["read", path]) => host.unreadable.push((*path).to_owned()),
+        // The process is gone: PostgreSQL goes on.
+        ("keeper", ["dead"]) => host.keeper = None,
+        ("keeper", ["dead,", "without", "its", "files"]) => {
+            (host.keeper, host.state, host.enabled) = (None, None, false);
+            host.files.remove(&config_path(&server));
+            host.files.remove(&unit_path(&server));
+        }
+        ("postgres", ["stopped"]) => host.data_mut()?.postmaster = None,
+        ("pending", ["restart", setting]) => {
+            host.data_mut()?.pending_restart.insert((*setting).to_owned());
+        }
+        ("hba", ["error", ..]) => host.data_mut()?.hba_errors.push(words[1..].join(" ")),
+        ("role", [role, "missing"]) => {
+            host.data_mut()?.roles.remove(*role);
+        }
+        ("slots", ["lost"]) => host.data_mut()?.slots.clear(),
+        ("unread", [file]) => {
+            host.data_mut()?.loaded.remove(*file)?;
+        }
+        ("file", [file, "gets", ..]) => *host.file(file)? += &format!("{}\n", words[2..].join(" ")),
+        ("file", [file, "lost"]) => {
+            host.data_mut()?.files.remove(*file);
+            host.files.retain(|path, _| !path.ends_with(&format!("/{file}")));
+        }
+        ("file", [file, old, "becomes", new]) => {
+            let text = host.file(file)?;
+            assert!(text.contains(old), "{file} has no {old}");
+            *text = text.replace(old, new);
+        }
+        ("pg_dist_node", [id, "at", at]) => {
+            let id: u32 = id.parse().ok()?;
+            let row = host.data_mut()?.citus.iter_mut().find(|row| row.id == id)?;
+            row.name = (*at).to_owned();
+        }
+        ("pg_dist_poolinfo", ["lost"]) => host.data_mut()?.pools.clear(),
+        ("pg_dist_node", [id, "inactive"]) => {
+            let id: u32 = id.parse().ok()?;
+            host.data_mut()?.citus.iter_mut().find(|row| row.id == id)?.active = false;
+        }
+        ("pg_dist_node", ["of", "group", group, "lost"]) => {
+            let group: u32 = group.parse().ok()?;
+            host.data_mut()?.citus.retain(|row| row.group != group);
+        }
+        ("pg_dist_node", ["stranger", at]) => host.data_mut()?.citus.push(CitusNode {
+            id: 99,
+            group: 99,
+            name: (*at).to_owned(),
+            port: 5432,
+            active: true,
+            role: "primary".to_owned(),
+            cluster: "default".to_owned(),
+            metadata_synced: true,
+        }),
+        ("fails", ["over"]) => {
+            // The keeper sees its PostgreSQL die for good; the others carry out what the monitor decides.
+            host.stop_everything();
+            world.rest();
+            world.start_keeper(&name).ok()?;
+            world.rest();
+        }
+        _ => return None,
+    }
+    if verb == "file" && world.hosts[&name].runs() {
+        world.load(&name);
+    }
+    Some(())
+}
+
+impl Host {
+    /// A file in PGDATA, or one outside it by the end of its path.
+    fn file(&mut self, name: &str) -> Option<&mut String> {
+        let outside = self.files.iter_mut().find(|(path, _)| path.ends_with(name)).map(|(_, text)| text);
+        match &mut self.pgdata {
+            Place::Present(data) => data.files.get_mut(name).or(outside),
+            Place::Empty | Place::Foreign(_) => outside,
+        }
+    }
+}
+
+/// No password is in anything that may be shown, whatever there is to do.
+#[test]
+fn no_secret_is_ever_shown() {
+    let mut formation = example("production.yml");
+    let poison = || Some(Secret::new("p0ison'\"\\"));
+    for node in formation.nodes.values_mut() {
+        (node.password, node.replication_password, node.monitor_password) = (poison(), poison(), poison());
+    }
+    let bare = World::bare(&formation);
+    let mut settled = bare.clone();
+    converge(&formation, &mut settled, &mut Dice(1));
+    let mut drifted = settled.clone();
+    for host in drifted.hosts.values_mut() {
+        host.files.values_mut().for_each(|text| *text = format!("x = 1\n{text}"));
+        let files = host.data_mut().unwrap().files.values_mut();
+        files.for_each(|text| text.push_str("x = 1\n"));
+    }
+    for mut world in [bare, settled, drifted] {
+        let facts = world.facts();
+        let plan = plan(&formation, &facts, TODAY).unwrap();
+        for text in [
+            serde_json::to_string(&plan).unwrap(),
+            serde_json::to_string(&facts).unwrap(),
+            serde_json::to_string(&formation).unwrap(),
+            format!("{plan:?}{facts:?}{formation:?}"),
+        ] {
+            let at = text.find("p0ison").or_else(|| text.find("PRIVATE KEY"));
+            assert!(at.is_none(), "{}", &text[at.unwrap_or(0).saturating_sub(300)..][..400]);
+        }
+    }
+}

@@ -1,0 +1,467 @@
+//! The world of a simulation: hosts, what lies on them, and the monitor; and what a probe would see of it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use base64::Engine as _;
+use muster::command::Failure;
+use muster::facts::{Facts, Seen, Sight, monitor_uri};
+use muster::formation::{Formation, Monitor as Wanted, NodeName, Secret, Server, Tls};
+use muster::probe::Answers;
+use muster::resource::citus::{CitusFacts, CitusNode, HookFacts};
+use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
+use muster::resource::database::DatabaseFacts;
+use muster::resource::host::{HostFacts, Resolved};
+use muster::resource::keeper::{self, KeeperFacts, KeeperState};
+use muster::resource::monitor::{DBNAME, MonitorFacts};
+use muster::resource::settings::FILES;
+use muster::resource::tls::{self, TlsFacts};
+use muster::state::State;
+
+use crate::monitor::Monitor;
+
+pub(crate) const HOME: &str = "/var/lib/postgresql";
+pub(crate) const BIN: &str = "/usr/lib/postgresql/15/bin";
+const GB: u64 = 1 << 30;
+
+#[derive(Clone, Debug)]
+pub(crate) struct World {
+    pub(crate) formation: Formation,
+    pub(crate) hosts: BTreeMap<NodeName, Host>,
+    /// `None` before the extension is created.
+    pub(crate) monitor: Option<Monitor>,
+    pub(crate) external_is_up: bool,
+    /// What must never happen, and did.
+    pub(crate) sins: Vec<String>,
+    serial: u64,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Host {
+    pub(crate) sight: Seeing,
+    pub(crate) software: Option<Software>,
+    pub(crate) systemd: bool,
+    pub(crate) room_kb: u64,
+    pub(crate) port_taken: bool,
+    pub(crate) pgdata: Place,
+    /// `PGDATA.muster-new`.
+    pub(crate) building: Option<Data>,
+    /// Files outside PGDATA, by path.
+    pub(crate) files: BTreeMap<String, String>,
+    /// `pg_autoctl.state`, byte by byte.
+    pub(crate) state: Option<Vec<u8>>,
+    pub(crate) enabled: bool,
+    /// Pid of a live `pg_autoctl`.
+    pub(crate) keeper: Option<u32>,
+    /// User's files that cannot be read.
+    pub(crate) unreadable: Vec<String>,
+    certificate: Option<TlsFacts>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seeing {
+    Clear,
+    Unreachable,
+    Unreadable(String),
+}
+
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "a world has a dozen")]
+pub(crate) enum Place {
+    Empty,
+    Foreign(String),
+    Present(Data),
+}
+
+/// A data directory and the server on it.
+#[derive(Clone, Debug)]
+pub(crate) struct Data {
+    pub(crate) system_identifier: u64,
+    pub(crate) timeline: u32,
+    pub(crate) standby: bool,
+    pub(crate) postmaster: Option<u32>,
+    pub(crate) files: BTreeMap<String, String>,
+    /// What the running server has read: files of PGDATA and of the node's own directory.
+    pub(crate) loaded: BTreeMap<String, String>,
+    pub(crate) roles: BTreeMap<String, bool>,
+    pub(crate) databases: BTreeSet<String>,
+    pub(crate) extensions: BTreeMap<String, String>,
+    pub(crate) slots: BTreeSet<String>,
+    pub(crate) synchronous: String,
+    pub(crate) pending_restart: BTreeSet<String>,
+    pub(crate) hba_errors: Vec<String>,
+    pub(crate) citus: Vec<CitusNode>,
+    pub(crate) pools: BTreeMap<u32, String>,
+}
+
+impl World {
+    pub(crate) fn bare(formation: &Formation) -> World {
+        let host = |server: &Server| (server.name.clone(), Host::bare());
+        let external = matches!(formation.monitor, Wanted::External(_));
+        World {
+            formation: formation.clone(),
+            hosts: formation.servers().map(host).collect(),
+            monitor: external.then(Monitor::new),
+            external_is_up: true,
+            sins: Vec::new(),
+            serial: 0,
+        }
+    }
+
+    pub(crate) fn serial(&mut self) -> u64 {
+        self.serial += 1;
+        self.serial
+    }
+
+    pub(crate) fn pid(&mut self) -> u32 {
+        1000 + u32::try_from(self.serial()).unwrap()
+    }
+
+    pub(crate) fn server(&self, name: &NodeName) -> &Server {
+        self.formation.servers().find(|server| server.name == *name).expect("a host of the inventory")
+    }
+
+    pub(crate) fn host(&mut self, name: &str) -> &mut Host {
+        self.hosts.get_mut(&NodeName::from(name)).unwrap_or_else(|| panic!("no host {name}"))
+    }
+
+    /// Whether the monitor's database answers.
+    pub(crate) fn monitor_is_up(&self) -> bool {
+        match &self.formation.monitor {
+            Wanted::External(_) => self.external_is_up,
+            Wanted::Managed(server) => {
+                let host = &self.hosts[&server.name];
+                host.sight != Seeing::Unreachable && host.data().is_some_and(Data::runs)
+            }
+        }
+    }
+
+    /// Whose PostgreSQL is at an address.
+    pub(crate) fn at(&self, hostname: &str, port: u16) -> Option<&NodeName> {
+        let is_here = |server: &&Server| server.hostname == hostname && server.pgport == port;
+        self.formation.servers().find(is_here).map(|server| &server.name)
+    }
+
+    /// The node a standby follows: its server runs, lets it in and keeps its slot.
+    pub(crate) fn upstream(&self, name: &NodeName) -> Option<NodeName> {
+        let data = self.hosts[name].data().filter(|data| data.runs() && data.standby)?;
+        let conf = data.files.get("postgresql-auto-failover-standby.conf")?;
+        let word = |key: &str| conf.split_once(key).and_then(|(_, rest)| rest.split([' ', '\'']).next());
+        let upstream = self.at(word(" host=")?, word(" port=")?.parse().ok()?)?;
+        let other = self.hosts[upstream].data().filter(|other| other.runs())?;
+        let lets_in = other.lets_in(&self.server(name).hostname);
+        let fits = other.system_identifier == data.system_identifier
+            && other.timeline >= data.timeline
+            && other.slots.contains(word("application_name=")?)
+            && other.roles.contains_key("pgautofailover_replicator")
+            && self.hosts[upstream].sight != Seeing::Unreachable
+            && lets_in;
+        (fits && upstream != name).then(|| upstream.clone())
+    }
+
+    /// What is written on a primary is soon on those that follow it.
+    pub(crate) fn replicate(&mut self) {
+        let is_standby = |host: &Host| host.data().is_some_and(|data| data.runs() && data.standby);
+        let names: Vec<NodeName> =
+            self.hosts.iter().filter(|(_, host)| is_standby(host)).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            let Some(upstream) = self.upstream(&name) else { continue };
+            let source = self.hosts[&upstream].data().expect("it is followed");
+            let data = self.hosts[&name].data().expect("it follows");
+            if data.is_level_with(source) {
+                continue;
+            }
+            let source = source.clone();
+            let data = self.hosts.get_mut(&name).and_then(Host::data_mut).expect("it follows");
+            (data.roles, data.databases) = (source.roles, source.databases);
+            (data.extensions, data.citus, data.pools) = (source.extensions, source.citus, source.pools);
+            data.timeline = source.timeline;
+        }
+    }
+
+    /// The health checks of the monitor, taken to have just been made.
+    pub(crate) fn check_health(&mut self) {
+        let Some(mut monitor) = self.monitor.take() else { return };
+        for row in &mut monitor.rows {
+            let host = self.at(&row.host, row.port).map(|name| &self.hosts[name]);
+            let is_good = host.is_some_and(|host| host.sight != Seeing::Unreachable && host.runs());
+            row.health = i32::from(is_good);
+        }
+        self.monitor = Some(monitor);
+    }
+
+    /// What the probes would answer.
+    pub(crate) fn facts(&mut self) -> Facts {
+        self.replicate();
+        self.check_health();
+        let hosts = self.formation.servers().map(|server| (server.name.clone(), self.sight(server)));
+        Facts { hosts: hosts.collect() }
+    }
+
+    fn sight(&self, server: &Server) -> Sight {
+        let host = &self.hosts[&server.name];
+        match &host.sight {
+            Seeing::Clear => Sight::Seen(Box::new(self.seen(server, host))),
+            Seeing::Unreachable => Sight::Unreachable(Failure::Unreachable {
+                reason: format!("{}: no route to host", server.host.address),
+                hint: "is it up?".to_owned(),
+            }),
+            Seeing::Unreadable(why) => Sight::Unreadable(why.clone()),
+        }
+    }
+
+    fn seen(&self, server: &Server, host: &Host) -> Seen {
+        let running = host.data().filter(|data| data.runs());
+        let is_monitor = !self.formation.nodes.contains_key(&server.name);
+        let asks = match &self.formation.monitor {
+            Wanted::External(_) => self.external_is_up,
+            Wanted::Managed(_) => is_monitor && running.is_some_and(|data| data.databases.contains(DBNAME)),
+        };
+        let kind = self.formation.nodes.get(&server.name).map(|node| node.kind.as_str());
+        let config = host.files.get(&config_path(server));
+        Seen {
+            host: self.host_facts(server, host, running.is_some()),
+            software: host.software.clone(),
+            pgdata: host.pgdata_facts(),
+            tls: host.tls_facts(),
+            node_conf: host.files.get(&format!("{}/node.conf", node_dir(server))).cloned(),
+            pgpass: host.files.get("/var/lib/postgresql/.pgpass").cloned().map(Secret::new),
+            hook: HookFacts {
+                script: host.files.get(&format!("{}/on-promotion", node_dir(server))).cloned(),
+                values: host.files.get(&format!("{}/on-promotion.values", node_dir(server))).cloned(),
+            },
+            database: running.map(|data| data.database_facts(&self.formation.dbname, host)),
+            keeper: KeeperFacts {
+                alive: host.keeper,
+                config: config.cloned().map(Secret::new),
+                state: host.state.as_deref().map(read_state),
+                unit: host.files.get(&unit_path(server)).cloned(),
+                enabled: host.enabled,
+                guard: host.files.get(&format!("{}/run-keeper", node_dir(server))).cloned(),
+            },
+            monitor: asks.then(|| self.monitor_facts()),
+            citus: running
+                .filter(|data| kind == Some("coordinator") && data.extensions.contains_key("citus"))
+                .map(|data| CitusFacts { nodes: data.citus.clone(), pools: data.pools.clone() }),
+        }
+    }
+
+    fn monitor_facts(&self) -> MonitorFacts {
+        let Some(monitor) = &self.monitor else { return MonitorFacts::default() };
+        let formation =
+            monitor.formation.as_ref().filter(|(name, _)| *name == self.formation.name).map(|(_, row)| row);
+        MonitorFacts {
+            extension: Some("2.0".to_owned()),
+            formation: formation.cloned(),
+            last_id: monitor.last_id,
+            nodes: monitor.rows.clone(),
+        }
+    }
+
+    fn host_facts(&self, server: &Server, host: &Host, running: bool) -> HostFacts {
+        let names = std::iter::once(monitor_uri(&self.formation).host)
+            .chain(self.formation.nodes.values().map(|node| node.server.hostname.clone()));
+        let mut resolved = BTreeMap::new();
+        for (index, name) in names.enumerate() {
+            let address = format!("10.88.0.{}", 11 + index).parse().ok();
+            resolved.insert(name, Resolved { address, reverse: true });
+        }
+        let mut listening = BTreeSet::from([22]);
+        if running || host.port_taken {
+            listening.insert(server.pgport);
+        }
+        HostFacts {
+            memory: 16 * GB,
+            cpus: 4,
+            systemd: host.systemd,
+            home: HOME.to_owned(),
+            networks: BTreeSet::from(["10.88.0.0/24".parse().unwrap()]),
+            names: resolved,
+            listening,
+        }
+    }
+}
+
+pub(crate) fn config_path(server: &Server) -> String {
+    format!("{HOME}/.config/pg_autoctl{}/pg_autoctl.cfg", server.pgdata)
+}
+
+pub(crate) fn state_path(server: &Server) -> String {
+    format!("{HOME}/.local/share/pg_autoctl{}/pg_autoctl.state", server.pgdata)
+}
+
+pub(crate) fn unit_path(server: &Server) -> String {
+    format!("/etc/systemd/system/{}", keeper::unit(server))
+}
+
+fn word(bytes: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap())
+}
+
+/// The four numbers of `pg_autoctl.state`; offsets as in state.h.
+pub(crate) fn read_state(bytes: &[u8]) -> KeeperState {
+    let state = |at| *State::ALL.iter().find(|state| **state as u32 == word(bytes, at)).expect("a state");
+    KeeperState {
+        node_id: u64::from(word(bytes, 24)),
+        group: word(bytes, 28),
+        assigned: state(32),
+        current: state(56),
+    }
+}
+
+/// What a keeper writes over it.
+pub(crate) fn write_state(bytes: &mut [u8], current: State, assigned: State) {
+    bytes[32..36].copy_from_slice(&(assigned as u32).to_le_bytes());
+    bytes[56..60].copy_from_slice(&(current as u32).to_le_bytes());
+}
+
+impl Host {
+    fn bare() -> Host {
+        let extensions = ["citus", "pgautofailover", "pg_stat_statements", "btree_gist"].map(str::to_owned);
+        Host {
+            sight: Seeing::Clear,
+            software: Some(Software {
+                bin: BIN.to_owned(),
+                major: 15,
+                pg_autoctl: Some(("/usr/bin/pg_autoctl".to_owned(), "2.0".to_owned())),
+                extensions: extensions.into(),
+            }),
+            systemd: true,
+            room_kb: 50 << 20,
+            port_taken: false,
+            pgdata: Place::Empty,
+            building: None,
+            files: BTreeMap::new(),
+            state: None,
+            enabled: false,
+            keeper: None,
+            unreadable: Vec::new(),
+            certificate: None,
+        }
+    }
+
+    pub(crate) fn data(&self) -> Option<&Data> {
+        match &self.pgdata {
+            Place::Present(data) => Some(data),
+            Place::Empty | Place::Foreign(_) => None,
+        }
+    }
+
+    pub(crate) fn data_mut(&mut self) -> Option<&mut Data> {
+        match &mut self.pgdata {
+            Place::Present(data) => Some(data),
+            Place::Empty | Place::Foreign(_) => None,
+        }
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.data().is_some_and(Data::runs)
+    }
+
+    /// Power off and on: PostgreSQL and the keeper are gone; systemd starts what is enabled (see `World::boot`).
+    pub(crate) fn stop_everything(&mut self) {
+        self.keeper = None;
+        if let Some(data) = self.data_mut() {
+            data.postmaster = None;
+        }
+    }
+
+    /// The certificate is read once, when it is written: a world is looked at often.
+    pub(crate) fn put_certificate(&mut self, pem: &str) {
+        let text = base64::engine::general_purpose::STANDARD.encode(pem);
+        let answer = format!("tls.cert:{text}\ntls.key=1\ntls.unreadable:\nend=\n");
+        self.certificate = Some(tls::parse(&Answers::parse(&answer).unwrap()).unwrap());
+    }
+
+    pub(crate) fn certificate_mut(&mut self) -> &mut TlsFacts {
+        self.certificate.as_mut().expect("a certificate")
+    }
+
+    fn tls_facts(&self) -> TlsFacts {
+        TlsFacts {
+            certificate: self.certificate.as_ref().and_then(|facts| facts.certificate.clone()),
+            key: self.files.keys().any(|path| path.ends_with("/server.key")),
+            unreadable: self.unreadable.clone(),
+        }
+    }
+
+    fn pgdata_facts(&self) -> Pgdata {
+        match &self.pgdata {
+            Place::Empty => Pgdata::Empty { room_kb: self.room_kb, writable: true },
+            Place::Foreign(what) => Pgdata::Foreign(what.clone()),
+            Place::Present(data) => Pgdata::Present(Box::new(DataDirectory {
+                major: 15,
+                system_identifier: data.system_identifier,
+                control_version: 1300,
+                catalog_version: 202_209_061,
+                postmaster: data.postmaster,
+                standby: data.standby,
+                files: FILES
+                    .iter()
+                    .filter(|name| **name != STANDBY_CONF)
+                    .map(|name| ((*name).to_owned(), data.files.get(*name).cloned()))
+                    .collect(),
+                standby_conf: data.files.get(STANDBY_CONF).cloned().map(Secret::new),
+            })),
+        }
+    }
+}
+
+impl Data {
+    pub(crate) fn new(serial: u64, user: &str) -> Data {
+        Data {
+            system_identifier: 7_711_138_939_607_990_000 + serial,
+            timeline: 1,
+            standby: false,
+            postmaster: None,
+            files: BTreeMap::from([("postgresql-auto-failover-standby.conf".to_owned(), String::new())]),
+            loaded: BTreeMap::new(),
+            roles: BTreeMap::from([(user.to_owned(), false)]),
+            databases: ["postgres", "template0", "template1"].map(str::to_owned).into(),
+            extensions: BTreeMap::from([("plpgsql".to_owned(), "1.0".to_owned())]),
+            slots: BTreeSet::new(),
+            synchronous: String::new(),
+            pending_restart: BTreeSet::new(),
+            hba_errors: Vec::new(),
+            citus: Vec::new(),
+            pools: BTreeMap::new(),
+        }
+    }
+
+    pub(crate) fn runs(&self) -> bool {
+        self.postmaster.is_some()
+    }
+
+    fn is_level_with(&self, other: &Data) -> bool {
+        (&self.roles, &self.databases, &self.extensions)
+            == (&other.roles, &other.databases, &other.extensions)
+            && (&self.citus, &self.pools, self.timeline) == (&other.citus, &other.pools, other.timeline)
+    }
+
+    fn lets_in(&self, hostname: &str) -> bool {
+        let rules = self.files.get("pg_hba.conf").map(String::as_str).unwrap_or_default();
+        rules.contains(&format!(" replication \"pgautofailover_replicator\" {hostname} "))
+    }
+
+    fn database_facts(&self, dbname: &str, host: &Host) -> DatabaseFacts {
+        let own =
+            host.files.iter().filter(|(path, _)| path.contains(".node/") && !path.ends_with("/run-keeper"));
+        let is_unread = |(path, text): &(&String, &String)| self.loaded.get(*path) != Some(*text);
+        let unread = self.files.iter().filter(|(name, _)| *name != STANDBY_CONF).chain(own).filter(is_unread);
+        DatabaseFacts {
+            in_recovery: self.standby,
+            roles: self.roles.clone(),
+            databases: self.databases.clone(),
+            slots: self.slots.clone(),
+            synchronous_standby_names: self.synchronous.clone(),
+            pending_restart: self.pending_restart.clone(),
+            hba_errors: self.hba_errors.clone(),
+            unread: unread.map(|(path, _)| path.clone()).filter(|path| !path.ends_with(".key")).collect(),
+            extensions: self.databases.contains(dbname).then(|| self.extensions.clone()),
+        }
+    }
+}
+
+/// Whether the server's key pair is its own to make.
+pub(crate) fn is_self_signed(server: &Server) -> bool {
+    matches!(server.tls, Tls::SelfSigned { .. })
+}
