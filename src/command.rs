@@ -127,11 +127,22 @@ impl Failure {
     }
 }
 
-/// The line of an error text that names the cause: the first that says so, else the first with any text.
+/// The line of an error text that names the cause: of a wrong setting the line that names it, else the first
+/// that calls itself an error, else the first with any text.
 fn first_cause(stderr: &str) -> Option<&str> {
+    const SETTING: &[&str] = &[
+        "unrecognized configuration parameter",
+        "invalid value for parameter",
+        "outside the valid range",
+        "syntax error in file",
+    ];
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
-    let is_error = |line: &&str| ["ERROR:", "FATAL:", "PANIC:"].iter().any(|word| line.contains(word));
-    lines().find(is_error).or_else(|| lines().next())
+    let has =
+        |words: &'static [&'static str]| move |line: &&str| words.iter().any(|word| line.contains(word));
+    lines()
+        .find(has(SETTING))
+        .or_else(|| lines().find(has(&["ERROR:", "FATAL:", "PANIC:"])))
+        .or_else(|| lines().next())
 }
 
 /// One word of a POSIX shell that means `text` and nothing else. A NUL cannot be said: refuse it before.

@@ -123,7 +123,7 @@ if [ "$3" = rules ] && [ -f "$1" ]; then old=$(mktemp "$d/.muster.XXXXXX"); cp -
 sync "$t"
 mv -fT -- "$t" "$1"
 if [ -n "$old" ]; then
-  wrong=$("$4/psql" -XAtqw ${5:+-h "$5"} -p "$6" -U "$7" -d postgres -c "select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null")
+  wrong=$("$4/psql" -XAtqw ${5:+-h "$5"} -p "$6" -U "$7" -d postgres -c "select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null" 2>&1) || wrong=${wrong:-the server could not be asked}
   if [ -n "$wrong" ]; then
     mv -fT -- "$old" "$1"
     printf '%s\n' "$wrong" >&2

@@ -8,6 +8,7 @@ use crate::facts::{Facts, Seen};
 use crate::formation::{Formation, Node, NodeKind, NodeName, Secret};
 use crate::resource::citus::{self, CitusFacts};
 use crate::resource::monitor::{MonitorFacts, NodeRow};
+use crate::resource::replication;
 use crate::sql::{conninfo_value, local};
 use crate::state::State;
 use crate::uri::{self, MAIN};
@@ -63,7 +64,7 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
     checks.extend(
         groups
             .iter()
-            .map(|group| Check::new(View::Monitor, format!("group {group}"), whole(monitor, *group))),
+            .map(|group| Check::new(View::Monitor, format!("group {group}"), whole(facts, monitor, *group))),
     );
     if formation.is_citus() {
         coordinator_view(formation, facts, monitor, &mut checks);
@@ -94,7 +95,7 @@ fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
     }
 }
 
-fn whole(monitor: &MonitorFacts, group: u32) -> Result<String, String> {
+fn whole(facts: &Facts, monitor: &MonitorFacts, group: u32) -> Result<String, String> {
     let rows: Vec<&NodeRow> = monitor.nodes.iter().filter(|row| row.group == group).collect();
     let writable: Vec<&NodeRow> =
         rows.iter().copied().filter(|row| row.reported.is_some_and(State::is_writable)).collect();
@@ -111,7 +112,16 @@ fn whole(monitor: &MonitorFacts, group: u32) -> Result<String, String> {
             "{} is on timeline {}, its primary {} on {}",
             row.name, row.timeline, primary.name, primary.timeline
         )),
-        None => Ok(format!("{} takes writes, timeline {}", primary.name, primary.timeline)),
+        None => match facts.seen(&NodeName(primary.name.clone())).and_then(|seen| seen.database.as_ref()) {
+            Some(database) => {
+                let names = &database.synchronous_standby_names;
+                match replication::waits_wrongly(names, primary, &monitor.nodes) {
+                    Some(why) => Err(format!("synchronous_standby_names of {}: {why}", primary.name)),
+                    None => Ok(format!("{} takes writes, timeline {}", primary.name, primary.timeline)),
+                }
+            }
+            None => Err(format!("could not look: PostgreSQL of {} was not seen", primary.name)),
+        },
     }
 }
 

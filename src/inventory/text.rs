@@ -4,15 +4,23 @@ use super::variables::Kind::{self, Number, Text};
 
 pub(super) const PORT: Kind = Number { least: 1, most: 65535 };
 pub(super) const SECONDS: Kind = Number { least: 1, most: 86400 };
-pub(super) const PATH: Kind = Text { expected: "an absolute path without `..`", check: is_path };
+pub(super) const PATH: Kind =
+    Text { expected: "an absolute path without `..`, quotes or backslashes", check: is_path };
 pub(super) const FOLDER: Kind =
-    Text { expected: "an absolute path below `/`, without `..`", check: is_folder };
+    Text { expected: "an absolute path below `/`, without `..`, quotes or backslashes", check: is_folder };
 pub(super) const LOCAL_FILE: Kind = Text { expected: "a path", check: is_given };
 pub(super) const HOSTNAME: Kind = Text { expected: "a host name or an address", check: is_hostname };
 pub(super) const SOCKET: Kind = Text { expected: "a folder, a host name or an address", check: is_socket };
 pub(super) const ADDRESSES: Kind =
     Text { expected: "`*` or addresses with commas between them", check: is_listen };
-pub(super) const IDENTIFIER: Kind = Text { expected: "a name of 1 to 63 bytes", check: is_identifier };
+pub(super) const IDENTIFIER: Kind = Text {
+    expected: "a name of 1 to 63 printable ASCII characters without ; # and spaces at its ends",
+    check: is_identifier,
+};
+pub(super) const USERNAME: Kind = Text {
+    expected: "a name of 1 to 63 printable ASCII characters without any of ; # \" $ ' \\",
+    check: is_username,
+};
 pub(super) const NODE_NAME: Kind =
     Text { expected: "1 to 63 of the characters A-Z a-z 0-9 . _ -", check: is_node_name };
 pub(super) const METHOD: Kind =
@@ -43,7 +51,8 @@ fn is_given(text: &str) -> bool {
 }
 
 fn is_path(text: &str) -> bool {
-    text.starts_with('/') && !text.split('/').any(|part| part == "..")
+    // A keeper writes paths into postgresql-auto-failover.conf as they are, between single quotes.
+    !text.contains(['\'', '\\']) && text.starts_with('/') && !text.split('/').any(|part| part == "..")
 }
 
 fn is_folder(text: &str) -> bool {
@@ -64,8 +73,15 @@ fn is_listen(text: &str) -> bool {
 }
 
 fn is_identifier(text: &str) -> bool {
-    // PostgreSQL's NAMEDATALEN is 64 with its final NUL.
-    (1..=63).contains(&text.len())
+    // PostgreSQL's NAMEDATALEN is 64 with its final NUL. pg_autoctl loses the rest of pg_autoctl.cfg's value when it
+    // reads it, and takes the node for one that was dropped.
+    let kept = |c: char| (c.is_ascii_graphic() || c == ' ') && !matches!(c, ';' | '#');
+    (1..=63).contains(&text.len()) && text.trim() == text && text.chars().all(kept)
+}
+
+/// initdb fails with the others: its superuser owns extensions. Source: `execute_extension_script` in extension.c.
+fn is_username(text: &str) -> bool {
+    is_identifier(text) && !text.contains(['"', '$', '\'', '\\'])
 }
 
 fn is_node_name(text: &str) -> bool {
@@ -92,6 +108,14 @@ fn is_word(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn usernames() {
+        assert!(is_username("app owner"));
+        for name in ["", "a\"b", "a$b", "a'b", "a\\b", "é", " a", "a;b"] {
+            assert!(!is_username(name), "{name}");
+        }
+    }
 
     #[test]
     fn rates() {

@@ -174,7 +174,7 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "username",
         Node,
-        IDENTIFIER,
+        USERNAME,
         Is("postgres"),
         "The superuser that pg_auto_failover and Citus connect as.",
     ),

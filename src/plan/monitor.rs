@@ -7,7 +7,7 @@ use crate::plan::{MonitorView, Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::{data, monitor, tls};
-use crate::step::{Action, Stage, Step};
+use crate::step::{Action, Risk, Stage, Step};
 
 pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
     let Monitor::Managed(server) = &world.formation.monitor else { return Ok(()) };
@@ -59,7 +59,9 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
     }
     if server.keeper != Keeper::None && !is_kept && (runs || !was_kept) {
         // pg_autoctl wants PostgreSQL as its own child, and restarts one that it finds running.
-        steps.push(data::stop(server, bin, "the monitor's keeper starts PostgreSQL as its own child"));
+        let stop = data::stop(server, bin, "the monitor's keeper starts PostgreSQL as its own child");
+        // Nobody is served by a monitor that this run has made.
+        steps.push(if runs { stop } else { stop.risk(Risk::Safe) });
     }
     if server.keeper == Keeper::None && was_kept {
         steps.push(data::start(server, bin, "the monitor is stopped"));

@@ -3,16 +3,17 @@
 use crate::error::Problem;
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node};
-use crate::fsm::{self};
+use crate::fsm;
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
 use crate::plan::replicate::{OWN_WAIT, replicate};
 use crate::plan::{Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
+use crate::resource::replication::{self, Synchronous};
 use crate::resource::{citus, data, database, monitor, pgpass, tls};
 use crate::state::State;
-use crate::step::{Action, Stage, Step};
+use crate::step::{Action, Risk, Stage, Step};
 
 /// Who carries out what the monitor assigns.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,19 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     plan.add(Stage::Keeper, node.name(), steps);
 
     if let Some(row) = row {
+        let found = seen.database.as_ref().map(|database| database.synchronous_standby_names.as_str());
+        if let Some(why) = found.and_then(|found| replication::waits_wrongly(found, row, world.rows())) {
+            let (formation, which) = (&world.formation.name, Synchronous::AsMonitorSays);
+            let step = replication::synchronous_standby_names(
+                node,
+                &software.bin,
+                formation,
+                &world.uri,
+                which,
+                &why,
+            );
+            plan.add(Stage::Settle, node.name(), [step.risk(Risk::Reload)]);
+        }
         let steps = monitor::property_steps(world.formation, node, &software.bin, &world.uri, row);
         plan.add(Stage::Settle, node.name(), steps);
     }

@@ -128,6 +128,15 @@ impl<'a> World<'a> {
             if primary.name() == node.name() || !joins || self.excluded.contains_key(node.name()) {
                 continue;
             }
+            let database = self.facts.seen(primary.name()).and_then(|seen| seen.database.as_ref());
+            let pending = database.map_or(Vec::new(), |database| database.bars_standbys());
+            if !pending.is_empty() && self.row(node.name()).is_none() {
+                let (primary, names) = (primary.name(), pending.join(", "));
+                let why =
+                    format!("{names} of {primary} waits for a restart, and a standby joins only after it");
+                self.block(plan, node.name(), why);
+                continue;
+            }
             if let Some(why) = self.excluded.get(primary.name()) {
                 let why = format!("group {} has no primary: {}: {why}", node.group, primary.name());
                 self.block(plan, node.name(), why);

@@ -70,11 +70,10 @@ pub fn summary(plan: &Plan) -> String {
         _ => vec![format!("{} on {}", count(steps, "step"), count(nodes.len(), "node"))],
     };
     let risky = |risk| plan.steps().filter(|(_, _, step)| step.risk == risk).count();
-    for (risk, verb) in [(Risk::Restart, "restart"), (Risk::Destroy, "destroy")] {
+    for (risk, verb) in [(Risk::Restart, "restart"), (Risk::Destroy, "removal")] {
         match risky(risk) {
             0 => {}
-            1 => parts.push(format!("1 {verb}s")),
-            many => parts.push(format!("{many} {verb}")),
+            many => parts.push(count(many, verb)),
         }
     }
     if !plan.blocked.is_empty() {
@@ -170,7 +169,7 @@ left alone
 unreachable
   w2b: no route to host
     hint: start it
-6 steps on 1 node; 1 restarts; 1 node left alone; 1 host unreachable
+6 steps on 1 node; 1 restart; 1 node left alone; 1 host unreachable
 ";
         assert_eq!(text(&example(), Contents::Changes, Paint::Plain), expected);
         let all = text(&example(), Contents::All, Paint::Colour);

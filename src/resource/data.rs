@@ -279,14 +279,19 @@ pub fn install(server: &Server) -> Step {
 
 /// `$1` bin, `$2` PGDATA, `$3` start, stop or restart.
 const PG_CTL: &str = r#"case $3 in
-start) if "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi ;;
+start)
+  if "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi
+  : >"$2/startup.log" ;;
 stop) if ! "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi ;;
 esac
 if "$1/pg_ctl" -D "$2" -w -t 300 -m fast -l "$2/startup.log" "$3" >/dev/null 2>"$2/.muster-pg_ctl" </dev/null; then rm -f "$2/.muster-pg_ctl"; exit 0; fi
-cat "$2/.muster-pg_ctl" >&2; rm -f "$2/.muster-pg_ctl"
-tail -n 15 "$2/startup.log" >&2 2>/dev/null || :
+# The cause first: the collector's log has it where there is one, else what the server said before.
 l=$(ls -t "$2/log" 2>/dev/null | head -n 1)
-if [ -n "$l" ]; then tail -n 5 "$2/log/$l" >&2; fi
+for f in "$2/startup.log" ${l:+"$2/log/$l"}; do
+  grep -v 'skipping missing configuration file' "$f" 2>/dev/null | tail -n 15 >&2 || :
+done
+cat "$2/.muster-pg_ctl" >&2
+rm -f "$2/.muster-pg_ctl"
 exit 1
 "#;
 

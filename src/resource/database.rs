@@ -33,7 +33,22 @@ pub struct DatabaseFacts {
     pub extensions: Option<BTreeMap<String, String>>,
 }
 
+/// A standby does not start while its value is lower than the primary runs with.
+/// Source: PostgreSQL's manual, "Hot Standby", administrator's overview.
+const STANDBY_NEEDS: [&str; 5] = [
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+];
+
 impl DatabaseFacts {
+    /// Settings that must be in force before a standby joins.
+    pub fn bars_standbys(&self) -> Vec<&str> {
+        self.pending().into_iter().filter(|name| STANDBY_NEEDS.contains(name)).collect()
+    }
+
     /// Settings that wait for a restart, but for those by which keepers point a standby: they leave traces.
     pub fn pending(&self) -> Vec<&str> {
         let keepers = ["primary_conninfo", "primary_slot_name", "recovery_target_timeline"];
@@ -149,7 +164,8 @@ pub fn steps(
             run(format!("set the password of {name}"), why, "postgres", set_password(name, password));
         }
     }
-    if !facts.is_some_and(|facts| facts.databases.contains(&formation.dbname)) {
+    let is_made_by_initdb = ["postgres", "template1"].contains(&formation.dbname.as_str());
+    if !is_made_by_initdb && !facts.is_some_and(|facts| facts.databases.contains(&formation.dbname)) {
         let (name, owner) = (&formation.dbname, &node.username);
         let create = format!("CREATE DATABASE {} WITH OWNER {}", ident(name), ident(owner));
         let sql = format!(
@@ -193,8 +209,37 @@ fn role(name: &str, options: &str) -> String {
 pub fn set_password(name: &str, password: &Secret) -> Stdin {
     Stdin::Hidden(Secret::new(format!(
         "SET log_statement = 'none';\nSET log_min_duration_statement = -1;\nSET log_min_error_statement = 'panic';\n\
+         SET log_transaction_sample_rate = 0;\nSET log_min_duration_sample = -1;\n\
+         SET debug_print_parse = off;\nSET debug_print_rewritten = off;\nSET debug_print_plan = off;\n\
          SET pg_stat_statements.track_utility = off;\nALTER ROLE {} PASSWORD {};\n",
         ident(name),
         literal(password.reveal())
     )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What makes a server write a statement's text, or its parse tree, to the log without an error.
+    #[test]
+    fn a_password_is_in_no_log() {
+        let Stdin::Hidden(sql) = set_password("postgres", &Secret::new("pearl".to_owned())) else {
+            panic!("the password is shown")
+        };
+        let (before, _) = sql.reveal().split_once("ALTER ROLE").expect("it alters the role");
+        for off in [
+            "log_statement = 'none'",
+            "log_min_duration_statement = -1",
+            "log_min_duration_sample = -1",
+            "log_transaction_sample_rate = 0",
+            "log_min_error_statement = 'panic'",
+            "debug_print_parse = off",
+            "debug_print_rewritten = off",
+            "debug_print_plan = off",
+            "pg_stat_statements.track_utility = off",
+        ] {
+            assert!(before.contains(&format!("SET {off};")), "{off}");
+        }
+    }
 }

@@ -199,8 +199,10 @@ pub fn formation_step(
         return None;
     }
     let sql = format!(
-        "select pgautofailover.create_formation({name}, '{kind}', {dbname}, true, 0)\n\
-         where not exists (select from pgautofailover.formation where formationid = {name});\n"
+        // Every node has this step, at one moment: who comes second waits, and then sees that it is there.
+        "begin;\nselect pg_advisory_xact_lock(hashtext('muster: create formation'));\n\
+         select pgautofailover.create_formation({name}, '{kind}', {dbname}, true, 0)\n\
+         where not exists (select from pgautofailover.formation where formationid = {name});\ncommit;\n"
     );
     let title = format!("create formation {}", formation.name);
     Some(Step::new(

@@ -1,9 +1,13 @@
 //! Replication between the nodes of a group: slots, the base backup, synchronous standbys.
 
+use std::collections::BTreeSet;
+
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{MonitorUri, Node};
 use crate::resource::data::{LOCK, new_dir};
+use crate::resource::monitor::NodeRow;
 use crate::sql::{self, MONITOR, conninfo_value, local, ssl_conninfo};
+use crate::state::State;
 use crate::step::{Action, Step};
 
 /// The slot and application name of a standby; keepers know it by this name.
@@ -29,10 +33,12 @@ pub fn create_slots(node: &Node, bin: &str, peers: &[u64], because: &str) -> Opt
 }
 
 /// `$1` bin, `$2` target, `$3` connection string, `$4` slot, `$5` rate. Synced once, before it becomes PGDATA.
+/// The primary's log is not this node's story, and may hold what is nobody else's business.
 /// `--checkpoint=fast`: pg_autoctl's spread checkpoint takes up to two minutes on a fresh primary.
 const BASEBACKUP: &str = r#"lock "$2.lock"
 rm -rf -- "$2"
 "$1/pg_basebackup" -w -d "$3" -D "$2" --checkpoint=fast --wal-method=stream --slot "$4" --max-rate "$5" --no-sync </dev/null
+rm -rf -- "$2/log" "$2/startup.log"
 : >"$2/standby.signal"
 "#;
 
@@ -77,6 +83,24 @@ if [ -n "$names" ]; then
 fi
 "#;
 
+/// Why `synchronous_standby_names` is not what a settled primary needs; `None` if it is.
+///
+/// Nobody else looks: a keeper sets it in transitions only, and writes hang on a name that no standby has.
+pub fn waits_wrongly(found: &str, primary: &NodeRow, rows: &[NodeRow]) -> Option<String> {
+    let group = || rows.iter().filter(|row| row.group == primary.group);
+    if primary.assigned != Some(State::Primary) || !group().all(NodeRow::is_settled) {
+        return None;
+    }
+    let counted = group().filter(|row| row.id != primary.id && row.replication_quorum);
+    let wanted: BTreeSet<String> = counted.map(|row| slot(row.id)).collect();
+    let list = found.split_once('(').map_or(found, |(_, list)| list).trim_end_matches(')');
+    let names = list.split(',').map(|name| name.trim().trim_matches('"').to_owned());
+    let found_names: BTreeSet<String> = names.filter(|name| !name.is_empty()).collect();
+    let names: Vec<String> = wanted.iter().cloned().collect();
+    (found_names != wanted)
+        .then(|| format!("it is '{found}', the standbys that count are {}", names.join(", ")))
+}
+
 /// Which standbys a commit waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Synchronous {
@@ -114,4 +138,46 @@ pub fn synchronous_standby_names(
         Synchronous::Off => "clear synchronous_standby_names",
     };
     Step::new(node.name(), title, because, Action::Run(sql::monitor_env(command, uri)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(id: u64, state: State, replication_quorum: bool) -> NodeRow {
+        let state = Some(state);
+        let text = String::new;
+        NodeRow {
+            id,
+            name: text(),
+            host: text(),
+            port: 5432,
+            group: 0,
+            system_identifier: None,
+            reported: state,
+            assigned: state,
+            running: true,
+            timeline: 1,
+            lsn: text(),
+            health: 1,
+            candidate_priority: 50,
+            replication_quorum,
+            cluster: text(),
+            silent: 0,
+        }
+    }
+
+    #[test]
+    fn a_name_that_no_standby_has_is_seen() {
+        let rows =
+            [row(1, State::Primary, true), row(2, State::Secondary, true), row(3, State::Secondary, false)];
+        let wrong = |found| waits_wrongly(found, &rows[0], &rows);
+        assert_eq!(wrong("ANY 1 (pgautofailover_standby_2)"), None);
+        assert_eq!(wrong("pgautofailover_standby_2"), None);
+        assert!(wrong("").is_some());
+        assert!(wrong("nobody").is_some());
+        assert!(wrong("ANY 1 (pgautofailover_standby_2, pgautofailover_standby_3)").is_some());
+        let busy = [row(1, State::Primary, true), row(2, State::Catchingup, true)];
+        assert_eq!(waits_wrongly("", &busy[0], &busy), None);
+    }
 }

@@ -5,6 +5,7 @@ use crate::facts::Sight;
 use crate::formation::Monitor;
 use crate::resource::citus::CitusNode;
 use crate::resource::data::{Pgdata, Software};
+use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
 use crate::resource::tls::TlsFacts;
@@ -85,7 +86,7 @@ fn facts(
             node_conf: None,
             pgpass: None,
             hook: Default::default(),
-            database: None,
+            database: Some(database(formation, &monitor, &name)),
             keeper: KeeperFacts::default(),
             monitor: (name == server.name).then(|| monitor.clone()),
             citus: (name.0 == "coord1").then(|| citus.clone()),
@@ -93,6 +94,27 @@ fn facts(
         hosts.entry(name).or_insert(Sight::Seen(Box::new(seen)));
     }
     Facts { hosts }
+}
+
+/// What a server says that waits for the standbys that count.
+fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> DatabaseFacts {
+    let group = formation.nodes.get(name).map(|node| node.group);
+    let counted = monitor
+        .nodes
+        .iter()
+        .filter(|row| Some(row.group) == group && row.name != name.0 && row.replication_quorum);
+    let names: Vec<String> = counted.map(|row| format!("pgautofailover_standby_{}", row.id)).collect();
+    DatabaseFacts {
+        in_recovery: false,
+        roles: BTreeMap::new(),
+        databases: Default::default(),
+        slots: Default::default(),
+        synchronous_standby_names: format!("ANY 1 ({})", names.join(", ")),
+        pending_restart: Default::default(),
+        hba_errors: Vec::new(),
+        unread: Default::default(),
+        extensions: None,
+    }
 }
 
 fn wrong(facts: &Facts) -> Vec<String> {
@@ -178,7 +200,13 @@ fn what_was_not_seen_does_not_pass() {
     };
     let blind = "formation: could not look: the monitor did not answer";
     assert_eq!(wrong(&facts_without("mon")), [blind; 3]);
-    assert_eq!(wrong(&facts_without("coord1")), ["pg_dist_node: could not look: coord1 could not be seen"]);
+    assert_eq!(
+        wrong(&facts_without("coord1")),
+        [
+            "group 0: could not look: PostgreSQL of coord1 was not seen",
+            "pg_dist_node: could not look: coord1 could not be seen"
+        ]
+    );
     assert!(probes(&lab(), &Facts::default()).is_empty());
     assert_eq!(wrong(&Facts::default()), [blind; 3]);
 }

@@ -207,7 +207,8 @@ impl World {
         let monitor = self.monitor.as_mut().ok_or("schema \"pgautofailover\" does not exist")?;
         let (texts, numbers) = values(sql);
         if begins("create formation ") {
-            monitor.create_formation(&texts[0], &texts[1], &texts[2]);
+            // The first text is the name of the lock that keeps two nodes from doing it at once.
+            monitor.create_formation(&texts[1], &texts[2], &texts[3]);
         } else if begins("register as node ") {
             // The script asks first: who is there by name, host and port is not registered again.
             let is_there =

@@ -81,6 +81,11 @@ const GUARD: &str = r#"#!/bin/sh
 # Rendered by muster. $1 pg_autoctl, $2 pg_ctl, $3 PGDATA, $4 node id
 # A keeper that starts beside a stopped primary reports it dead and the monitor fails over, so PostgreSQL
 # goes first: but only if the monitor still wants this node to serve.
+# Without its state a keeper ends at once, and systemd kills what stands beside it: PostgreSQL is not to be there.
+if [ ! -f "$HOME/.local/share/pg_autoctl$3/pg_autoctl.state" ]; then
+  echo "there is no pg_autoctl.state: run muster apply" >&2
+  exit 6
+fi
 n=0 seen=
 while [ "$n" -lt 10 ]; do
   if seen=$(timeout 5 "$1" show state --pgdata "$3" --json 2>/dev/null) && [ -n "$seen" ]; then break; fi
