@@ -60,7 +60,7 @@ pub fn parse(answers: &Answers) -> Result<Option<CitusFacts>, String> {
     }
 }
 
-/// What a coordinator does of its own when it is promoted; see [`HOOK`].
+/// What a coordinator does of its own when it is promoted: it points its own row of `pg_dist_node` to itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct HookFacts {
     pub script: Option<String>,

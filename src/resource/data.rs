@@ -61,7 +61,7 @@ pub struct DataDirectory {
 }
 
 impl DataDirectory {
-    /// The words after [`MARK`] in `postgresql.conf`: whose data directory this is.
+    /// The words after `# muster: ` in `postgresql.conf`: whose data directory this is.
     pub fn mark(&self) -> Option<&str> {
         let text = self.files.get("postgresql.conf")?.as_deref()?;
         text.lines().next()?.strip_prefix(MARK)

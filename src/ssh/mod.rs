@@ -1,7 +1,7 @@
 //! The transport: one connection a host, one method, [`Session::run`].
 //!
 //! A [`Command`](crate::command::Command) becomes one exec on a channel of its own. The login shell sees only a
-//! fixed text and the quoted arguments; script, secrets and input travel on standard input ([`frame`]). What can go
+//! fixed text and the quoted arguments; script, secrets and input travel on standard input (`frame`). What can go
 //! wrong is told apart by what may have happened on the host: `Unreachable` and `Refused` say it, `Lost` and
 //! `TimedOut` say that nobody knows.
 //!

@@ -2,7 +2,7 @@
 # Ten bare hosts become a Citus formation under a monitor; one group fails over; a rerun has nothing to do.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-unset MUSTER_LAB_NET # the inventory has the addresses of the default
+unset MUSTER_LAB_NET # the inventory has the addresses of the default: a fleet of that network is taken, not made twice
 
 LAB=tests/lab/lab.sh
 INVENTORY=inventory/lab.yml
