@@ -69,7 +69,8 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
     let kept = keeper::steps(&world.templates, server, &Whose::Monitor, &seen.host, software, &seen.keeper)?;
     let starts = !kept.is_empty() && !is_kept;
     steps.extend(kept);
-    if starts {
+    // A keeper that has just been started has not started PostgreSQL yet: this run waits, and looks again.
+    if starts || (is_kept && was_kept) {
         steps.push(wait_for_answer(server, bin));
     }
     Ok(steps)

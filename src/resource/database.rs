@@ -77,7 +77,14 @@ pub fn probe() -> String {
         r#"
 ask() {{ "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d "$1" 2>&1; }}
 json() {{
-  if j=$(ask "$2" | tr '\n' ' '); then :; fi
+  q=$(cat) n=0
+  while :; do
+    j=$(printf '%s\n' "$q" | ask "$2" | tr '\n' ' ') || :
+    # A server that starts answers in a moment: that is no reason to leave its host alone.
+    case $j in *'the database system is starting up'*) n=$((n + 1)) ;; *) break ;; esac
+    if [ "$n" -gt 20 ]; then break; fi
+    sleep 0.2
+  done
   case $j in
   '{{'*|'['*) printf '%s:' "$1"; printf '%s' "$j" | base64 -w0; echo ;;
   *'does not exist'*) none "$1" ;;
