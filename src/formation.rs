@@ -125,23 +125,60 @@ pub struct MonitorUri {
     pub parameters: Vec<(String, String)>,
 }
 
-/// How a host is reached and what muster becomes there.
+/// How a host is reached and what muster becomes there: what the inventory says of it. It goes before ssh_config.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Host {
-    /// `ansible_host`, default the inventory's host name.
+    pub connection: Connection,
+    /// `ansible_host`, default the inventory's host name: the name ssh is given.
     pub address: String,
-    /// `ansible_port`, default 22.
-    pub port: u16,
-    /// `ansible_user`; `None` is the local user's name.
+    /// `ansible_port`; `None` is what ssh_config says, else 22.
+    pub port: Option<u16>,
+    /// `ansible_user`; `None` is what ssh_config says, else the local user's name.
     pub user: Option<String>,
     /// `ansible_ssh_private_key_file`: tried before the agent's keys and the default files.
     pub identity_files: Vec<String>,
     /// `ansible_ssh_known_hosts` (a path); `None` is `~/.ssh/known_hosts` and `/etc/ssh/ssh_known_hosts`.
     pub known_hosts: Option<String>,
-    /// Seconds for TCP, key exchange and authentication together; `connect_timeout`, default 10.
-    pub connect_timeout: u64,
+    /// `host_key`: public keys as in a `.pub` file. Where there are any, the host must show one of them.
+    pub host_keys: Vec<String>,
+    /// `ansible_ssh_common_args` and `ansible_ssh_extra_args` as (keyword, value) of ssh_config, in their order:
+    /// the first value of a keyword counts, and what has a variable of its own goes before.
+    pub ssh_options: Vec<(String, String)>,
+    /// `-F` in `ansible_ssh_common_args`: the only configuration that is read; `none` is none at all.
+    pub ssh_config: Option<String>,
+    /// `ansible_password`: for the host itself, never for a bastion.
+    pub password: Option<Secret>,
+    /// Seconds for TCP, key exchange and authentication together; `connect_timeout`; `None` is what ssh_config says,
+    /// else 10.
+    pub connect_timeout: Option<u64>,
     /// Seconds a single command may take; `command_timeout`, default 600.
     pub command_timeout: u64,
+    pub becoming: Become,
+}
+
+/// `ansible_connection`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Connection {
+    Ssh,
+    /// This machine itself: no SSH at all.
+    Local,
+}
+
+/// How another user is become: `ansible_become_method` and `ansible_become_password`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Become {
+    pub method: BecomeMethod,
+    pub password: Option<Secret>,
+}
+
+/// The program that does it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BecomeMethod {
+    Sudo,
+    Su,
+    Doas,
 }
 
 /// One PostgreSQL server on one host: what the monitor and the nodes have in common.

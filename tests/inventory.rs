@@ -105,8 +105,8 @@ fn the_smallest() {
         (server.host.address.as_str(), server.hostname.as_str()),
         ("pg1.db.example", "pg1.db.example")
     );
-    assert_eq!((server.host.port, server.pgport, server.listen.as_str()), (22, 5432, "*"));
-    assert_eq!((server.host.connect_timeout, server.host.command_timeout), (10, 600));
+    assert_eq!((server.host.port, server.pgport, server.listen.as_str()), (None, 5432, "*"));
+    assert_eq!((server.host.connect_timeout, server.host.command_timeout), (None, 600));
     assert_eq!(server.tls, Tls::SelfSigned { mode: SslMode::Require });
     assert_eq!(
         (&server.auth, server.hba_edit, server.keeper),
@@ -163,7 +163,7 @@ all:
     );
     let a = node(&formation, "a");
     assert_eq!((a.server.pgport, a.username.as_str(), a.server.listen.as_str()), (4, "inner", "10.0.0.1"));
-    assert_eq!((a.server.keeper, a.server.host.connect_timeout), (Keeper::Detached, 7));
+    assert_eq!((a.server.keeper, a.server.host.connect_timeout), (Keeper::Detached, Some(7)));
     let settings: Vec<String> = a.server.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
     assert_eq!(settings, ["a=1", "b=2", "c=4"]);
     assert_eq!(a.server.hba, ["local all all peer", "host all all ::1/128 trust"]);

@@ -253,7 +253,7 @@ async fn a_cut_connection_is_lost_and_later_commands_are_not_sent() {
     let wire = Wire::to(sshd.port, 0).await;
     sshd.know(&format!("* {}", sshd.read("host.pub")));
     let mut host = sshd.host();
-    host.port = wire.port;
+    host.port = Some(wire.port);
     let session = connect(&host, &nobody()).await.unwrap();
     let long = command("sleep 3");
     let (result, ()) = tokio::join!(session.run(&long), async {
@@ -436,12 +436,12 @@ async fn connecting_is_tried_again_only_where_it_helps() {
     sshd.know(&format!("* {}", sshd.read("host.pub")));
     let mut host = sshd.host();
     let busy = Wire::to(sshd.port, 2).await;
-    host.port = busy.port;
+    host.port = Some(busy.port);
     connect(&host, &nobody()).await.unwrap();
 
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-    host.port = silent.local_addr().unwrap().port();
-    host.connect_timeout = 1;
+    host.port = Some(silent.local_addr().unwrap().port());
+    host.connect_timeout = Some(1);
     let text = sshd.refusal(&host, &nobody()).await;
     assert!(text.contains("fell silent"), "{text}");
     drop(silent);

@@ -10,7 +10,8 @@ use super::variables::{Fallback, VARIABLES, variable};
 use super::{settings, tls};
 use crate::error::Problem;
 use crate::formation::{
-    Auth, HbaEdit, Host as Reached, Initdb, Keeper, Node, NodeKind, NodeName, Server, Standing,
+    Auth, Become, BecomeMethod, Connection, HbaEdit, Host as Reached, Initdb, Keeper, Node, NodeKind,
+    NodeName, Server, Standing,
 };
 
 /// What a host is in the formation.
@@ -151,8 +152,9 @@ fn node_name(host: &Host, source: &mut Source) -> Option<String> {
 
 fn reached(host: &Host, address: String, base: &Path) -> Reached {
     Reached {
+        connection: Connection::Ssh,
         address,
-        port: host.number("ansible_port").unwrap_or(22),
+        port: host.number("ansible_port"),
         user: host.text("ansible_user"),
         identity_files: host
             .text("ansible_ssh_private_key_file")
@@ -160,8 +162,13 @@ fn reached(host: &Host, address: String, base: &Path) -> Reached {
             .into_iter()
             .collect(),
         known_hosts: host.text("known_hosts").map(|path| super::resolved(base, &path)),
-        connect_timeout: host.number("connect_timeout").unwrap_or(10),
+        host_keys: Vec::new(),
+        ssh_options: Vec::new(),
+        ssh_config: None,
+        password: None,
+        connect_timeout: host.number("connect_timeout"),
         command_timeout: host.number("command_timeout").unwrap_or(600),
+        becoming: Become { method: BecomeMethod::Sudo, password: None },
     }
 }
 

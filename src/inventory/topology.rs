@@ -178,8 +178,8 @@ fn unique(members: &[Member], source: &mut Source) {
     const RULES: [(&str, &str, Place); 4] = [
         ("name", "the name", |s| s.name.0.clone()),
         ("hostname", "hostname and port", |s| format!("{}:{}", s.hostname, s.pgport)),
-        ("ansible_host", "address and port", |s| format!("{}:{}/{}", s.host.address, s.host.port, s.pgport)),
-        ("ansible_host", "address and pgdata", |s| format!("{}:{}{}", s.host.address, s.host.port, s.pgdata)),
+        ("ansible_host", "address and port", |s| format!("{}/{}", reached(s), s.pgport)),
+        ("ansible_host", "address and pgdata", |s| format!("{}{}", reached(s), s.pgdata)),
     ];
     let servers: Vec<(&Host, &Server)> = members
         .iter()
@@ -208,6 +208,10 @@ fn unique(members: &[Member], source: &mut Source) {
             source.problem(host.span_of(variable), problem.hint(hint));
         }
     }
+}
+
+fn reached(server: &Server) -> String {
+    format!("{}:{}", server.host.address, server.host.port.unwrap_or(22))
 }
 
 /// A password method without a password locks the nodes out of each other.

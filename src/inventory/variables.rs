@@ -295,9 +295,16 @@ pub static VARIABLES: &[Variable] = &[
         "The address ssh connects to.",
     )
     .also(&["ansible_ssh_host"]),
-    row("ansible_port", Server, PORT, Is("22"), "The port of sshd.").also(&["ansible_ssh_port"]),
-    row("ansible_user", Server, IDENTIFIER, From("the local user"), "The user ssh logs in as.")
-        .also(&["ansible_ssh_user"]),
+    row("ansible_port", Server, PORT, From("ssh_config, else 22"), "The port of sshd.")
+        .also(&["ansible_ssh_port"]),
+    row(
+        "ansible_user",
+        Server,
+        IDENTIFIER,
+        From("ssh_config, else the local user"),
+        "The user ssh logs in as.",
+    )
+    .also(&["ansible_ssh_user"]),
     row(
         "ansible_ssh_private_key_file",
         Server,
@@ -315,7 +322,13 @@ pub static VARIABLES: &[Variable] = &[
     )
     .also(&["ansible_ssh_known_hosts"]),
     row("ansible_connection", Server, Choice(&["ssh"]), Is("ssh"), "Only ssh."),
-    row("connect_timeout", Server, SECONDS, Is("10"), "Seconds to connect and log in."),
+    row(
+        "connect_timeout",
+        Server,
+        SECONDS,
+        From("ssh_config, else 10"),
+        "Seconds to connect and log in, through bastions too.",
+    ),
     row("command_timeout", Server, SECONDS, Is("600"), "Seconds one command may take."),
 ];
 

@@ -14,8 +14,8 @@ use tokio::net::UnixStream;
 
 use super::credentials::{Credentials, KeyFile};
 use super::host_key::{Doorman, describe};
+use super::settings::{IdentityFile, Origin, Settings};
 use crate::command::Failure;
-use crate::formation::Host;
 
 /// sshd disconnects at the sixth wrong key (`MaxAuthTries`), before it says that the keys were wrong.
 const MAX_OFFERS: usize = 5;
@@ -25,11 +25,11 @@ pub(super) struct Named(Vec<(PathBuf, KeyFile)>);
 
 impl Named {
     /// A named file that is missing or no key is a mistake, even if another key would do.
-    pub(super) fn read(host: &Host, credentials: &Credentials) -> Result<Named, Failure> {
-        let files = host.identity_files.iter().map(|file| {
-            let path = credentials.expand(file);
-            match credentials.key_file(&path) {
-                Ok(key) => Ok((path, key)),
+    pub(super) fn read(settings: &Settings, credentials: &Credentials) -> Result<Named, Failure> {
+        let named = |file: &&IdentityFile| file.origin == Origin::Inventory;
+        let files = settings.identity_files.iter().filter(named).map(|IdentityFile { path, .. }| {
+            match credentials.key_file(path) {
+                Ok(key) => Ok((path.clone(), key)),
                 Err(error) => Err(Failure::Unreachable {
                     reason: format!("cannot use the private key file {}: {error}", path.display()),
                     hint: "name an existing key file, or leave it out to use the agent and the default keys"
@@ -56,12 +56,13 @@ enum OfferedKey {
 /// Logs in, or says what was tried. Never again after a refusal: sshd counts, and locks out whoever keeps trying.
 pub(super) async fn log_in(
     handle: &mut Handle<Doorman>,
-    user: &str,
+    settings: &Settings,
     named: &Named,
     credentials: &Credentials,
 ) -> Result<(), Failure> {
-    let mut agent = Agent::connect(handle, credentials).await;
-    let (offers, notes) = offers(named, &agent, credentials)?;
+    let user = settings.user.as_str();
+    let mut agent = Agent::connect(handle, settings.identity_agent.as_deref()).await;
+    let (offers, notes) = offers(named, &agent, settings, credentials)?;
     let mut tried = Vec::new();
     let mut remaining = None;
     for offer in offers.iter().take(MAX_OFFERS) {
@@ -143,8 +144,8 @@ struct Agent {
 }
 
 impl Agent {
-    async fn connect(handle: &Handle<Doorman>, credentials: &Credentials) -> Agent {
-        let Some(path) = credentials.agent() else {
+    async fn connect(handle: &Handle<Doorman>, path: Option<&Path>) -> Agent {
+        let Some(path) = path else {
             return Agent { client: None, identities: Vec::new(), trouble: None };
         };
         match Agent::identities(handle, path).await {
@@ -181,6 +182,7 @@ impl Agent {
 fn offers(
     named: &Named,
     agent: &Agent,
+    settings: &Settings,
     credentials: &Credentials,
 ) -> Result<(Vec<Offer>, Vec<String>), Failure> {
     let mut list = List::default();
@@ -193,9 +195,10 @@ fn offers(
         list.add_identity(identity, "agent");
     }
     let mut notes: Vec<String> = agent.trouble.iter().cloned().collect();
-    for path in credentials.default_keys() {
-        match credentials.key_file(&path) {
-            Ok(file) if list.add_file(&path, &file, agent) => (),
+    let others = settings.identity_files.iter().filter(|file| file.origin != Origin::Inventory);
+    for IdentityFile { path, .. } in others.filter(|file| file.path.exists()) {
+        match credentials.key_file(path) {
+            Ok(file) if list.add_file(path, &file, agent) => (),
             Ok(_) => notes.push(format!("{} needs a passphrase and is not in the agent", path.display())),
             Err(error) => notes.push(format!("{}: {error}", path.display())),
         }

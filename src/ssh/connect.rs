@@ -13,8 +13,8 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::host_key::{Doorman, Trust, Word, explain};
+use super::settings::Settings;
 use crate::command::Failure;
-use crate::formation::Host;
 
 /// A busy sshd turns connections away at random before it asks who it is (`MaxStartups`): try again, a few times.
 const TRIES: u32 = 5;
@@ -28,12 +28,12 @@ enum Miss {
 
 /// Connects within the deadline; every address the name stands for is tried.
 pub(super) async fn connect(
-    host: &Host,
+    settings: &Settings,
     trust: &Trust,
     deadline: Instant,
 ) -> Result<(Handle<Doorman>, Word), Failure> {
-    let addresses = resolve(host, deadline).await?;
-    let config = Arc::new(config(trust.algorithms()));
+    let addresses = resolve(settings, deadline).await?;
+    let config = Arc::new(config(settings, trust.algorithms()));
     let mut reason = String::new();
     for number in 0..TRIES {
         if number > 0 {
@@ -42,10 +42,10 @@ pub(super) async fn connect(
             if Instant::now() + pause >= deadline {
                 break;
             }
-            tracing::debug!(address = host.address, reason, "connecting again");
+            tracing::debug!(address = settings.hostname, reason, "connecting again");
             sleep(pause).await;
         }
-        let stream = match dial(host, &addresses, deadline).await {
+        let stream = match dial(settings, &addresses, deadline).await {
             Ok(stream) => stream,
             Err(Miss::TurnedAway(why)) => {
                 reason = why;
@@ -53,14 +53,14 @@ pub(super) async fn connect(
             }
             Err(Miss::Final(failure)) => return Err(failure),
         };
-        match shake_hands(host, trust, config.clone(), stream, deadline).await {
+        match shake_hands(settings, trust, config.clone(), stream, deadline).await {
             Ok(connected) => return Ok(connected),
             Err(Miss::TurnedAway(why)) => reason = why,
             Err(Miss::Final(failure)) => return Err(failure),
         }
     }
     Err(Failure::Unreachable {
-        reason: format!("{} turns connections away: {reason}", place(host)),
+        reason: format!("{} turns connections away: {reason}", settings.place()),
         hint:
             "sshd may be overloaded (MaxStartups) or lock this address out for a while (PerSourcePenalties); \
                see its log"
@@ -68,23 +68,23 @@ pub(super) async fn connect(
     })
 }
 
-async fn resolve(host: &Host, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
+async fn resolve(settings: &Settings, deadline: Instant) -> Result<Vec<SocketAddr>, Failure> {
     let unresolved = |why: String| Failure::Unreachable {
-        reason: format!("cannot resolve {}: {why}", host.address),
+        reason: format!("cannot resolve {}: {why}", settings.hostname),
         hint: "check the host's address in the inventory, and DNS".to_owned(),
     };
-    match timeout_at(deadline, lookup_host((host.address.as_str(), host.port))).await {
+    match timeout_at(deadline, lookup_host((settings.hostname.as_str(), settings.port))).await {
         Ok(Ok(addresses)) => {
             let addresses: Vec<SocketAddr> = addresses.collect();
             if addresses.is_empty() { Err(unresolved("it has no address".to_owned())) } else { Ok(addresses) }
         }
         Ok(Err(error)) => Err(unresolved(error.to_string())),
-        Err(_) => Err(unresolved(format!("no answer within {} s", host.connect_timeout))),
+        Err(_) => Err(unresolved(format!("no answer within {} s", settings.connect_timeout))),
     }
 }
 
 /// The first address that answers. The remaining time is shared: one that is silent must not use up all of it.
-async fn dial(host: &Host, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Miss> {
+async fn dial(settings: &Settings, addresses: &[SocketAddr], deadline: Instant) -> Result<TcpStream, Miss> {
     let mut errors = Vec::new();
     let mut refused = false;
     for (index, address) in addresses.iter().enumerate() {
@@ -105,21 +105,21 @@ async fn dial(host: &Host, addresses: &[SocketAddr], deadline: Instant) -> Resul
                 refused |= error.kind() == std::io::ErrorKind::ConnectionRefused;
                 error.to_string().to_lowercase()
             }
-            Err(_) => format!("no answer within {} s", host.connect_timeout),
+            Err(_) => format!("no answer within {} s", settings.connect_timeout),
         };
         errors.push(if addresses.len() == 1 { error } else { format!("{address}: {error}") });
     }
     let hint = match refused {
-        true => format!("is sshd running there, on port {}?", host.port),
+        true => format!("is sshd running there, on port {}?", settings.port),
         false => "is the host up, and does a firewall let this machine in?".to_owned(),
     };
-    let reason = format!("cannot connect to {}: {}", place(host), errors.join("; "));
+    let reason = format!("cannot connect to {}: {}", settings.place(), errors.join("; "));
     Err(Miss::Final(Failure::Unreachable { reason, hint }))
 }
 
 /// Banner, key exchange and host key, over any stream: the library's own timers cover none of them.
 async fn shake_hands<S>(
-    host: &Host,
+    settings: &Settings,
     trust: &Trust,
     config: Arc<Config>,
     stream: S,
@@ -128,7 +128,7 @@ async fn shake_hands<S>(
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (doorman, word) = trust.doorman(host);
+    let (doorman, word) = trust.doorman(settings);
     let result = timeout_at(deadline, client::connect_stream(config, stream, doorman)).await;
     if let Some(refusal) = word.refusal() {
         return Err(Miss::Final(refusal));
@@ -140,8 +140,8 @@ where
             return Err(Miss::Final(Failure::Unreachable {
                 reason: format!(
                     "{} took the connection and then fell silent: no session within {} s",
-                    place(host),
-                    host.connect_timeout
+                    settings.place(),
+                    settings.connect_timeout
                 ),
                 hint: "is it an SSH server? one under load may need a longer connect_timeout".to_owned(),
             }));
@@ -157,7 +157,7 @@ where
         russh::Error::NoCommonAlgo { .. } => "update sshd there, or allow a current algorithm",
         _ => "try ssh -v to the same address",
     };
-    let reason = format!("no SSH session with {}: {said}", place(host));
+    let reason = format!("no SSH session with {}: {said}", settings.place());
     Err(Miss::Final(Failure::Unreachable { reason, hint: hint.to_owned() }))
 }
 
@@ -175,18 +175,14 @@ fn is_turned_away(error: &russh::Error) -> bool {
     }
 }
 
-/// `ADDRESS port PORT`, as sshd's own messages have it.
-pub(super) fn place(host: &Host) -> String {
-    format!("{} port {}", host.address, host.port)
-}
-
-fn config(recorded: impl Iterator<Item = Algorithm>) -> Config {
+fn config(settings: &Settings, recorded: impl Iterator<Item = Algorithm>) -> Config {
     Config {
         preferred: Preferred { key: Cow::Owned(host_key_types(recorded)), ..Preferred::DEFAULT },
-        // 15 s, four times: a dead host is noticed within a minute. There is no inactivity timeout on purpose: it
-        // would end commands that are silent for long, such as a base backup.
-        keepalive_interval: Some(Duration::from_secs(15)),
-        keepalive_max: 3,
+        // There is no inactivity timeout on purpose: it would end commands that are silent for long, such as a base
+        // backup.
+        keepalive_interval: Some(Duration::from_secs(settings.alive_interval))
+            .filter(|every| !every.is_zero()),
+        keepalive_max: usize::try_from(settings.alive_count_max).unwrap_or(usize::MAX),
         inactivity_timeout: None,
         nodelay: true,
         ..Config::default()

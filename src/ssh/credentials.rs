@@ -75,10 +75,9 @@ impl Credentials {
         own.chain(["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from)).collect()
     }
 
-    /// The default key files that exist.
-    pub(super) fn default_keys(&self) -> Vec<PathBuf> {
-        let all = self.home.iter().flat_map(|home| DEFAULT_KEYS.map(|file| home.join(".ssh").join(file)));
-        all.filter(|path| path.exists()).collect()
+    /// The default key files.
+    pub(super) fn default_keys(&self) -> impl Iterator<Item = PathBuf> {
+        self.home.iter().flat_map(|home| DEFAULT_KEYS.map(|file| home.join(".ssh").join(file)))
     }
 
     /// Reads a key file, or remembers it; the error is the reason without the path.

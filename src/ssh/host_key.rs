@@ -1,21 +1,20 @@
 //! Whether the host that answered is the one that was meant. Never a question, never a write.
 
 use std::io::ErrorKind;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use russh::client::{DisconnectReason, Handler};
 use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
 use tokio::sync::watch;
 
-use super::credentials::Credentials;
-use super::known_hosts::{KnownHosts, Verdict, full_name};
+use super::known_hosts::{KnownHosts, Verdict};
+use super::settings::{Origin, Settings};
 use crate::command::Failure;
-use crate::formation::Host;
 
 /// Checks the host's key, and remembers why the connection ended.
 pub(super) struct Doorman {
-    host: Host,
+    settings: Settings,
     /// What to name in the hint: the file a new line goes into.
     file: String,
     known: Arc<KnownHosts>,
@@ -47,12 +46,10 @@ pub(super) struct Trust {
 impl Trust {
     /// Reads the host's `known_hosts`. A default file that is not there says nothing; one that cannot be read might
     /// hold a revocation, so it is an error.
-    pub(super) fn read(host: &Host, credentials: &Credentials) -> Result<Trust, Failure> {
-        let paths = match &host.known_hosts {
-            Some(path) => vec![credentials.expand(path)],
-            None => credentials.known_hosts(),
-        };
-        let may_be_missing = host.known_hosts.is_none();
+    pub(super) fn read(settings: &Settings) -> Result<Trust, Failure> {
+        let keys = &settings.host_keys;
+        let paths: Vec<PathBuf> = keys.user_files.iter().chain(&keys.global_files).cloned().collect();
+        let may_be_missing = keys.origin != Origin::Inventory;
         let mut files = Vec::new();
         for path in &paths {
             let bytes = match std::fs::read(path) {
@@ -63,7 +60,7 @@ impl Trust {
             files.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
         }
         let texts = files.iter().map(|(file, text)| (file.as_str(), text.as_str()));
-        let known = Arc::new(KnownHosts::parse(texts, &host.address, host.port));
+        let known = Arc::new(KnownHosts::parse(texts, &settings.hostname, settings.port));
         let file = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
         Ok(Trust { file, known })
     }
@@ -73,13 +70,13 @@ impl Trust {
     }
 
     /// A doorman for one try to connect.
-    pub(super) fn doorman(&self, host: &Host) -> (Doorman, Word) {
+    pub(super) fn doorman(&self, settings: &Settings) -> (Doorman, Word) {
         let refusal = Arc::new(Mutex::new(None));
         let (ended, receiver) = watch::channel(None);
         let word = Word { refusal: refusal.clone(), ended: receiver };
         (
             Doorman {
-                host: host.clone(),
+                settings: settings.clone(),
                 file: self.file.clone(),
                 known: self.known.clone(),
                 refusal,
@@ -148,10 +145,10 @@ pub(super) fn explain(error: &russh::Error) -> String {
 
 impl Doorman {
     fn judge(&self, key: &PublicKey) -> Option<Failure> {
-        let name = full_name(&self.host.address, self.host.port);
+        let name = self.settings.key_name();
         let shown = describe(key);
-        let port = self.host.port;
-        let (address, kind) = (&self.host.address, scan_type(&key.algorithm()));
+        let port = self.settings.port;
+        let (address, kind) = (&self.settings.hostname, scan_type(&key.algorithm()));
         let verify =
             "compare it with what `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the host itself";
         let scan = format!("ssh-keyscan -t {kind} -p {port} {address} >> {}", self.file);

@@ -17,6 +17,7 @@ mod host_key;
 mod known_hosts;
 mod output;
 mod session;
+pub mod settings;
 
 pub use credentials::Credentials;
 pub use session::Session;

@@ -9,12 +9,13 @@ use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::auth::{Named, log_in};
-use super::connect::{connect, place};
+use super::connect::connect;
 use super::credentials::Credentials;
 use super::exchange::{End, Exchange, GRACE, Said};
 use super::frame::Frame;
 use super::host_key::{Doorman, Trust, explain};
 use super::output::MAX_STDOUT;
+use super::settings::Settings;
 use crate::command::{Command, Failure, Output};
 use crate::formation::{Host, NodeName};
 
@@ -41,7 +42,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Connects, checks the host's key and logs in, within `host.connect_timeout` seconds in all.
+    /// Connects, checks the host's key and logs in, within `settings.connect_timeout` seconds in all.
     ///
     /// Every failure is [`Failure::Unreachable`]. Connections that are turned away before authentication are tried
     /// again; refused keys never are.
@@ -50,18 +51,25 @@ impl Session {
         host: &Host,
         credentials: &Credentials,
     ) -> Result<Session, Failure> {
-        let deadline = Instant::now() + Duration::from_secs(host.connect_timeout);
-        let named = Named::read(host, credentials)?;
-        let trust = Trust::read(host, credentials)?;
-        let Some(user) = host.user.as_deref().or(credentials.user()).map(str::to_owned) else {
-            return Err(Failure::Unreachable {
-                reason: "it is not known who logs in: neither the inventory nor USER names a user".to_owned(),
-                hint: "set ansible_user".to_owned(),
-            });
-        };
-        let (mut handle, word) = connect(host, &trust, deadline).await?;
-        tracing::debug!(%name, address = host.address, port = host.port, "connected, host key is known");
-        match timeout_at(deadline, log_in(&mut handle, &user, &named, credentials)).await {
+        let settings = Settings::of(host, credentials)?;
+        Session::reach(name, &settings, credentials, host.command_timeout).await
+    }
+
+    /// As [`Session::connect`], with everything decided; a command without a limit of its own may take
+    /// `command_timeout` seconds.
+    pub async fn reach(
+        name: &NodeName,
+        settings: &Settings,
+        credentials: &Credentials,
+        command_timeout: u64,
+    ) -> Result<Session, Failure> {
+        let deadline = Instant::now() + Duration::from_secs(settings.connect_timeout);
+        let named = Named::read(settings, credentials)?;
+        let trust = Trust::read(settings)?;
+        let (mut handle, word) = connect(settings, &trust, deadline).await?;
+        tracing::debug!(%name, address = settings.hostname, port = settings.port, "connected, host key is known");
+        let user = settings.user.clone();
+        match timeout_at(deadline, log_in(&mut handle, settings, &named, credentials)).await {
             Ok(Ok(())) => (),
             Ok(Err(failure)) => {
                 let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
@@ -69,7 +77,7 @@ impl Session {
             }
             Err(_) => {
                 return Err(Failure::Unreachable {
-                    reason: format!("logging in as {user} took longer than {} s", host.connect_timeout),
+                    reason: format!("logging in as {user} took longer than {} s", settings.connect_timeout),
                     hint: "does the agent wait for a confirmation? else raise connect_timeout".to_owned(),
                 });
             }
@@ -78,9 +86,9 @@ impl Session {
         Ok(Session {
             handle: Arc::new(handle),
             name: name.clone(),
-            place: place(host),
+            place: settings.place(),
             user,
-            command_timeout: host.command_timeout,
+            command_timeout,
             channels: Semaphore::new(CHANNELS),
             ended: word.ended,
         })

@@ -1,0 +1,209 @@
+//! How one hop is reached: everything ssh decides from its command line, its configuration and its defaults.
+
+use std::path::{Path, PathBuf};
+
+use super::credentials::Credentials;
+use crate::command::Failure;
+use crate::formation::{Host, Secret};
+
+/// One hop, fully decided. Tokens are expanded, `~` is the home directory, nothing is left to look up but DNS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// The name that was asked for: what `Host` lines match.
+    pub original: String,
+    /// `HostName`: where the connection goes, and the name the host's key is looked up by.
+    pub hostname: String,
+    /// `Port`.
+    pub port: u16,
+    /// `User`.
+    pub user: String,
+    /// `HostKeyAlias`: the name the key is looked up by instead, without a port.
+    pub host_key_alias: Option<String>,
+    /// `AddressFamily`.
+    pub address_family: AddressFamily,
+    /// `BindAddress`.
+    pub bind_address: Option<String>,
+    /// `ConnectTimeout`: seconds for TCP, key exchange and authentication together.
+    pub connect_timeout: u64,
+    /// `ServerAliveInterval`: seconds of silence until the host is asked for a sign of life; 0 is never.
+    pub alive_interval: u64,
+    /// `ServerAliveCountMax`: that many questions without an answer are a dead host.
+    pub alive_count_max: u32,
+    /// `ProxyJump` or `ProxyCommand`.
+    pub proxy: Proxy,
+    /// `IdentityFile`, in the order they are tried.
+    pub identity_files: Vec<IdentityFile>,
+    /// `CertificateFile`; what lies beside a key as `KEY-cert.pub` is found without it.
+    pub certificate_files: Vec<PathBuf>,
+    /// `IdentitiesOnly`: of the agent's keys only those of `identity_files` and `certificate_files`.
+    pub identities_only: bool,
+    /// `IdentityAgent`: the agent's socket; `None` is no agent.
+    pub identity_agent: Option<PathBuf>,
+    /// Where the keys of hosts are recorded.
+    pub host_keys: HostKeys,
+    /// `PreferredAuthentications` less what is turned off, in the order they are tried.
+    pub methods: Vec<Method>,
+    /// `BatchMode`: nobody is asked for anything.
+    pub batch: bool,
+    /// `NumberOfPasswordPrompts`: how often somebody is asked for one passphrase or password.
+    pub prompts: u32,
+    /// `ansible_password`; for the target alone, never for a bastion.
+    pub password: Option<Secret>,
+    pub algorithms: Algorithms,
+}
+
+/// `AddressFamily`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AddressFamily {
+    Any,
+    Inet,
+    Inet6,
+}
+
+/// The way to a host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proxy {
+    Direct,
+    /// `ProxyJump`: through these hosts, the first one first.
+    Jump(Vec<Jump>),
+    /// `ProxyCommand`: its standard input and output are the connection.
+    Command(String),
+}
+
+/// One `[user@]host[:port]` of a `ProxyJump`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jump {
+    pub user: Option<String>,
+    pub host: String,
+    pub port: Option<u16>,
+}
+
+/// A private key's file, or its public half's: then the agent signs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IdentityFile {
+    pub path: PathBuf,
+    pub origin: Origin,
+}
+
+/// Who named a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The inventory: a file that is missing is a mistake.
+    Inventory,
+    /// ssh_config or a command line: ssh goes on without one that is missing, and so does muster.
+    Config,
+    /// Nobody: ssh tries it by itself.
+    Default,
+}
+
+/// Which keys a host may show.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HostKeys {
+    /// `UserKnownHostsFile`: a new key is recorded in the first.
+    pub user_files: Vec<PathBuf>,
+    /// `GlobalKnownHostsFile`.
+    pub global_files: Vec<PathBuf>,
+    /// Who named the user's files: of the inventory's, one that is missing is a mistake.
+    pub origin: Origin,
+    /// `host_key` of the inventory, as in a `.pub` file: if there is any, one of these it must be.
+    pub pinned: Vec<String>,
+    /// `StrictHostKeyChecking`.
+    pub checking: Checking,
+    /// `HashKnownHosts`: names are recorded hashed.
+    pub hash: bool,
+    /// `RevokedHostKeys`: keys no host may show.
+    pub revoked: Vec<PathBuf>,
+}
+
+/// What becomes of a host that no line speaks of. A key that has changed is refused in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Checking {
+    /// `yes`, and `ask`: there may be nobody to ask.
+    Strict,
+    /// `accept-new`: its key is recorded and trusted from then on.
+    AcceptNew,
+    /// `no`: muster does not trust the first answer; it is as `yes`, with another hint.
+    Off,
+}
+
+/// A way to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Method {
+    PublicKey,
+    KeyboardInteractive,
+    Password,
+}
+
+/// `KexAlgorithms`, `Ciphers`, `MACs`, `HostKeyAlgorithms`, `PubkeyAcceptedAlgorithms`: OpenSSH's names in order of
+/// preference; `None` is muster's own choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Algorithms {
+    pub kex: Option<Vec<String>>,
+    pub ciphers: Option<Vec<String>>,
+    pub macs: Option<Vec<String>>,
+    pub host_keys: Option<Vec<String>>,
+    pub public_keys: Option<Vec<String>>,
+}
+
+impl Settings {
+    /// What the inventory says, and ssh's defaults where it says nothing.
+    pub fn of(host: &Host, credentials: &Credentials) -> Result<Settings, Failure> {
+        let Some(user) = host.user.as_deref().or(credentials.user()).map(str::to_owned) else {
+            return Err(Failure::Unreachable {
+                reason: "it is not known who logs in: neither the inventory nor USER names a user".to_owned(),
+                hint: "set ansible_user".to_owned(),
+            });
+        };
+        let identity = |origin| move |path| IdentityFile { path, origin };
+        let named = host.identity_files.iter().map(|file| credentials.expand(file));
+        let known_hosts = host.known_hosts.as_ref().map(|file| vec![credentials.expand(file)]);
+        Ok(Settings {
+            original: host.address.clone(),
+            hostname: host.address.clone(),
+            port: host.port.unwrap_or(22),
+            user,
+            host_key_alias: None,
+            address_family: AddressFamily::Any,
+            bind_address: None,
+            connect_timeout: host.connect_timeout.unwrap_or(10),
+            alive_interval: 15,
+            alive_count_max: 3,
+            proxy: Proxy::Direct,
+            identity_files: named
+                .map(identity(Origin::Inventory))
+                .chain(credentials.default_keys().map(identity(Origin::Default)))
+                .collect(),
+            certificate_files: Vec::new(),
+            identities_only: false,
+            identity_agent: credentials.agent().map(Path::to_owned),
+            host_keys: HostKeys {
+                origin: if known_hosts.is_some() { Origin::Inventory } else { Origin::Default },
+                user_files: known_hosts.unwrap_or_else(|| credentials.known_hosts()),
+                global_files: Vec::new(),
+                pinned: host.host_keys.clone(),
+                checking: Checking::Strict,
+                hash: false,
+                revoked: Vec::new(),
+            },
+            methods: vec![Method::PublicKey, Method::KeyboardInteractive, Method::Password],
+            batch: false,
+            prompts: 3,
+            password: host.password.clone(),
+            algorithms: Algorithms::default(),
+        })
+    }
+
+    /// The name the host has in `known_hosts`: `host`, `[host]:port`, or its alias.
+    pub fn key_name(&self) -> String {
+        match (&self.host_key_alias, self.port) {
+            (Some(alias), _) => alias.to_lowercase(),
+            (None, 22) => self.hostname.to_lowercase(),
+            (None, port) => format!("[{}]:{port}", self.hostname.to_lowercase()),
+        }
+    }
+
+    /// `ADDRESS port PORT`, as sshd's own messages have it.
+    pub fn place(&self) -> String {
+        format!("{} port {}", self.hostname, self.port)
+    }
+}
