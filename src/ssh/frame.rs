@@ -4,7 +4,9 @@
 //! and eat the data behind the script, and under bash a step that reads its input eats the rest of the script and
 //! ends with 0. The script is no argument either: dropbear drops connections for exec strings over 8 kB.
 
+use super::becoming::{self, Gate};
 use crate::command::{Command, RunAs, quote};
+use crate::formation::{Become, Secret};
 
 /// OpenSSH passes the exec string as one argument, and Linux limits that to 128 KiB (`MAX_ARG_STRLEN`).
 const MAX_EXEC: usize = 120 * 1024;
@@ -41,19 +43,39 @@ pub(super) struct Frame {
     pub(super) exec: String,
     pub(super) input: Vec<u8>,
     /// Printed on both streams, as a line, before the script starts; random, so that nothing else prints it.
-    pub(super) marker: String,
+    marker: String,
+    /// Where somebody may ask for a password before the input can be sent.
+    password: Option<Secret>,
 }
 
 impl Frame {
     /// For a connection of the user `login`; the error says which value cannot be sent.
-    pub(super) fn new(command: &Command, login: &str) -> Result<Frame, String> {
+    pub(super) fn new(command: &Command, login: &str, becoming: &Become) -> Result<Frame, String> {
         let marker = format!("muster-{:032x}", rand::random::<u128>());
         let script = format!(
             "{PRELUDE}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
              unset muster_whole muster_line muster_group\nset -eu\n{{ :\n{script}\n}}",
             script = command.script
         );
-        let exec = exec_string(command, login, script.len())?;
+        let user = match &command.run_as {
+            RunAs::Login => login,
+            RunAs::User(user) => user,
+            RunAs::Root => "root",
+        };
+        let asks = user != login && becoming::asks(becoming, login);
+        let ready = if asks { format!("echo {} >&2; ", becoming::ready(&marker)) } else { String::new() };
+        let shell = shell(command, script.len(), &ready)?;
+        if user.is_empty() || user.starts_with('-') || user.contains('\0') {
+            return Err(format!("not the name of a user: {user:?}"));
+        }
+        let exec = match user == login {
+            true => shell,
+            false => becoming::wrap(&shell, user, login, becoming, &marker),
+        };
+        if exec.len() > MAX_EXEC {
+            let len = exec.len();
+            return Err(format!("the arguments take {len} bytes, {MAX_EXEC} is the most a host accepts"));
+        }
         let mut input = script.into_bytes();
         for (name, value) in &command.env {
             let line = env_line(name, value.reveal())?;
@@ -61,7 +83,12 @@ impl Frame {
         }
         input.push(b'\n');
         input.extend_from_slice(command.stdin.as_bytes());
-        Ok(Frame { exec, input, marker })
+        Ok(Frame { exec, input, marker, password: becoming.password.clone().filter(|_| asks) })
+    }
+
+    /// What the input has to wait for, if for anything.
+    pub(super) fn gate(&self) -> Option<Gate> {
+        self.password.as_ref().map(|password| Gate::new(&self.marker, password))
     }
 
     /// What follows the line with the mark, or `None` where the script never started.
@@ -69,24 +96,37 @@ impl Frame {
         Some(self.split(stream)?.1)
     }
 
-    /// The process group the script runs in, as standard output says.
-    pub(super) fn group(&self, stdout: &[u8]) -> Option<u32> {
-        let group = str::from_utf8(self.split(stdout)?.0).ok()?.trim().parse().ok()?;
+    /// What the line with the mark says of the script's process group, and what follows it.
+    pub(super) fn opened<'a>(&self, stdout: &'a [u8]) -> Option<(Option<u32>, &'a [u8])> {
+        let (line, rest) = self.split(stdout)?;
+        let group = str::from_utf8(line).ok().and_then(|line| line.trim().parse().ok());
         // 0 and 1 mean other processes than the script's.
-        (group > 1).then_some(group)
+        Some((group.filter(|group| *group > 1), rest))
     }
 
-    /// The rest of the mark's line, and what follows it.
+    /// Whether a line is none of the host's own words.
+    pub(super) fn is_ours(&self, line: &str) -> bool {
+        line.contains(&self.marker)
+    }
+
     fn split<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let marker = self.marker.as_bytes();
-        let start = stream.windows(marker.len()).position(|window| window == marker)? + marker.len();
-        let line = stream[start..].iter().position(|byte| *byte == b'\n')?;
-        Some((&stream[start..start + line], &stream[start + line + 1..]))
+        let mut from = 0;
+        // The name of a prompt begins with the mark too.
+        loop {
+            let found = stream[from..].windows(marker.len()).position(|window| window == marker)?;
+            let start = from + found + marker.len();
+            let line = stream[start..].iter().position(|byte| *byte == b'\n')?;
+            if stream[start] != b'-' {
+                return Some((&stream[start..start + line], &stream[start + line + 1..]));
+            }
+            from = start;
+        }
     }
 }
 
-fn exec_string(command: &Command, login: &str, script_len: usize) -> Result<String, String> {
-    let mut shell = format!("sh -c 'eval \"$(head -c {script_len})\"' muster");
+fn shell(command: &Command, script_len: usize, ready: &str) -> Result<String, String> {
+    let mut shell = format!("sh -c '{ready}eval \"$(head -c {script_len})\"' muster");
     for arg in &command.args {
         if arg.contains('\0') {
             return Err(format!("an argument holds a NUL byte: {arg:?}"));
@@ -94,29 +134,8 @@ fn exec_string(command: &Command, login: &str, script_len: usize) -> Result<Stri
         shell.push(' ');
         shell.push_str(&quote(arg));
     }
-    let user = match &command.run_as {
-        RunAs::Login => login,
-        RunAs::User(user) => user,
-        RunAs::Root => "root",
-    };
-    if user.is_empty() || user.starts_with('-') || user.contains('\0') {
-        return Err(format!("not the name of a user: {user:?}"));
-    }
-    let exec = match user {
-        _ if user == login => shell,
-        // Root needs no sudo to become another user, and small images have none.
-        _ if login == "root" => format!("sh -c '{BECOME}' {} {shell}", quote(user)),
-        _ => format!("sudo -n -H -u {} -- {shell}", quote(user)),
-    };
-    match exec.len() {
-        0..=MAX_EXEC => Ok(exec),
-        len => Err(format!("the arguments take {len} bytes, {MAX_EXEC} is the most a host accepts")),
-    }
+    Ok(shell)
 }
-
-/// Root becomes `$0` and runs `$@`. Without single quotes: it is quoted as a whole.
-const BECOME: &str = "if command -v sudo >/dev/null; then exec sudo -n -H -u \"$0\" -- \"$@\"; fi; \
-    exec runuser -u \"$0\" -- env HOME=\"$(getent passwd \"$0\" | cut -d: -f6)\" USER=\"$0\" LOGNAME=\"$0\" \"$@\"";
 
 fn env_line(name: &str, value: &str) -> Result<String, String> {
     let mut letters = name.bytes();
@@ -136,7 +155,9 @@ fn env_line(name: &str, value: &str) -> Result<String, String> {
 mod tests {
     use super::*;
     use crate::command::Stdin;
-    use crate::formation::Secret;
+    use crate::formation::BecomeMethod;
+
+    const SUDO: Become = Become { method: BecomeMethod::Sudo, password: None };
 
     fn command(run_as: RunAs) -> Command {
         Command::new(run_as, "cat")
@@ -144,7 +165,7 @@ mod tests {
 
     #[test]
     fn the_exec_string_names_the_user_only_where_it_must() {
-        let exec = |run_as, login| Frame::new(&command(run_as).args(["it's"]), login).unwrap().exec;
+        let exec = |run_as, login| Frame::new(&command(run_as).args(["it's"]), login, &SUDO).unwrap().exec;
         let plain = exec(RunAs::Login, "ana");
         assert!(plain.starts_with("sh -c 'eval \"$(head -c "), "{plain}");
         assert!(plain.ends_with(r"' muster 'it'\''s'"), "{plain}");
@@ -153,14 +174,13 @@ mod tests {
         assert!(exec(RunAs::Root, "ana").starts_with("sudo -n -H -u 'root' -- sh -c 'eval"));
         assert!(exec(RunAs::User("postgres".into()), "ana").starts_with("sudo -n -H -u 'postgres' -- sh"));
         assert!(exec(RunAs::User("postgres".into()), "root").contains("' 'postgres' sh -c 'eval"));
-        assert!(!BECOME.contains('\''));
     }
 
     #[test]
     fn input_is_script_then_environment_then_stdin() {
         let secret = Secret::new("p$w`'\"\\ =");
         let command = command(RunAs::Login).env("PGPASSWORD", &secret).stdin(Stdin::Text("rest\n".into()));
-        let frame = Frame::new(&command, "ana").unwrap();
+        let frame = Frame::new(&command, "ana", &SUDO).unwrap();
         let script = frame.exec.split_once("head -c ").unwrap().1.split_once(')').unwrap().0;
         let (script, rest) = frame.input.split_at(script.parse().unwrap());
         assert!(script.ends_with(b"\ncat\n}"));
@@ -171,23 +191,24 @@ mod tests {
     #[test]
     fn what_cannot_be_sent_is_refused_without_being_shown() {
         for value in ["two\nlines", "nul\0"] {
-            let error =
-                Frame::new(&command(RunAs::Login).env("PW", &Secret::new(value)), "ana").err().unwrap();
+            let error = Frame::new(&command(RunAs::Login).env("PW", &Secret::new(value)), "ana", &SUDO)
+                .err()
+                .unwrap();
             assert!(error.contains("PW") && !error.contains(value), "{error}");
         }
-        assert!(Frame::new(&command(RunAs::Login).args(["a\0b"]), "ana").is_err());
-        assert!(Frame::new(&command(RunAs::User("-x".into())), "ana").is_err());
-        assert!(Frame::new(&command(RunAs::Login).args(["x".repeat(MAX_EXEC)]), "ana").is_err());
-        assert!(Frame::new(&command(RunAs::Login).env("A=B", &Secret::new("")), "ana").is_err());
+        assert!(Frame::new(&command(RunAs::Login).args(["a\0b"]), "ana", &SUDO).is_err());
+        assert!(Frame::new(&command(RunAs::User("-x".into())), "ana", &SUDO).is_err());
+        assert!(Frame::new(&command(RunAs::Login).args(["x".repeat(MAX_EXEC)]), "ana", &SUDO).is_err());
+        assert!(Frame::new(&command(RunAs::Login).env("A=B", &Secret::new("")), "ana", &SUDO).is_err());
     }
 
     #[test]
     fn noise_before_the_marker_is_dropped() {
-        let frame = Frame::new(&command(RunAs::Login), "ana").unwrap();
+        let frame = Frame::new(&command(RunAs::Login), "ana", &SUDO).unwrap();
         let stream = format!("motd, no line end{} 4711\nout\n", frame.marker);
-        assert_eq!(frame.group(stream.as_bytes()), Some(4711));
-        assert_eq!(frame.group(format!("{} 1\n", frame.marker).as_bytes()), None);
-        assert_eq!(frame.group(format!("{} \n", frame.marker).as_bytes()), None);
+        assert_eq!(frame.opened(stream.as_bytes()), Some((Some(4711), &b"out\n"[..])));
+        let group = |said: &str| frame.opened(format!("{} {said}\n", frame.marker).as_bytes()).unwrap().0;
+        assert_eq!((group("1"), group(""), group("no")), (None, None, None));
         assert_eq!(frame.after_marker(stream.as_bytes()), Some(&b"out\n"[..]));
         assert_eq!(frame.after_marker(b"This account is currently not available.\n"), None);
     }
@@ -196,7 +217,7 @@ mod tests {
     fn nothing_runs_on_input_that_was_cut_off() {
         use std::io::Write as _;
         let command = Command::new(RunAs::Login, "echo ran\necho \"$A\"").env("A", &Secret::new("whole"));
-        let frame = Frame::new(&command, "ana").unwrap();
+        let frame = Frame::new(&command, "ana", &SUDO).unwrap();
         let whole = frame.input.len();
         for length in (0..=whole).rev().step_by(7).chain([whole - 1, whole - 2]) {
             let mut shell = std::process::Command::new("sh")

@@ -9,15 +9,22 @@
 //! pipeline cannot answer), writing to `known_hosts` (trust is the operator's to give), passwords.
 
 mod auth;
+mod becoming;
 mod connect;
 mod credentials;
+mod dial;
 mod exchange;
 mod frame;
 mod host_key;
 mod known_hosts;
+mod link;
+mod local;
 mod output;
 mod session;
 pub mod settings;
+mod transport;
 
 pub use credentials::Credentials;
-pub use session::Session;
+pub use output::Spool;
+pub use session::{Captured, Session};
+pub use transport::{Overrides, Transport};

@@ -78,6 +78,36 @@ pub struct Jump {
     pub port: Option<u16>,
 }
 
+/// The value of a `ProxyJump`: one or more, with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jumps(pub Vec<Jump>);
+
+impl std::str::FromStr for Jumps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Jumps, String> {
+        let jump = |part: &str| {
+            let (user, rest) = match part.rsplit_once('@') {
+                Some((user, rest)) => (Some(user.to_owned()), rest),
+                None => (None, part),
+            };
+            let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                Some((host, rest)) => (host, rest.strip_prefix(':')),
+                None => match rest.split_once(':') {
+                    Some((host, port)) => (host, Some(port)),
+                    None => (rest, None),
+                },
+            };
+            let port = port.map(|port| port.parse().map_err(|_| format!("no port: {port:?}"))).transpose()?;
+            if host.is_empty() {
+                return Err("a host name is missing".to_owned());
+            }
+            Ok(Jump { user, host: host.to_owned(), port })
+        };
+        text.split(',').map(jump).collect::<Result<_, String>>().map(Jumps)
+    }
+}
+
 /// A private key's file, or its public half's: then the agent signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityFile {
@@ -191,6 +221,33 @@ impl Settings {
             password: host.password.clone(),
             algorithms: Algorithms::default(),
         })
+    }
+
+    /// A bastion, as `ProxyJump` names it.
+    pub fn of_jump(
+        jump: &Jump,
+        _config: Option<&str>,
+        credentials: &Credentials,
+    ) -> Result<Settings, Failure> {
+        let host = Host {
+            connection: crate::formation::Connection::Ssh,
+            address: jump.host.clone(),
+            port: jump.port,
+            user: jump.user.clone(),
+            identity_files: Vec::new(),
+            known_hosts: None,
+            host_keys: Vec::new(),
+            ssh_options: Vec::new(),
+            ssh_config: None,
+            password: None,
+            connect_timeout: None,
+            command_timeout: 0,
+            becoming: crate::formation::Become {
+                method: crate::formation::BecomeMethod::Sudo,
+                password: None,
+            },
+        };
+        Settings::of(&host, credentials)
     }
 
     /// The name the host has in `known_hosts`: `host`, `[host]:port`, or its alias.

@@ -7,6 +7,7 @@ use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
 use muster::formation::{Become, BecomeMethod, Connection, Host, NodeName};
+use muster::ssh::settings::Settings;
 use muster::ssh::{Credentials, Session};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -68,6 +69,13 @@ impl Sshd {
         Some(sshd)
     }
 
+    /// Ends every connection, as a crash would; new ones are taken.
+    pub(crate) fn kill_sessions(&self) {
+        let parent = self.child.id().to_string();
+        let killed = Process::new("pkill").args(["-KILL", "-P", &parent]).status().unwrap();
+        assert!(killed.success());
+    }
+
     pub(crate) fn path(&self, file: &str) -> PathBuf {
         self.dir.path().join(file)
     }
@@ -117,7 +125,13 @@ pub(crate) async fn connect(
     host: &Host,
     credentials: &Credentials,
 ) -> Result<Session, muster::command::Failure> {
-    Session::connect(&NodeName::from("node"), host, credentials).await
+    Session::reach(
+        &NodeName::from("node"),
+        &Settings::of(host, credentials)?,
+        credentials,
+        host.command_timeout,
+    )
+    .await
 }
 
 /// Neither home nor agent.
