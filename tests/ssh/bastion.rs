@@ -1,17 +1,13 @@
 //! Ways through bastions, proxies and none, against real sshds.
-#![expect(clippy::print_stderr, reason = "a test that is left out must say so")]
-#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
-
-mod ssh_support;
 
 use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::Sshd;
 use muster::command::{Command, Failure, RunAs};
 use muster::formation::{Become, BecomeMethod, Connection, Host, NodeName, Secret};
 use muster::ssh::{Credentials, Overrides, Session, Transport};
-use ssh_support::Sshd;
 
 fn command(script: &'static str) -> Command {
     Command::new(RunAs::Login, script)

@@ -1,19 +1,15 @@
 //! The transport against a real sshd.
-#![expect(clippy::print_stderr, reason = "a test that is left out must say so")]
-#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
-
-mod ssh_support;
 
 use std::fs;
 use std::process::{Command as Process, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::support::{Sshd, Wire, connect, keygen, nobody};
 use muster::command::{Command, Failure, RunAs, Stdin};
 use muster::formation::Secret;
 use muster::ssh::{Credentials, Session};
 use sha2::{Digest, Sha256};
-use ssh_support::{Sshd, Wire, connect, keygen, nobody};
 
 fn command(script: &'static str) -> Command {
     Command::new(RunAs::Login, script)

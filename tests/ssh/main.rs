@@ -1,0 +1,7 @@
+//! The transport against real sshds.
+#![expect(clippy::print_stderr, reason = "a test that is left out must say so")]
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+mod bastion;
+mod session;
+mod support;
