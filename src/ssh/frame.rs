@@ -4,8 +4,11 @@
 //! and eat the data behind the script, and under bash a step that reads its input eats the rest of the script and
 //! ends with 0. The script is no argument either: dropbear drops connections for exec strings over 8 kB.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
 use super::becoming::{self, Gate};
-use crate::command::{Command, RunAs, quote};
+use crate::command::{Command, RunAs, Stdin, quote};
 use crate::formation::{Become, Secret};
 
 /// OpenSSH passes the exec string as one argument, and Linux limits that to 128 KiB (`MAX_ARG_STRLEN`).
@@ -38,6 +41,10 @@ read -r _ _ _ _ muster_group _ 2>/dev/null </proc/$$/stat
 case $muster_group in \"$$\" | \"$PPID\") ;; *) muster_group= ;; esac
 ";
 
+/// Standard input up to this is whole before the script starts; the shell holds it meanwhile. More of it goes straight
+/// to the script, which has to know by itself whether it is all.
+const MAX_WHOLE: usize = 4 * 1024 * 1024;
+
 /// A command, ready to be sent.
 pub(super) struct Frame {
     pub(super) exec: String,
@@ -52,9 +59,10 @@ impl Frame {
     /// For a connection of the user `login`; the error says which value cannot be sent.
     pub(super) fn new(command: &Command, login: &str, becoming: &Become) -> Result<Frame, String> {
         let marker = format!("muster-{:032x}", rand::random::<u128>());
+        let Fed { take, give, stdin } = fed(&command.stdin, &marker)?;
         let script = format!(
-            "{PRELUDE}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
-             unset muster_whole muster_line muster_group\nset -eu\n{{ :\n{script}\n}}",
+            "{PRELUDE}{take}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
+             unset muster_whole muster_line muster_group\nset -eu\n{give}{{ :\n{script}\n}}",
             script = command.script
         );
         let user = match &command.run_as {
@@ -82,7 +90,7 @@ impl Frame {
             input.extend_from_slice(line.as_bytes());
         }
         input.push(b'\n');
-        input.extend_from_slice(command.stdin.as_bytes());
+        input.extend_from_slice(&stdin);
         Ok(Frame { exec, input, marker, password: becoming.password.clone().filter(|_| asks) })
     }
 
@@ -125,6 +133,43 @@ impl Frame {
     }
 }
 
+/// How standard input reaches the script.
+struct Fed {
+    /// What the shell does before the script: takes in all of it.
+    take: String,
+    /// What stands before the script's braces.
+    give: String,
+    stdin: Vec<u8>,
+}
+
+/// A connection that breaks ends the input early, and nobody behind it can tell: half a file would be moved into
+/// place, half a statement run. So a mark follows the input, and nothing starts without it.
+fn fed(stdin: &Stdin, marker: &str) -> Result<Fed, String> {
+    let bytes = stdin.as_bytes();
+    let decode = match stdin {
+        Stdin::Nothing => return Ok(Fed { take: String::new(), give: String::new(), stdin: Vec::new() }),
+        _ if bytes.len() > MAX_WHOLE => {
+            return Ok(Fed { take: String::new(), give: String::new(), stdin: bytes.to_vec() });
+        }
+        Stdin::Text(_) | Stdin::Hidden(_) if !bytes.contains(&0) => "",
+        // What a shell cannot hold.
+        Stdin::Text(_) | Stdin::Hidden(_) | Stdin::Binary(_) => "base64 -d | ",
+    };
+    let mut stdin = match decode {
+        "" => bytes.to_vec(),
+        _ => BASE64.encode(bytes).into_bytes(),
+    };
+    stdin.extend_from_slice(format!("{marker}-end").as_bytes());
+    let take = format!(
+        "muster_input=$(cat)\n\
+         muster_stdin=${{muster_input%{marker}-end}}\n\
+         [ \"$muster_stdin\" != \"$muster_input\" ] || {{ echo 'muster: the input was cut off' >&2; exit 255; }}\n\
+         unset muster_input\n"
+    );
+    let give = format!("printf '%s' \"$muster_stdin\" | {decode}");
+    Ok(Fed { take, give, stdin })
+}
+
 fn shell(command: &Command, script_len: usize, ready: &str) -> Result<String, String> {
     let mut shell = format!("sh -c '{ready}eval \"$(head -c {script_len})\"' muster");
     for arg in &command.args {
@@ -154,7 +199,6 @@ fn env_line(name: &str, value: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Stdin;
     use crate::formation::BecomeMethod;
 
     const SUDO: Become = Become { method: BecomeMethod::Sudo, password: None };
@@ -184,7 +228,8 @@ mod tests {
         let script = frame.exec.split_once("head -c ").unwrap().1.split_once(')').unwrap().0;
         let (script, rest) = frame.input.split_at(script.parse().unwrap());
         assert!(script.ends_with(b"\ncat\n}"));
-        assert_eq!(rest, b"PGPASSWORD=p$w`'\"\\ =\n\nrest\n");
+        let end = format!("PGPASSWORD=p$w`'\"\\ =\n\nrest\n{}-end", frame.marker);
+        assert_eq!(rest, end.as_bytes());
         assert!(!frame.exec.contains("p$w"));
     }
 
@@ -215,10 +260,19 @@ mod tests {
 
     #[test]
     fn nothing_runs_on_input_that_was_cut_off() {
+        let plain = Command::new(RunAs::Login, "echo ran\necho \"$A\"; cat").env("A", &Secret::new("whole"));
+        let fed = plain.clone().stdin(Stdin::Text("of a text\n\n".repeat(3)));
+        let binary = plain.clone().stdin(Stdin::Binary(b"\0of bytes\xff\n".to_vec()));
+        for command in [plain, fed, binary] {
+            nothing_runs_unless_all_is_there(&command);
+        }
+    }
+
+    fn nothing_runs_unless_all_is_there(command: &Command) {
         use std::io::Write as _;
-        let command = Command::new(RunAs::Login, "echo ran\necho \"$A\"").env("A", &Secret::new("whole"));
-        let frame = Frame::new(&command, "ana", &SUDO).unwrap();
+        let frame = Frame::new(command, "ana", &SUDO).unwrap();
         let whole = frame.input.len();
+        let expected = [b"ran\nwhole\n", command.stdin.as_bytes()].concat();
         for length in (0..=whole).rev().step_by(7).chain([whole - 1, whole - 2]) {
             let mut shell = std::process::Command::new("sh")
                 .args(["-c", &frame.exec])
@@ -230,7 +284,7 @@ mod tests {
             shell.stdin.take().unwrap().write_all(&frame.input[..length]).unwrap();
             let output = shell.wait_with_output().unwrap();
             match frame.after_marker(&output.stdout) {
-                Some(said) if length == whole => assert_eq!(said, b"ran\nwhole\n"),
+                Some(said) if length == whole => assert_eq!(said, expected),
                 said => assert!(said.is_none_or(<[u8]>::is_empty), "{length} of {whole}: {output:?}"),
             }
         }

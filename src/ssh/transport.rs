@@ -21,7 +21,7 @@ const MOST_HOPS: usize = 16;
 /// What the command line says of all hosts; it goes before the inventory and ssh_config.
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
-    /// `--bastion`: every host is reached through these, but they themselves.
+    /// `--bastion`: every host is reached through these; they themselves through those before them.
     pub bastion: Option<Vec<Jump>>,
     /// `--accept-new`: the key of a host that nothing is known of is recorded.
     pub accept_new: bool,
@@ -72,11 +72,14 @@ impl Transport {
         let config = host.ssh_config.as_deref();
         let mut target = Settings::of(&host, &self.credentials)?;
         if let Some(bastion) = &self.overrides.bastion {
-            let itself = bastion.iter().any(|jump| match self.hop(jump, config) {
-                Ok(hop) => (hop.hostname, hop.port) == (target.hostname.clone(), target.port),
-                Err(_) => false,
-            });
-            target.proxy = if itself { Proxy::Direct } else { Proxy::Jump(bastion.clone()) };
+            // A bastion is reached through those before it.
+            let itself = bastion
+                .iter()
+                .position(|jump| self.hop(jump, config).is_ok_and(|hop| hop.place() == target.place()));
+            target.proxy = match bastion.split_at(itself.unwrap_or(bastion.len())).0 {
+                [] => Proxy::Direct,
+                jumps => Proxy::Jump(jumps.to_vec()),
+            };
         }
         let mut route = vec![target];
         // The first bastion may itself stand behind others; those in the middle go through the one before.

@@ -45,8 +45,9 @@ impl Sshd {
         let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // What the machine's own root has in its .bashrc is no part of the test.
         let home = if extra.contains("SetEnv") { "" } else { "SetEnv HOME=DIR" };
+        let listen = if extra.contains("ListenAddress") { "" } else { "ListenAddress 127.0.0.1" };
         let config = format!(
-            "{extra}\n{home}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\n\
+            "{extra}\n{home}\nPort {port}\n{listen}\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\n\
              PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
              KbdInteractiveAuthentication no\nMaxStartups 100\n",
             dir.path().display()
