@@ -37,6 +37,8 @@ pub struct Session {
     user: String,
     command_timeout: u64,
     channels: Semaphore,
+    /// What the operator should know of how it came about.
+    note: Option<String>,
     /// Why the connection ended, once it has.
     ended: watch::Receiver<Option<String>>,
 }
@@ -67,19 +69,19 @@ impl Session {
         let named = Named::read(settings, credentials)?;
         let trust = Trust::read(settings)?;
         let (mut handle, word) = connect(settings, &trust, deadline).await?;
-        tracing::debug!(%name, address = settings.hostname, port = settings.port, "connected, host key is known");
+        tracing::debug!(%name, address = settings.hostname, port = settings.port, "connected, host key is trusted");
         let user = settings.user.clone();
         match timeout_at(deadline, log_in(&mut handle, settings, &named, credentials)).await {
             Ok(Ok(())) => (),
             Ok(Err(failure)) => {
                 let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
-                return Err(failure);
+                return Err(word.with_note(failure));
             }
             Err(_) => {
-                return Err(Failure::Unreachable {
+                return Err(word.with_note(Failure::Unreachable {
                     reason: format!("logging in as {user} took longer than {} s", settings.connect_timeout),
                     hint: "does the agent wait for a confirmation? else raise connect_timeout".to_owned(),
-                });
+                }));
             }
         }
         tracing::debug!(%name, user, "logged in");
@@ -90,8 +92,14 @@ impl Session {
             user,
             command_timeout,
             channels: Semaphore::new(CHANNELS),
+            note: word.note(),
             ended: word.ended,
         })
+    }
+
+    /// What the operator should know of how the connection came about: that the host's key was a first answer.
+    pub fn note(&self) -> Option<&str> {
+        self.note.as_deref()
     }
 
     /// Runs a command to its end.
