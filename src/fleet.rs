@@ -48,6 +48,9 @@ impl Fleet {
             let seconds = started.elapsed().as_secs_f64();
             // Nobody may listen any more: the run is ending then.
             let _ = events.send(Event::Connected { node: node.clone(), seconds, failure });
+            if let Some(text) = session.as_ref().ok().and_then(|session| session.note()) {
+                let _ = events.send(Event::Noted { node: node.clone(), text: text.to_owned() });
+            }
             sessions.insert(node, session);
         }
         Fleet { sessions, permits, started }
