@@ -53,6 +53,9 @@ impl Fleet {
             let seconds = started.elapsed().as_secs_f64();
             // Nobody may listen any more: the run is ending then.
             let _ = events.send(Event::Connected { node: node.clone(), seconds, failure });
+            for text in session.as_ref().map(|session| session.notes()).unwrap_or_default() {
+                let _ = events.send(Event::Noted { node: node.clone(), text });
+            }
             sessions.insert(node, session);
         }
         Fleet { sessions, transport, permits, started }

@@ -69,12 +69,21 @@ impl Progress {
             Mode::Json => print(&json::event(event)),
             Mode::Lines => log(&line(event)),
             Mode::Status => {
-                if let Event::StepFailed { .. } | Event::StepSkipped { .. } | Event::Stopping = event {
+                if let Event::Noted { .. }
+                | Event::StepFailed { .. }
+                | Event::StepSkipped { .. }
+                | Event::Stopping = event
+                {
                     self.bar.println(line(event).trim_end());
                 }
                 self.bar.set_message(self.status());
             }
-            Mode::Silent => {}
+            Mode::Silent => {
+                // Whom a command trusts for the first time is never left out.
+                if let Event::Noted { .. } = event {
+                    log(&line(event));
+                }
+            }
         }
     }
 
@@ -95,7 +104,7 @@ impl Progress {
                 self.running.remove(node);
             }
             Event::StepSkipped { .. } => self.ended += 1,
-            Event::Stopping | Event::Finished { .. } => {}
+            Event::Noted { .. } | Event::Stopping | Event::Finished { .. } => {}
         }
     }
 
@@ -128,6 +137,7 @@ pub fn line(event: &Event) -> String {
             format!("{} {node}: unreachable: {}\n", at(*seconds), plain(&failure.cause()))
         }
         Event::Connected { failure: None, .. } | Event::StepStarted { .. } => String::new(),
+        Event::Noted { node, text } => format!("{node}: {}\n", plain(text)),
         Event::StageStarted { stage, seconds } => format!("{} {}\n", at(*seconds), stage.as_str()),
         Event::StepDone { node, title, seconds, took, .. } => {
             format!("{} {node}: {} ({took:.1}s)\n", at(*seconds), plain(title))

@@ -1,12 +1,10 @@
 //! From an address to a connection that has shown the right host key; nobody is logged in yet.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use russh::Preferred;
 use russh::client::{self, Config, Handle};
-use russh::keys::Algorithm;
 use tokio::time::{Instant, sleep, timeout_at};
 
 use super::dial::{Dialled, Miss, ProxyProcess, dial};
@@ -38,7 +36,7 @@ pub(super) async fn connect(
     through: Option<&Link>,
     deadline: Instant,
 ) -> Result<Connected, Failure> {
-    let config = Arc::new(config(settings, trust.algorithms()));
+    let config = Arc::new(config(settings, trust)?);
     let mut reason = String::new();
     for number in 0..TRIES {
         if number > 0 {
@@ -134,9 +132,9 @@ fn is_turned_away(error: &russh::Error) -> bool {
     }
 }
 
-fn config(settings: &Settings, recorded: impl Iterator<Item = Algorithm>) -> Config {
-    Config {
-        preferred: Preferred { key: Cow::Owned(host_key_types(recorded)), ..Preferred::DEFAULT },
+fn config(settings: &Settings, trust: &Trust) -> Result<Config, Failure> {
+    Ok(Config {
+        preferred: trust.prefer(settings, Preferred::DEFAULT)?,
         // There is no inactivity timeout on purpose: it would end commands that are silent for long, such as a base
         // backup.
         keepalive_interval: Some(Duration::from_secs(settings.alive_interval))
@@ -145,34 +143,5 @@ fn config(settings: &Settings, recorded: impl Iterator<Item = Algorithm>) -> Con
         inactivity_timeout: None,
         nodelay: true,
         ..Config::default()
-    }
-}
-
-/// Recorded types first, so that a host with several keys shows one that can be checked; never SHA-1.
-fn host_key_types(recorded: impl Iterator<Item = Algorithm>) -> Vec<Algorithm> {
-    let recorded: Vec<Algorithm> = recorded.collect();
-    let is_recorded = |wanted: &Algorithm| match wanted {
-        Algorithm::Rsa { .. } => recorded.iter().any(|kind| matches!(kind, Algorithm::Rsa { .. })),
-        other => recorded.contains(other),
-    };
-    let all = Preferred::DEFAULT.key;
-    let usable = || all.iter().filter(|kind| !matches!(kind, Algorithm::Rsa { hash: None })).cloned();
-    usable().filter(|kind| is_recorded(kind)).chain(usable().filter(|kind| !is_recorded(kind))).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn recorded_types_come_first_and_sha1_never() {
-        let names = |recorded: Vec<Algorithm>| -> Vec<String> {
-            host_key_types(recorded.into_iter()).iter().map(ToString::to_string).collect()
-        };
-        assert_eq!(names(vec![])[0], "ssh-ed25519");
-        let rsa = names(vec![Algorithm::Rsa { hash: None }]);
-        assert_eq!(rsa[..3], ["rsa-sha2-512", "rsa-sha2-256", "ssh-ed25519"]);
-        assert!(!rsa.contains(&"ssh-rsa".to_owned()));
-        assert_eq!(rsa.len(), 6);
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! One connection with somebody logged in: to a host, or to a bastion on the way to others.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use russh::client::{Handle, Msg};
@@ -20,6 +20,8 @@ use crate::command::Failure;
 pub(super) struct Link {
     handle: Arc<Handle<Doorman>>,
     settings: Settings,
+    /// What the operator should know of how it came about.
+    note: Mutex<Option<String>>,
     /// Why the connection ended, once it has.
     ended: watch::Receiver<Option<String>>,
     /// What it runs through; it lives as long as this.
@@ -43,24 +45,25 @@ impl Link {
         let connected = connect(settings, &trust, through.as_deref(), deadline).await?;
         let Connected { mut handle, word, proxy } = connected;
         let (address, port, user) = (&settings.hostname, settings.port, &settings.user);
-        tracing::debug!(address, port, "connected, host key is known");
+        tracing::debug!(address, port, "connected, host key is trusted");
         match timeout_at(deadline, log_in(&mut handle, settings, &named, credentials)).await {
             Ok(Ok(())) => (),
             Ok(Err(failure)) => {
                 let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
-                return Err(failure);
+                return Err(word.with_note(failure));
             }
             Err(_) => {
-                return Err(Failure::Unreachable {
+                return Err(word.with_note(Failure::Unreachable {
                     reason: format!("logging in as {user} took longer than {} s", settings.connect_timeout),
                     hint: "does the agent wait for a confirmation? else raise connect_timeout".to_owned(),
-                });
+                }));
             }
         }
         tracing::debug!(address, user, "logged in");
         Ok(Link {
             handle: Arc::new(handle),
             settings: settings.clone(),
+            note: Mutex::new(word.note()),
             ended: word.ended,
             through,
             _proxy: proxy,
@@ -69,6 +72,13 @@ impl Link {
 
     pub(super) fn handle(&self) -> &Handle<Doorman> {
         &self.handle
+    }
+
+    /// What there is to say of this connection and those it runs through, each once.
+    pub(super) fn notes(&self) -> Vec<String> {
+        let mut notes = self.through.as_ref().map(|bastion| bastion.notes()).unwrap_or_default();
+        notes.extend(self.note.lock().ok().and_then(|mut note| note.take()));
+        notes
     }
 
     pub(super) fn settings(&self) -> &Settings {

@@ -6,7 +6,8 @@
 //! `TimedOut` say that nobody knows.
 //!
 //! Deliberately absent: retries of commands (a rerun looks first, so it is the retry), prompts of any kind (a
-//! pipeline cannot answer), writing to `known_hosts` (trust is the operator's to give), passwords.
+//! pipeline cannot answer), passwords. `known_hosts` is written only where `accept-new` is set (`trust`): trust is the
+//! operator's to give.
 
 mod auth;
 mod becoming;
@@ -16,13 +17,13 @@ mod dial;
 mod exchange;
 mod frame;
 mod host_key;
-mod known_hosts;
 mod link;
 mod local;
 mod output;
 mod session;
 pub mod settings;
 mod transport;
+mod trust;
 
 pub use credentials::Credentials;
 pub use output::Spool;

@@ -89,6 +89,14 @@ impl Session {
         Session { line, name: name.clone(), user, becoming, command_timeout, channels }
     }
 
+    /// What the operator should know of how the connection came about, said once: a host's key was a first answer.
+    pub fn notes(&self) -> Vec<String> {
+        match &self.line {
+            Line::Ssh(link) => link.notes(),
+            Line::Local => Vec::new(),
+        }
+    }
+
     /// Runs a command to its end; its output is not worth having unless it ends well.
     ///
     /// [`Failure::Unreachable`]: the connection was gone before, nothing ran. [`Failure::Refused`]: it ended with

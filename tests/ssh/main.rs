@@ -4,5 +4,6 @@
 
 mod bastion;
 mod faults;
+mod known_hosts;
 mod session;
 mod support;
