@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex};
 
 use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
-use russh::keys::PublicKeyOrCertificate;
+use russh::keys::{HashAlg, PublicKeyOrCertificate};
 use russh::{AlgorithmKind, Channel, ChannelOpenFailure, Preferred};
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
@@ -20,6 +20,8 @@ pub(super) struct Doorman {
     evidence: Arc<Evidence>,
     /// The library itself says no more than "unknown key".
     verdict: Verdict,
+    /// The key, for those who want to see it.
+    shown: Arc<Mutex<Option<String>>>,
     /// Set when the connection ends: the library's channels only fall silent then.
     ended: watch::Sender<Option<String>>,
 }
@@ -31,6 +33,7 @@ type Verdict = Arc<Mutex<Result<Option<String>, Failure>>>;
 #[derive(Clone)]
 pub(super) struct Word {
     verdict: Verdict,
+    shown: Arc<Mutex<Option<String>>>,
     pub(super) ended: watch::Receiver<Option<String>>,
 }
 
@@ -42,6 +45,11 @@ impl Word {
     /// What the operator should know of the accepted key: that it was the first answer.
     pub(super) fn note(&self) -> Option<String> {
         self.verdict.lock().ok().and_then(|verdict| verdict.clone().ok().flatten())
+    }
+
+    /// The key the host has shown, as ssh has it: type and fingerprint.
+    pub(super) fn shown(&self) -> Option<String> {
+        self.shown.lock().ok().and_then(|shown| shown.clone())
     }
 
     /// A later failure, with the note: nobody asks a session for it that never came about.
@@ -75,8 +83,10 @@ impl Trust {
     pub(super) fn doorman(&self, settings: &Settings) -> (Doorman, Word) {
         let verdict = Arc::new(Mutex::new(Ok(None)));
         let (ended, receiver) = watch::channel(None);
-        let word = Word { verdict: verdict.clone(), ended: receiver };
-        (Doorman { settings: settings.clone(), evidence: self.evidence.clone(), verdict, ended }, word)
+        let shown = Arc::new(Mutex::new(None));
+        let word = Word { verdict: verdict.clone(), shown: shown.clone(), ended: receiver };
+        let (settings, evidence) = (settings.clone(), self.evidence.clone());
+        (Doorman { settings, evidence, verdict, shown, ended }, word)
     }
 }
 
@@ -93,10 +103,20 @@ impl Handler for Doorman {
                 PublicKeyOrCertificate::Certificate(certificate.clone())
             }
         };
+        let name = match &offered {
+            PublicKeyOrCertificate::PublicKey { key, .. } => describe(key),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                let signer = certificate.signature_key().fingerprint(HashAlg::Sha256);
+                format!("{} by {signer}", certificate.algorithm().to_certificate_type())
+            }
+        };
         // A new key is written, and whoever writes at the same time is waited for.
         let judged = spawn_blocking(move || evidence.admit(&settings, &offered)).await;
         let Ok(verdict) = judged else { return Ok(false) };
         let trusted = verdict.is_ok();
+        if let Ok(mut shown) = self.shown.lock() {
+            *shown = Some(name);
+        }
         match self.verdict.lock() {
             Ok(mut kept) => *kept = verdict,
             Err(_) => return Ok(false),

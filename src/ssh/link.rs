@@ -16,10 +16,22 @@ use super::host_key::{Doorman, Trust, explain};
 use super::settings::Settings;
 use crate::command::Failure;
 
+/// What was seen while a connection came about.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    /// The host's key: type and fingerprint.
+    pub key: Option<String>,
+    /// From the beginning to a connection whose key is trusted.
+    pub connected: Duration,
+    /// From there to somebody logged in.
+    pub logged_in: Duration,
+}
+
 /// A connection that has shown the right key and let the user in.
 pub(super) struct Link {
     handle: Arc<Handle<Doorman>>,
     settings: Settings,
+    seen: Seen,
     /// What the operator should know of how it came about.
     note: Mutex<Option<String>>,
     /// Why the connection ended, once it has.
@@ -39,11 +51,13 @@ impl Link {
         credentials: &Credentials,
         through: Option<Arc<Link>>,
     ) -> Result<Link, Failure> {
-        let deadline = Instant::now() + Duration::from_secs(settings.connect_timeout);
+        let started = Instant::now();
+        let deadline = started + Duration::from_secs(settings.connect_timeout);
         let named = Named::read(settings, credentials)?;
         let trust = Trust::read(settings)?;
         let connected = connect(settings, &trust, through.as_deref(), deadline).await?;
         let Connected { mut handle, word, proxy } = connected;
+        let connected = started.elapsed();
         let (address, port, user) = (&settings.hostname, settings.port, &settings.user);
         tracing::debug!(address, port, "connected, host key is trusted");
         match timeout_at(deadline, log_in(&mut handle, settings, &named, credentials)).await {
@@ -60,9 +74,11 @@ impl Link {
             }
         }
         tracing::debug!(address, user, "logged in");
+        let seen = Seen { key: word.shown(), connected, logged_in: started.elapsed() - connected };
         Ok(Link {
             handle: Arc::new(handle),
             settings: settings.clone(),
+            seen,
             note: Mutex::new(word.note()),
             ended: word.ended,
             through,
@@ -72,6 +88,10 @@ impl Link {
 
     pub(super) fn handle(&self) -> &Handle<Doorman> {
         &self.handle
+    }
+
+    pub(super) fn seen(&self) -> &Seen {
+        &self.seen
     }
 
     /// What there is to say of this connection and those it runs through, each once.

@@ -26,6 +26,7 @@ mod transport;
 mod trust;
 
 pub use credentials::Credentials;
+pub use link::Seen;
 pub use output::Spool;
 pub use session::{Captured, Session};
-pub use transport::{Overrides, Transport};
+pub use transport::{Check, Hop, Overrides, Transport};

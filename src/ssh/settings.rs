@@ -229,24 +229,7 @@ impl Settings {
         _config: Option<&str>,
         credentials: &Credentials,
     ) -> Result<Settings, Failure> {
-        let host = Host {
-            connection: crate::formation::Connection::Ssh,
-            address: jump.host.clone(),
-            port: jump.port,
-            user: jump.user.clone(),
-            identity_files: Vec::new(),
-            known_hosts: None,
-            host_keys: Vec::new(),
-            ssh_options: Vec::new(),
-            ssh_config: None,
-            password: None,
-            connect_timeout: None,
-            command_timeout: 0,
-            becoming: crate::formation::Become {
-                method: crate::formation::BecomeMethod::Sudo,
-                password: None,
-            },
-        };
+        let host = Host { port: jump.port, user: jump.user.clone(), ..Host::named(&jump.host) };
         Settings::of(&host, credentials)
     }
 

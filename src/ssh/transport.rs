@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::credentials::Credentials;
-use super::link::Link;
+use super::link::{Link, Seen};
 use super::session::Session;
 use super::settings::{Checking, Jump, Proxy, Settings};
 use crate::command::Failure;
@@ -55,14 +55,36 @@ impl Transport {
         match host.connection {
             Connection::Local => Session::local(name, host, &self.credentials),
             Connection::Ssh => {
-                let (transport, host_of_route) = (self.clone(), host.clone());
-                // ssh_config may run commands (`Match exec`).
-                let route = tokio::task::spawn_blocking(move || transport.route(&host_of_route)).await;
-                let route = route.map_err(|error| unreachable(error.to_string(), "run again"))??;
-                let link = Arc::new(self.follow(&route).await?);
-                Ok(Session::over(link, name, host))
+                let route = self.resolved(host).await?;
+                let link = self.follow(&route, &mut Vec::new()).await?;
+                Ok(Session::over(Arc::new(link), name, host))
             }
         }
+    }
+
+    /// As [`Transport::connect`], telling what was seen of each hop on the way; the last one told is the host, or
+    /// the hop that failed. This machine has no hops.
+    pub async fn check(self: &Arc<Self>, name: &NodeName, host: &Host) -> Result<Check, Failure> {
+        match host.connection {
+            Connection::Local => {
+                let session = Session::local(name, host, &self.credentials)?;
+                Ok(Check { hops: Vec::new(), session: Some(session) })
+            }
+            Connection::Ssh => {
+                let route = self.resolved(host).await?;
+                let mut hops = Vec::new();
+                let link = self.follow(&route, &mut hops).await.ok();
+                let session = link.map(|link| Session::over(Arc::new(link), name, host));
+                Ok(Check { hops, session })
+            }
+        }
+    }
+
+    /// ssh_config may run commands (`Match exec`).
+    async fn resolved(self: &Arc<Self>, host: &Host) -> Result<Vec<Settings>, Failure> {
+        let (transport, host) = (self.clone(), host.clone());
+        let route = tokio::task::spawn_blocking(move || transport.route(&host)).await;
+        route.map_err(|error| unreachable(error.to_string(), "run again"))?
     }
 
     /// The hops to a host, its own settings last.
@@ -126,7 +148,7 @@ impl Transport {
     }
 
     /// Connects hop by hop; the bastions' connections are shared.
-    async fn follow(&self, route: &[Settings]) -> Result<Link, Failure> {
+    async fn follow(&self, route: &[Settings], hops: &mut Vec<Hop>) -> Result<Link, Failure> {
         let Some((target, bastions)) = route.split_last() else {
             return Err(unreachable("the way to the host is empty".to_owned(), "run again"));
         };
@@ -136,11 +158,15 @@ impl Transport {
             way.push_str(&format!("{}@{}>", hop.user, hop.place()));
             let bastion = self.bastion(&way);
             let link = bastion.get_or_init(|| self.open_bastion(hop, through.clone(), &way)).await;
-            through = Some(link.clone()?);
+            let link = link.clone();
+            hops.push(Hop::of(hop, link.as_deref()));
+            through = Some(link?);
         }
         way.push_str(&target.place());
         let _turn = self.turn(&way).await;
-        Link::open(&self.overridden(target.clone()), &self.credentials, through).await
+        let link = Link::open(&self.overridden(target.clone()), &self.credentials, through).await;
+        hops.push(Hop::of(target, link.as_ref()));
+        link
     }
 
     async fn open_bastion(
@@ -177,6 +203,26 @@ impl Transport {
             gates.entry(way.to_owned()).or_insert_with(|| Arc::new(Semaphore::new(HANDSHAKES))).clone()
         })?;
         gate.acquire_owned().await.ok()
+    }
+}
+
+/// The way to a host, as it was gone.
+pub struct Check {
+    pub hops: Vec<Hop>,
+    /// Where no hop failed.
+    pub session: Option<Session>,
+}
+
+/// One hop: what was decided about it, and what came of it.
+pub struct Hop {
+    pub settings: Settings,
+    pub outcome: Result<Seen, Failure>,
+}
+
+impl Hop {
+    fn of(settings: &Settings, link: Result<&Link, &Failure>) -> Hop {
+        let outcome = link.map(|link| link.seen().clone()).map_err(Clone::clone);
+        Hop { settings: settings.clone(), outcome }
     }
 }
 

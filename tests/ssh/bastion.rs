@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::support::Sshd;
 use muster::command::{Command, Failure, RunAs};
-use muster::formation::{Become, BecomeMethod, Connection, Host, NodeName, Secret};
+use muster::formation::{Connection, Host, NodeName, Secret};
 use muster::ssh::{Credentials, Overrides, Session, Transport};
 
 fn command(script: &'static str) -> Command {
@@ -154,22 +154,7 @@ async fn a_failing_bastion_is_named_and_asked_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn this_machine_needs_no_ssh() {
     let transport = Transport::new(Credentials::new("root", None, None), Overrides::default());
-    let becoming = Become { method: BecomeMethod::Sudo, password: None };
-    let host = Host {
-        connection: Connection::Local,
-        address: "here".into(),
-        port: None,
-        user: None,
-        identity_files: Vec::new(),
-        known_hosts: None,
-        host_keys: Vec::new(),
-        ssh_options: Vec::new(),
-        ssh_config: None,
-        password: None,
-        connect_timeout: None,
-        command_timeout: 20,
-        becoming,
-    };
+    let host = Host { connection: Connection::Local, command_timeout: 20, ..Host::named("here") };
     let session = connect(&transport, &host).await.unwrap();
     let secret = Secret::new("a b$c");
     let given = command("printf '%s|%s|' \"$1\" \"$A\"; cat").args(["it's"]).env("A", &secret);

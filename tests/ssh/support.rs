@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use muster::formation::{Become, BecomeMethod, Connection, Host, NodeName};
+use muster::formation::{Host, NodeName};
 use muster::ssh::settings::Settings;
 use muster::ssh::{Credentials, Session};
 use tempfile::TempDir;
@@ -92,19 +92,13 @@ impl Sshd {
 
     pub(crate) fn host(&self) -> Host {
         Host {
-            address: "127.0.0.1".into(),
-            connection: Connection::Ssh,
             port: Some(self.port),
             user: Some("root".into()),
             identity_files: vec![self.path("user").display().to_string()],
             known_hosts: Some(self.path("known_hosts").display().to_string()),
-            host_keys: Vec::new(),
-            ssh_options: Vec::new(),
-            ssh_config: None,
-            password: None,
             connect_timeout: Some(10),
             command_timeout: 20,
-            becoming: Become { method: BecomeMethod::Sudo, password: None },
+            ..Host::named("127.0.0.1")
         }
     }
 
