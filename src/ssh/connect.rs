@@ -12,6 +12,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::algorithms;
 use super::host_key::{Doorman, Trust, Word, explain};
 use super::settings::Settings;
 use crate::command::Failure;
@@ -33,7 +34,7 @@ pub(super) async fn connect(
     deadline: Instant,
 ) -> Result<(Handle<Doorman>, Word), Failure> {
     let addresses = resolve(settings, deadline).await?;
-    let config = Arc::new(config(settings, trust.algorithms()));
+    let config = Arc::new(config(settings, trust.algorithms(), algorithms::preferred(&settings.algorithms)?));
     let mut reason = String::new();
     for number in 0..TRIES {
         if number > 0 {
@@ -175,9 +176,10 @@ fn is_turned_away(error: &russh::Error) -> bool {
     }
 }
 
-fn config(settings: &Settings, recorded: impl Iterator<Item = Algorithm>) -> Config {
+fn config(settings: &Settings, recorded: impl Iterator<Item = Algorithm>, own: Preferred) -> Config {
     Config {
-        preferred: Preferred { key: Cow::Owned(host_key_types(recorded)), ..Preferred::DEFAULT },
+        preferred: Preferred { key: Cow::Owned(host_key_types(recorded)), ..own },
+        gex: algorithms::groups(),
         // There is no inactivity timeout on purpose: it would end commands that are silent for long, such as a base
         // backup.
         keepalive_interval: Some(Duration::from_secs(settings.alive_interval))

@@ -8,6 +8,7 @@
 //! Deliberately absent: retries of commands (a rerun looks first, so it is the retry), prompts of any kind (a
 //! pipeline cannot answer), writing to `known_hosts` (trust is the operator's to give), passwords.
 
+mod algorithms;
 mod auth;
 mod connect;
 mod credentials;
