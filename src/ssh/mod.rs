@@ -5,20 +5,33 @@
 //! wrong is told apart by what may have happened on the host: `Unreachable` and `Refused` say it, `Lost` and
 //! `TimedOut` say that nobody knows.
 //!
-//! Deliberately absent: retries of commands (a rerun looks first, so it is the retry), prompts of any kind (a
-//! pipeline cannot answer), writing to `known_hosts` (trust is the operator's to give), passwords.
+//! A login asks the operator only where ssh would, and only if there is somebody to ask (`ask`): a passphrase once a
+//! run, a password or a code where nothing else opens the host. A pipeline is never asked.
+//!
+//! Deliberately absent: retries of commands (a rerun looks first, so it is the retry), writing to `known_hosts`
+//! (trust is the operator's to give).
 
+mod agent;
 mod algorithms;
+mod ask;
 mod auth;
+mod clock;
 mod connect;
 mod credentials;
 mod exchange;
 mod frame;
 mod host_key;
+mod key_file;
 mod known_hosts;
+mod offers;
 mod output;
+mod password;
+mod pen;
+mod refusal;
 mod session;
 pub mod settings;
+mod terminal;
 
+pub use ask::Asker;
 pub use credentials::Credentials;
 pub use session::Session;

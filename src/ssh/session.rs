@@ -8,7 +8,8 @@ use russh::{Channel, Disconnect};
 use tokio::sync::{Semaphore, oneshot, watch};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::auth::{Named, log_in};
+use super::auth::{Entry, Login};
+use super::clock::Clock;
 use super::connect::connect;
 use super::credentials::Credentials;
 use super::exchange::{End, Exchange, GRACE, Said};
@@ -63,25 +64,21 @@ impl Session {
         credentials: &Credentials,
         command_timeout: u64,
     ) -> Result<Session, Failure> {
-        let deadline = Instant::now() + Duration::from_secs(settings.connect_timeout);
-        let named = Named::read(settings, credentials)?;
+        let clock = Clock::start(Duration::from_secs(settings.connect_timeout));
+        let mut login = Login::new(settings, credentials, &clock)?;
         let trust = Trust::read(settings)?;
-        let (mut handle, word) = connect(settings, &trust, deadline).await?;
-        tracing::debug!(%name, address = settings.hostname, port = settings.port, "connected, host key is known");
         let user = settings.user.clone();
-        match timeout_at(deadline, log_in(&mut handle, settings, &named, credentials)).await {
-            Ok(Ok(())) => (),
-            Ok(Err(failure)) => {
-                let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
-                return Err(failure);
+        let (handle, word) = loop {
+            let (mut handle, word) = connect(settings, &trust, clock.deadline()).await?;
+            tracing::debug!(%name, address = settings.hostname, port = settings.port, "connected, host key is known");
+            let entry = login.go_on(&mut handle).await;
+            if entry == Ok(Entry::LoggedIn) {
+                break (handle, word);
             }
-            Err(_) => {
-                return Err(Failure::Unreachable {
-                    reason: format!("logging in as {user} took longer than {} s", settings.connect_timeout),
-                    hint: "does the agent wait for a confirmation? else raise connect_timeout".to_owned(),
-                });
-            }
-        }
+            let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
+            // Several connections only where the host lets each try a few keys.
+            entry?;
+        };
         tracing::debug!(%name, user, "logged in");
         Ok(Session {
             handle: Arc::new(handle),
