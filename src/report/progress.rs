@@ -1,7 +1,6 @@
 //! A run as it goes on: one status line on a terminal, plain lines elsewhere, JSON for programs.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -53,7 +52,6 @@ impl Progress {
                 ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is a fixed text"),
             );
             bar.set_message(what.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(120));
         }
         Progress { mode, bar, total, ended: 0, stage: None, running: BTreeMap::new(), stopping: false }
     }
@@ -85,6 +83,11 @@ impl Progress {
                 }
             }
         }
+    }
+
+    /// Moves the spinner.
+    pub fn tick(&self) {
+        self.bar.tick();
     }
 
     /// Leaves nothing of the status line.

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::Preferred;
 use russh::client::{self, Config, Handle};
 use tokio::time::{Instant, sleep, timeout_at};
 
+use super::algorithms;
 use super::dial::{Dialled, Miss, ProxyProcess, dial};
 use super::host_key::{Doorman, Trust, Word, explain};
 use super::link::Link;
@@ -134,7 +134,8 @@ fn is_turned_away(error: &russh::Error) -> bool {
 
 fn config(settings: &Settings, trust: &Trust) -> Result<Config, Failure> {
     Ok(Config {
-        preferred: trust.prefer(settings, Preferred::DEFAULT)?,
+        preferred: trust.prefer(settings, algorithms::preferred(&settings.algorithms)?)?,
+        gex: algorithms::groups(),
         // There is no inactivity timeout on purpose: it would end commands that are silent for long, such as a base
         // backup.
         keepalive_interval: Some(Duration::from_secs(settings.alive_interval))

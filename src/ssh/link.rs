@@ -6,9 +6,10 @@ use std::time::Duration;
 use russh::client::{Handle, Msg};
 use russh::{Channel, Disconnect};
 use tokio::sync::{oneshot, watch};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout};
 
-use super::auth::{Named, log_in};
+use super::auth::{Entry, Login};
+use super::clock::Clock;
 use super::connect::{Connected, connect};
 use super::credentials::Credentials;
 use super::dial::ProxyProcess;
@@ -52,34 +53,31 @@ impl Link {
         through: Option<Arc<Link>>,
     ) -> Result<Link, Failure> {
         let started = Instant::now();
-        let deadline = started + Duration::from_secs(settings.connect_timeout);
-        let named = Named::read(settings, credentials)?;
+        let clock = Clock::start(Duration::from_secs(settings.connect_timeout));
+        let mut login = Login::new(settings, credentials, &clock)?;
         let trust = Trust::read(settings)?;
-        let connected = connect(settings, &trust, through.as_deref(), deadline).await?;
-        let Connected { mut handle, word, proxy } = connected;
-        let connected = started.elapsed();
         let (address, port, user) = (&settings.hostname, settings.port, &settings.user);
-        tracing::debug!(address, port, "connected, host key is trusted");
-        match timeout_at(deadline, log_in(&mut handle, settings, &named, credentials)).await {
-            Ok(Ok(())) => (),
-            Ok(Err(failure)) => {
-                let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
-                return Err(word.with_note(failure));
+        let mut note = None;
+        let (Connected { handle, word, proxy }, connected) = loop {
+            let mut connected = connect(settings, &trust, through.as_deref(), clock.deadline()).await?;
+            let after = started.elapsed();
+            tracing::debug!(address, port, "connected, host key is trusted");
+            note = note.or(connected.word.note());
+            let entry = login.go_on(&mut connected.handle).await;
+            if entry == Ok(Entry::LoggedIn) {
+                break (connected, after);
             }
-            Err(_) => {
-                return Err(word.with_note(Failure::Unreachable {
-                    reason: format!("logging in as {user} took longer than {} s", settings.connect_timeout),
-                    hint: "does the agent wait for a confirmation? else raise connect_timeout".to_owned(),
-                }));
-            }
-        }
+            let _ = connected.handle.disconnect(Disconnect::ByApplication, "", "").await;
+            // Several connections only where the host lets each try a few keys.
+            entry.map_err(|failure| connected.word.with_note(failure))?;
+        };
         tracing::debug!(address, user, "logged in");
         let seen = Seen { key: word.shown(), connected, logged_in: started.elapsed() - connected };
         Ok(Link {
             handle: Arc::new(handle),
             settings: settings.clone(),
             seen,
-            note: Mutex::new(word.note()),
+            note: Mutex::new(note),
             ended: word.ended,
             through,
             _proxy: proxy,

@@ -5,5 +5,6 @@
 mod bastion;
 mod faults;
 mod known_hosts;
+mod login;
 mod session;
 mod support;

@@ -31,6 +31,11 @@ impl Drop for Sshd {
 impl Sshd {
     /// `None`, said loudly, where there is no sshd or no right to log in as root.
     pub(crate) fn start(extra: &str) -> Option<Sshd> {
+        Sshd::start_by(extra, |_| Process::new(SSHD))
+    }
+
+    /// As [`Sshd::start`], by another command, which is given the directory and gets sshd's arguments.
+    pub(crate) fn start_by(extra: &str, launch: impl FnOnce(&Path) -> Process) -> Option<Sshd> {
         let root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         if !root || !Path::new(SSHD).exists() {
             eprintln!("LEFT OUT: this test needs root and {SSHD}; nothing was tested");
@@ -53,7 +58,7 @@ impl Sshd {
             dir.path().display()
         );
         fs::write(path("sshd_config"), config.replace("DIR", &dir.path().display().to_string())).unwrap();
-        let child = Process::new(SSHD)
+        let child = launch(dir.path())
             .args(["-D", "-e", "-f"])
             .arg(path("sshd_config"))
             .stderr(fs::File::create(path("log")).unwrap())
