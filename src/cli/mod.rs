@@ -22,6 +22,7 @@ mod log;
 mod plan;
 mod screen;
 mod signals;
+mod ssh_check;
 mod status;
 mod verify;
 
@@ -92,6 +93,8 @@ enum Command {
     Verify,
     /// Show what is seen of each host.
     Facts(facts::Arguments),
+    /// Show the way to one host, hop by hop: connected, host key, login, other users.
+    SshCheck(ssh_check::Arguments),
 }
 
 /// Runs the command to its end and says how it ended.
@@ -109,6 +112,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
+            Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
         }
     });
     // A connection that hangs must not hold the prompt of an operator who has said stop twice.

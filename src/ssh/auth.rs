@@ -45,6 +45,8 @@ pub(super) struct Login<'a> {
     answers: Answers<'a>,
     refusal: Refusal,
     connections: usize,
+    /// What the host has accepted on this connection.
+    entered: Vec<String>,
 }
 
 /// One connection.
@@ -82,7 +84,13 @@ impl<'a> Login<'a> {
             answers: Answers::new(settings, credentials, clock),
             refusal: Refusal::new(&settings.user),
             connections: 0,
+            entered: Vec::new(),
         })
+    }
+
+    /// What the host has accepted, in its order.
+    pub(super) fn entered(self) -> Vec<String> {
+        self.entered
     }
 
     /// Goes on over a new connection. After a refusal never again: sshd counts, and locks out whoever keeps trying.
@@ -108,6 +116,7 @@ impl<'a> Login<'a> {
             self.offers = Some(offers);
         }
         // What counted on the last connection does not on this one.
+        self.entered.clear();
         self.each_offer(|offer| {
             if offer.state == State::Used {
                 offer.state = State::Waiting;
@@ -129,6 +138,7 @@ impl<'a> Login<'a> {
             let (remaining, partial) = match result {
                 Ok(AuthResult::Success) => {
                     self.remember(&next);
+                    self.entered.extend(label);
                     return Ok(Entry::LoggedIn);
                 }
                 Ok(AuthResult::Failure { remaining_methods, partial_success }) => {
@@ -180,6 +190,7 @@ impl<'a> Login<'a> {
         line: &mut Line<'_>,
     ) {
         if partial {
+            self.entered.extend(label.clone());
             self.refusal.accepted(label);
             self.mark(next, State::Used);
             return;

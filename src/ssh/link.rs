@@ -24,6 +24,8 @@ pub struct Seen {
     pub key: Option<String>,
     /// From the beginning to a connection whose key is trusted.
     pub connected: Duration,
+    /// What the host took for a proof, in its order: a key, a password.
+    pub entered: Vec<String>,
     /// From there to somebody logged in.
     pub logged_in: Duration,
 }
@@ -72,7 +74,8 @@ impl Link {
             entry.map_err(|failure| connected.word.with_note(failure))?;
         };
         tracing::debug!(address, user, "logged in");
-        let seen = Seen { key: word.shown(), connected, logged_in: started.elapsed() - connected };
+        let logged_in = started.elapsed() - connected;
+        let seen = Seen { key: word.shown(), connected, entered: login.entered(), logged_in };
         Ok(Link {
             handle: Arc::new(handle),
             settings: settings.clone(),

@@ -276,7 +276,8 @@ impl Session {
     /// The mark is missing: something else than the script ended the command, and said why.
     fn not_started(&self, frame: &Frame, status: u32, stdout: &[u8], stderr: &[u8]) -> Failure {
         /// What is said, and what to do about it; the first row that fits.
-        const KNOWN: [(&str, &str); 11] = [
+        const KNOWN: [(&str, &str); 12] = [
+            ("unknown user", "check become_user: there is no such user on the host"),
             ("incorrect password attempt", "check ansible_become_password"),
             ("Authentication failure", "check ansible_become_password, and that this user may use su"),
             (
