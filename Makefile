@@ -60,14 +60,18 @@ lab-up: ## start the fleet (root)
 lab-down: ## stop and remove the fleet; its image stays (root)
 	$(LAB) down
 
-# Debian packages for the lab (tests/lab/lab.sh asks for the same), tests/ssh_auth and the lints. Without root: says what is missing.
-PACKAGES := gcc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables ssh:openssh-client python3:python3 shellcheck:shellcheck openssl:openssl dropbear:dropbear-bin
+# Debian packages for the lab (tests/lab/lab.sh asks for the same), tests/ssh and the lints. Without root: says what is missing.
+PACKAGES := gcc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables ssh:openssh-client python3:python3 shellcheck:shellcheck openssl:openssl sshd:openssh-server dropbear:dropbear-bin sudo:sudo doas:opendoas
 
 .PHONY: install-deps
-install-deps: ## what the tests need and this machine lacks
+install-deps: ## what the tests need and this machine lacks; no service is started
 	@missing=(); export PATH="$$PATH:/usr/sbin:/sbin"; \
 	for pair in $(PACKAGES); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair#*:}"); done; \
 	[ $${#missing[@]} -gt 0 ] || exit 0; \
 	if [ "$(ROOT)" = yes ] && command -v apt-get >/dev/null; then \
-	  set -x; apt-get update -q; DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$${missing[@]}"; \
+	  policy=/usr/sbin/policy-rc.d; own=; [ -e $$policy ] || { own=$$policy; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod +x $$policy; }; \
+	  set -x; status=0; apt-get update -q; \
+	  DEBIAN_FRONTEND=noninteractive apt-get install -qy --no-install-recommends "$${missing[@]}" || status=$$?; \
+	  [ -z "$$own" ] || rm -f "$$own"; \
+	  case " $${missing[*]} " in *" openssh-server "*) systemctl disable ssh.service ssh.socket 2>/dev/null || true ;; esac; exit $$status; \
 	else echo "not installed (needs root): $${missing[*]}"; fi

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
 
 mod bastion;
+mod becoming;
 mod faults;
 mod known_hosts;
 mod login;

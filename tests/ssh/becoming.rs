@@ -1,0 +1,130 @@
+//! Becoming another user on a host, by every program there is, with a password and without.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::Command as Process;
+
+use muster::command::{Command, Failure, RunAs, Stdin};
+use muster::formation::{Become, BecomeMethod, Host, NodeName, Secret};
+use muster::ssh::{Overrides, Session, Transport};
+
+use crate::support::{Sshd, nobody};
+
+const OWN: &str = "own-horse-41";
+const THEIRS: &str = "their-horse-42";
+
+/// An sshd whose /etc is its own: ana logs in and has a password, and so has pgsql, whom she may become.
+fn sshd(program: &str, sudoers: &str, doas: &str) -> Option<Sshd> {
+    let found = Process::new("sh").args(["-c", "command -v \"$0\" && command -v unshare", program]).output();
+    if !found.is_ok_and(|found| found.status.success()) {
+        eprintln!("LEFT OUT: this test needs {program} and unshare; nothing was tested");
+        return None;
+    }
+    let sshd = Sshd::start_by("LogLevel VERBOSE", |dir| {
+        let etc = dir.join("etc");
+        fs::create_dir_all(etc.join("pam.d")).unwrap();
+        fs::create_dir(dir.join("work")).unwrap();
+        let add = |file: &str, mode: u32, text: String| {
+            fs::write(etc.join(file), text).unwrap();
+            fs::set_permissions(etc.join(file), fs::Permissions::from_mode(mode)).unwrap();
+        };
+        let before = |file: &str| fs::read_to_string(Path::new("/etc").join(file)).unwrap_or_default();
+        let users = "ana:x:54711:54711::/:/bin/sh\npgsql:x:54712:54712::/:/bin/sh\n";
+        add("passwd", 0o644, before("passwd") + users);
+        add("group", 0o644, before("group") + "ana:x:54711:\npgsql:x:54712:\n");
+        let hash = |password| {
+            let output = Process::new("openssl").args(["passwd", "-6", password]).output().unwrap();
+            String::from_utf8(output.stdout).unwrap().trim().to_owned()
+        };
+        let shadow = [("ana", OWN), ("pgsql", THEIRS)]
+            .map(|(user, password)| format!("{user}:{}:19000:0:99999:7:::\n", hash(password)));
+        add("shadow", 0o600, before("shadow") + &shadow.concat());
+        add("sudoers", 0o440, format!("Defaults lecture=always\nroot ALL=(ALL) NOPASSWD: ALL\n{sudoers}\n"));
+        add("doas.conf", 0o600, format!("{doas}\n"));
+        for service in ["sudo", "su", "doas"] {
+            let rules = "auth sufficient pam_rootok.so\nauth required pam_unix.so\naccount required pam_permit.so\n\
+                         session required pam_permit.so\n";
+            add(&format!("pam.d/{service}"), 0o644, rules.to_owned());
+        }
+        let script = "mount -t overlay overlay -o \"lowerdir=/etc,upperdir=$0/etc,workdir=$0/work\" /etc && \
+                      exec /usr/sbin/sshd \"$@\"";
+        let mut process = Process::new("unshare");
+        process.args(["-m", "sh", "-c", script]).arg(dir);
+        process
+    })?;
+    // ana reads her authorized keys herself.
+    for file in ["", "authorized_keys"] {
+        fs::set_permissions(sshd.path(file), fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    Some(sshd)
+}
+
+async fn session(sshd: &Sshd, user: &str, method: BecomeMethod, password: Option<&str>) -> Session {
+    let becoming = Become { method, password: password.map(Secret::new) };
+    let host = Host { user: Some(user.to_owned()), becoming, ..sshd.host() };
+    let transport = Transport::new(nobody(), Overrides::default());
+    transport.connect(&NodeName::from("node"), &host).await.unwrap()
+}
+
+/// What a script of pgsql's gets is all that it is given.
+async fn becomes(session: &Session) {
+    let script =
+        "id -un; printf '%s|%s|' \"$1\" \"$A\"; cat; cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' >&2";
+    let command = Command::new(RunAs::User("pgsql".into()), script)
+        .args(["it's"])
+        .env("A", &Secret::new("hush-1"))
+        .stdin(Stdin::Text("rest\n".into()));
+    let output = session.run(&command).await.unwrap();
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "pgsql\nit's|hush-1|rest\n");
+    for secret in [OWN, THEIRS, "wrong-horse", "hush-1"] {
+        assert!(!output.stderr.contains(secret), "{secret} is on a command line");
+    }
+    let status = Command::new(RunAs::User("pgsql".into()), "echo why >&2; exit 7");
+    assert_eq!(session.run(&status).await, Err(Failure::Refused { status: 7, stderr: "why\n".into() }));
+    let own = session.run(&Command::new(RunAs::Login, "id -un")).await.unwrap();
+    assert_ne!(own.stdout, b"pgsql\n");
+}
+
+async fn refusal(session: &Session) -> String {
+    let failed = session.run(&Command::new(RunAs::User("pgsql".into()), "id -un")).await;
+    let Err(Failure::Refused { stderr, .. }) = failed else { panic!("{failed:?}") };
+    assert!(!stderr.contains("horse"), "{stderr}");
+    stderr
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sudo_with_a_password() {
+    let Some(sshd) = sshd("sudo", "ana ALL=(pgsql) ALL", "") else { return };
+    becomes(&session(&sshd, "ana", BecomeMethod::Sudo, Some(OWN)).await).await;
+    let wrong = refusal(&session(&sshd, "ana", BecomeMethod::Sudo, Some("wrong-horse")).await).await;
+    assert!(wrong.contains("incorrect password") && wrong.contains("ansible_become_password"), "{wrong}");
+    let none = refusal(&session(&sshd, "ana", BecomeMethod::Sudo, None).await).await;
+    assert!(none.contains("password is required") && none.contains("NOPASSWD"), "{none}");
+    // Root needs neither.
+    becomes(&session(&sshd, "root", BecomeMethod::Sudo, Some("wrong-horse")).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sudo_that_asks_for_none_does_not_get_the_password_as_a_script() {
+    let Some(sshd) = sshd("sudo", "ana ALL=(pgsql) NOPASSWD: ALL", "") else { return };
+    becomes(&session(&sshd, "ana", BecomeMethod::Sudo, None).await).await;
+    becomes(&session(&sshd, "ana", BecomeMethod::Sudo, Some("wrong-horse")).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn su_with_the_other_users_password() {
+    let Some(sshd) = sshd("su", "", "") else { return };
+    becomes(&session(&sshd, "ana", BecomeMethod::Su, Some(THEIRS)).await).await;
+    let wrong = refusal(&session(&sshd, "ana", BecomeMethod::Su, Some("wrong-horse")).await).await;
+    assert!(wrong.contains("Authentication failure") && wrong.contains("hint: "), "{wrong}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doas_where_it_asks_for_nothing() {
+    let Some(sshd) = sshd("doas", "", "permit nopass ana as pgsql") else { return };
+    becomes(&session(&sshd, "ana", BecomeMethod::Doas, None).await).await;
+    fs::write(sshd.path("etc/doas.conf"), "permit ana as pgsql\n").unwrap();
+    let asked = refusal(&session(&sshd, "ana", BecomeMethod::Doas, None).await).await;
+    assert!(asked.contains("nopass"), "{asked}");
+}
