@@ -6,11 +6,12 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::config::Config;
 use russh::keys::ssh_key::PrivateKey;
 use russh::keys::{PublicKey, decode_secret_key, load_public_key};
 
-/// The key files ssh tries by itself, in its order; FIDO keys need the agent anyway.
-const DEFAULT_KEYS: [&str; 3] = ["id_ed25519", "id_ecdsa", "id_rsa"];
+/// The key files ssh tries by itself, in its order; for FIDO keys (`_sk`) the agent signs.
+const DEFAULT_KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
 
 /// What connections to all hosts have in common.
 pub struct Credentials {
@@ -19,6 +20,8 @@ pub struct Credentials {
     agent: Option<PathBuf>,
     /// Files already read, for sixty hosts with one key.
     files: Mutex<BTreeMap<PathBuf, KeyFile>>,
+    /// What was read of ssh_config.
+    config: Config,
 }
 
 /// What is in a key file.
@@ -45,7 +48,7 @@ impl Credentials {
 
     /// For a named user; without a home there are no default keys, without a socket there is no agent.
     pub fn new(user: impl Into<String>, home: Option<PathBuf>, agent: Option<PathBuf>) -> Self {
-        Credentials { user: user.into(), home, agent, files: Mutex::default() }
+        Credentials { user: user.into(), home, agent, files: Mutex::default(), config: Config::default() }
     }
 
     /// Who logs in where the inventory does not say.
@@ -58,21 +61,19 @@ impl Credentials {
         self.agent.as_deref()
     }
 
-    /// A path as the operator writes it: `~/` is the home directory.
-    pub(super) fn expand(&self, path: &str) -> PathBuf {
-        match (path.strip_prefix("~/"), &self.home) {
-            (Some(rest), Some(home)) => home.join(rest),
-            (Some(_), None) | (None, _) => PathBuf::from(path),
-        }
+    /// What `~` is.
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
-    /// The files ssh reads host keys from when it is told nothing else; a new key belongs into the first.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The user's own files of host keys, when nothing else is said; a new key belongs into the first.
     pub(super) fn known_hosts(&self) -> Vec<PathBuf> {
-        let own = self
-            .home
-            .iter()
-            .flat_map(|home| [".ssh/known_hosts", ".ssh/known_hosts2"].map(|file| home.join(file)));
-        own.chain(["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from)).collect()
+        let home = self.home.iter();
+        home.flat_map(|home| [".ssh/known_hosts", ".ssh/known_hosts2"].map(|file| home.join(file))).collect()
     }
 
     /// The default key files.
@@ -136,11 +137,9 @@ mod tests {
     #[test]
     fn paths_are_those_ssh_uses() {
         let credentials = Credentials::new("ana", Some("/home/ana".into()), None);
-        assert_eq!(credentials.expand("~/.ssh/key"), Path::new("/home/ana/.ssh/key"));
-        assert_eq!(credentials.expand("/etc/key"), Path::new("/etc/key"));
         assert_eq!(credentials.known_hosts()[0], Path::new("/home/ana/.ssh/known_hosts"));
-        assert_eq!(credentials.known_hosts().len(), 4);
-        assert_eq!(Credentials::new("ana", None, None).known_hosts().len(), 2);
+        assert_eq!(credentials.known_hosts().len(), 2);
+        assert!(Credentials::new("ana", None, None).known_hosts().is_empty());
         assert!(owner_of_this_process().is_some_and(|user| !user.is_empty()));
     }
 }
