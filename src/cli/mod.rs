@@ -19,6 +19,7 @@ mod log;
 mod plan;
 mod screen;
 mod signals;
+mod ssh_config;
 mod status;
 mod verify;
 
@@ -80,6 +81,8 @@ enum Command {
     Verify,
     /// Show what is seen of each host.
     Facts(facts::Arguments),
+    /// Show how ssh would reach a host: ssh_config as muster reads it.
+    SshConfig(ssh_config::Arguments),
 }
 
 /// Runs the command to its end and says how it ended.
@@ -97,6 +100,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
+            Command::SshConfig(arguments) => ssh_config::run(options, arguments),
         }
     });
     // A connection that hangs must not hold the prompt of an operator who has said stop twice.
