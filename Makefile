@@ -60,8 +60,8 @@ lab-up: ## start the fleet (root)
 lab-down: ## stop and remove the fleet; its image stays (root)
 	$(LAB) down
 
-# Debian packages for the lab (tests/lab/lab.sh asks for the same) and the lints. Without root: says what is missing.
-PACKAGES := gcc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables ssh:openssh-client python3:python3 shellcheck:shellcheck
+# Debian packages for the lab (tests/lab/lab.sh asks for the same), tests/ssh_auth and the lints. Without root: says what is missing.
+PACKAGES := gcc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables ssh:openssh-client python3:python3 shellcheck:shellcheck openssl:openssl dropbear:dropbear-bin
 
 .PHONY: install-deps
 install-deps: ## what the tests need and this machine lacks

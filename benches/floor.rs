@@ -11,6 +11,7 @@ use std::time::Instant;
 use futures_util::future::try_join_all;
 use muster::facts;
 use muster::fleet::Fleet;
+use muster::ssh::{Credentials, Overrides, Transport};
 use tokio::sync::mpsc::unbounded_channel;
 
 /// As many commands in flight as there are hosts: the floor does not queue.
@@ -22,7 +23,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let started = Instant::now();
     let formation = muster::inventory::load(Path::new(&inventory)).map_err(|_| "not a valid inventory")?;
     let (events, _nobody_listens) = unbounded_channel();
-    let fleet = Fleet::connect(&formation, FORKS, &events).await;
+    let transport = Transport::new(Credentials::from_environment(), Overrides::default());
+    let fleet = Fleet::connect(&formation, transport, FORKS, &events).await;
     let answers = formation.servers().map(|server| {
         let (fleet, probe) = (&fleet, facts::probe(&formation, server));
         async move { fleet.run(&server.name, &probe).await.map(|output| output.stdout.len()) }

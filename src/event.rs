@@ -16,6 +16,11 @@ pub enum Event {
         seconds: f64,
         failure: Option<Failure>,
     },
+    /// Something to know of a host that answered: its key was taken for being the first answer.
+    Noted {
+        node: NodeName,
+        text: String,
+    },
     StageStarted {
         stage: Stage,
         seconds: f64,

@@ -12,7 +12,7 @@ use crate::command::{Command, Failure, Output};
 use crate::event::Event;
 use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, NodeName};
-use crate::ssh::{Credentials, Session};
+use crate::ssh::{Session, Transport};
 
 /// Where events go: many senders, one reporter.
 pub type Events = UnboundedSender<Event>;
@@ -20,6 +20,7 @@ pub type Events = UnboundedSender<Event>;
 /// The sessions of a run.
 pub struct Fleet {
     sessions: BTreeMap<NodeName, Result<Arc<Session>, Failure>>,
+    transport: Arc<Transport>,
     /// Commands in flight, over all hosts.
     permits: Arc<Semaphore>,
     started: Instant,
@@ -27,17 +28,21 @@ pub struct Fleet {
 
 impl Fleet {
     /// Connects to every server side by side; a host that does not answer is kept as its failure.
-    pub async fn connect(formation: &Formation, forks: usize, events: &Events) -> Fleet {
+    pub async fn connect(
+        formation: &Formation,
+        transport: Arc<Transport>,
+        forks: usize,
+        events: &Events,
+    ) -> Fleet {
         let started = Instant::now();
-        let credentials = Arc::new(Credentials::from_environment());
         let permits = Arc::new(Semaphore::new(forks.max(1)));
         let mut tasks = JoinSet::new();
         for server in formation.servers() {
             let (name, host) = (server.name.clone(), server.host.clone());
-            let (credentials, permits) = (Arc::clone(&credentials), Arc::clone(&permits));
+            let (transport, permits) = (Arc::clone(&transport), Arc::clone(&permits));
             tasks.spawn(async move {
                 let _permit = permits.acquire().await;
-                let session = Session::connect(&name, &host, &credentials).await;
+                let session = transport.connect(&name, &host).await;
                 (name, session.map(Arc::new))
             });
         }
@@ -48,9 +53,12 @@ impl Fleet {
             let seconds = started.elapsed().as_secs_f64();
             // Nobody may listen any more: the run is ending then.
             let _ = events.send(Event::Connected { node: node.clone(), seconds, failure });
+            for text in session.as_ref().map(|session| session.notes()).unwrap_or_default() {
+                let _ = events.send(Event::Noted { node: node.clone(), text });
+            }
             sessions.insert(node, session);
         }
-        Fleet { sessions, permits, started }
+        Fleet { sessions, transport, permits, started }
     }
 
     /// One look at every host: one script, one round trip.
@@ -109,6 +117,7 @@ impl Fleet {
         for session in self.sessions.into_values().flatten() {
             session.close().await;
         }
+        self.transport.close().await;
     }
 }
 

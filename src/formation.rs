@@ -156,6 +156,27 @@ pub struct Host {
     pub becoming: Become,
 }
 
+impl Host {
+    /// A host of which nothing is said but its name: ssh_config and ssh's defaults say the rest.
+    pub fn named(address: impl Into<String>) -> Host {
+        Host {
+            connection: Connection::Ssh,
+            address: address.into(),
+            port: None,
+            user: None,
+            identity_files: Vec::new(),
+            known_hosts: None,
+            host_keys: Vec::new(),
+            ssh_options: Vec::new(),
+            ssh_config: None,
+            password: None,
+            connect_timeout: None,
+            command_timeout: 600,
+            becoming: Become { method: BecomeMethod::Sudo, password: None },
+        }
+    }
+}
+
 /// `ansible_connection`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]

@@ -45,6 +45,7 @@
 
 pub mod cli;
 pub mod command;
+pub mod console;
 pub mod error;
 pub mod event;
 pub mod execute;

@@ -17,6 +17,8 @@ const RANKS: &[&str] = &[
     "ssh",
     "inventory",
     "event",
+    // Whose turn it is on the terminal: what report and ssh share.
+    "console",
     // Knowledge and decision. `verify` and `uri` read facts; only the planner decides.
     "plan",
     "verify",

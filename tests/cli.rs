@@ -175,7 +175,7 @@ fn ssh_config_shows_how_a_host_is_reached() {
     for row in ["host 127.0.0.1", "user x", "port 1", "batchmode yes", "connecttimeout 1"] {
         assert!(said.stdout.lines().any(|line| line == row), "{row}: {}{}", said.stdout, said.stderr);
     }
-    let said = muster(&["ssh-config", "--json", "--config", "none", "db1"]);
+    let said = muster(&["ssh-config", "--json", "--ssh-config", "none", "db1"]);
     assert!(said.stdout.starts_with("{\"schema\":1,\"settings\":{"), "{}", said.stdout);
     std::fs::write(config, "Host *\n  Prt 22\n").expect("a file can be written");
     let said = muster(&["ssh-config", "-F", config, "db1"]);

@@ -261,7 +261,7 @@ fn warnings() {
     let formation = right(
         "
 all:
-  vars: {pgdata: /pg, ansible_python_interpreter: /usr/bin/python3, ansible_become: true}
+  vars: {pgdata: /pg, ansible_python_interpreter: /usr/bin/python3, ansible_become: true, ansible_pipelining: true}
   children:
     monitor: {hosts: {mon: }}
     coordinator: {hosts: {c: }}
@@ -275,7 +275,7 @@ all:
     assert_eq!(
         formation.warnings,
         [
-            "prod.yml:3: `ansible_become` is not read here",
+            "prod.yml:3: `ansible_pipelining` is not read here",
             "prod.yml:10: the rule lets anybody in without a password (trust beyond loopback): \
              `host all all 10.0.0.0/8 trust`",
             "prod.yml:11: read-replica cluster `reports` has no coordinator: nobody can query it",

@@ -2,6 +2,7 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -11,6 +12,8 @@ use crate::inventory;
 use crate::report;
 use crate::report::paint::Paint;
 use crate::report::progress::Mode;
+use crate::ssh::settings::Jumps;
+use crate::ssh::{Credentials, Overrides, Transport};
 
 mod apply;
 mod exit;
@@ -19,6 +22,7 @@ mod log;
 mod plan;
 mod screen;
 mod signals;
+mod ssh_check;
 mod ssh_config;
 mod status;
 mod verify;
@@ -51,6 +55,15 @@ struct Options {
     #[arg(short, long, global = true, default_value_t = 50, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
     forks: u16,
+    /// Reach every host through these bastions, the first one first, as ssh -J does.
+    #[arg(short = 'J', long, global = true, env = "MUSTER_BASTION", value_name = "[USER@]HOST[:PORT],…")]
+    bastion: Option<Jumps>,
+    /// Read this ssh_config alone, as ssh -F does; `none` reads none.
+    #[arg(short = 'F', long, global = true, value_name = "FILE")]
+    ssh_config: Option<String>,
+    /// Record the host key of a host that nothing is known of; a key that has changed is refused all the same.
+    #[arg(long, global = true)]
+    accept_new: bool,
     /// Say on stderr what is going on; twice for more.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -81,6 +94,8 @@ enum Command {
     Verify,
     /// Show what is seen of each host.
     Facts(facts::Arguments),
+    /// Show the way to one host, hop by hop: connected, host key, login, other users.
+    SshCheck(ssh_check::Arguments),
     /// Show how ssh would reach a host: ssh_config as muster reads it.
     SshConfig(ssh_config::Arguments),
 }
@@ -100,6 +115,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
+            Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
             Command::SshConfig(arguments) => ssh_config::run(options, arguments),
         }
     });
@@ -132,6 +148,16 @@ impl Options {
             report::log(&format!("warning: {warning}\n"));
         }
         Ok(formation)
+    }
+
+    /// The ways to the hosts.
+    fn transport(&self) -> Arc<Transport> {
+        let overrides = Overrides {
+            bastion: self.bastion.as_ref().map(|Jumps(jumps)| jumps.clone()),
+            accept_new: self.accept_new,
+            ssh_config: self.ssh_config.clone(),
+        };
+        Transport::new(Credentials::from_environment(), overrides)
     }
 
     fn forks(&self) -> usize {

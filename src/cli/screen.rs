@@ -2,11 +2,16 @@
 
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
+use tokio::time::{Duration, MissedTickBehavior, interval};
 
+use crate::console;
 use crate::event::Event;
 use crate::execute::Stop;
 use crate::fleet::Events;
 use crate::report::progress::{Mode, Progress};
+
+/// How often the spinner moves.
+const SPIN: Duration = Duration::from_millis(120);
 
 pub(super) struct Screen {
     events: Events,
@@ -41,7 +46,15 @@ async fn write(
     mut is_over: oneshot::Receiver<()>,
 ) {
     let mut may_stop = true;
+    let mut spin = interval(SPIN);
+    spin.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
+        // While the operator is asked something nothing is written; what happens meanwhile is told later.
+        let _turn = tokio::select! {
+            biased;
+            turn = console::turn() => turn,
+            _ = &mut is_over => break,
+        };
         tokio::select! {
             biased;
             changed = stop.changed(), if may_stop => match changed {
@@ -49,6 +62,7 @@ async fn write(
                 Err(_) => may_stop = false,
             },
             Some(event) = events.recv() => progress.receive(&event),
+            _ = spin.tick() => progress.tick(),
             // Last, so that no event is left behind. Senders may outlive the screen: it does not wait for them.
             _ = &mut is_over => break,
         }

@@ -11,9 +11,6 @@ use crate::ssh::config::{self, Request};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// The only configuration that is read, in place of ~/.ssh/config and /etc/ssh/ssh_config; `none` is none at all.
-    #[arg(short = 'F', long, value_name = "FILE")]
-    config: Option<String>,
     /// What goes before the configuration, as with ssh: Keyword=value.
     #[arg(short, long = "option", value_name = "OPTION")]
     option: Vec<String>,
@@ -28,11 +25,11 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<
     let settings = match of_inventory(options, &arguments.host)? {
         Some(mut host) => {
             said.append(&mut host.ssh_options);
-            let ssh_config = arguments.config.clone().or(host.ssh_config);
+            let ssh_config = host.ssh_config.or_else(|| options.ssh_config.clone());
             config::of_host(&Host { ssh_options: said, ssh_config, ..host }, &credentials)
         }
         None => {
-            let file = arguments.config.as_deref();
+            let file = options.ssh_config.as_deref();
             config::resolve(&Request { destination: &arguments.host, options: &said, file }, &credentials)
         }
     };

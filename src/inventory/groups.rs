@@ -199,7 +199,8 @@ fn known(entry: &Entry, source: &mut Source) -> Option<Given> {
         return Some(given(variable, value::read(variable, &entry.value, source)));
     }
     match name {
-        "ansible_python_interpreter" => None,
+        // Python is not needed, and muster becomes whom it must.
+        "ansible_python_interpreter" | "ansible_become" => None,
         "ansible_group_priority" => {
             let problem = Problem::new("`ansible_group_priority` is not read here");
             source.problem(entry.key_span, problem.hint("nest the groups: the inner one wins"));

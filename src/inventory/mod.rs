@@ -19,6 +19,7 @@ mod monitor_uri;
 mod nodes;
 mod settings;
 mod source;
+mod ssh_args;
 mod templates;
 mod text;
 mod tls;

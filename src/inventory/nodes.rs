@@ -151,8 +151,19 @@ fn node_name(host: &Host, source: &mut Source) -> Option<String> {
 }
 
 fn reached(host: &Host, address: String, base: &Path) -> Reached {
+    // In the order of Ansible's command line: the first value of a keyword counts.
+    let arguments = || {
+        let names = ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"];
+        names.into_iter().filter_map(|name| match &host.given(name)?.value {
+            Value::SshArgs { options, config } => Some((options, config)),
+            _ => None,
+        })
+    };
     Reached {
-        connection: Connection::Ssh,
+        connection: match host.text("ansible_connection").as_deref() {
+            Some("local") => Connection::Local,
+            _ => Connection::Ssh,
+        },
         address,
         port: host.number("ansible_port"),
         user: host.text("ansible_user"),
@@ -162,13 +173,23 @@ fn reached(host: &Host, address: String, base: &Path) -> Reached {
             .into_iter()
             .collect(),
         known_hosts: host.text("known_hosts").map(|path| super::resolved(base, &path)),
-        host_keys: Vec::new(),
-        ssh_options: Vec::new(),
-        ssh_config: None,
-        password: None,
+        host_keys: match host.given("host_key").map(|given| &given.value) {
+            Some(Value::HostKeys(keys)) => keys.clone(),
+            _ => Vec::new(),
+        },
+        ssh_options: arguments().flat_map(|(options, _)| options.clone()).collect(),
+        ssh_config: arguments().find_map(|(_, config)| config.clone()),
+        password: host.secret("ansible_password"),
         connect_timeout: host.number("connect_timeout"),
         command_timeout: host.number("command_timeout").unwrap_or(600),
-        becoming: Become { method: BecomeMethod::Sudo, password: None },
+        becoming: Become {
+            method: match host.text("ansible_become_method").as_deref() {
+                Some("su") => BecomeMethod::Su,
+                Some("doas") => BecomeMethod::Doas,
+                _ => BecomeMethod::Sudo,
+            },
+            password: host.secret("ansible_become_password"),
+        },
     }
 }
 

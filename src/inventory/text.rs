@@ -1,5 +1,8 @@
 //! What the text of a variable may look like.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
+
 use super::variables::Kind::{self, Number, Text};
 
 pub(super) const PORT: Kind = Number { least: 1, most: 65535 };
@@ -105,9 +108,60 @@ fn is_word(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '@'))
 }
 
+/// A host's key as in a `.pub` file, `TYPE BASE64 [comment]`, or its fingerprint, `SHA256:…`.
+///
+/// The types are those that a host can prove to have; `ssh-rsa` is the type of every RSA key, whatever it signs with.
+pub(super) fn is_host_key(text: &str) -> bool {
+    const TYPES: [&str; 5] =
+        ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "ssh-rsa"];
+    let mut words = text.split_whitespace();
+    match (words.next(), words.next()) {
+        // 32 bytes are 43 letters, without the `=` at the end.
+        (Some(word), _) if word.starts_with("SHA256:") => {
+            STANDARD_NO_PAD.decode(&word["SHA256:".len()..]).is_ok_and(|hash| hash.len() == 32)
+        }
+        (Some(kind), Some(blob)) => {
+            // The first field of the blob is the type again: its length in four bytes, then its letters.
+            let named =
+                [&u32::try_from(kind.len()).unwrap_or(u32::MAX).to_be_bytes()[..], kind.as_bytes()].concat();
+            TYPES.contains(&kind)
+                && STANDARD
+                    .decode(blob)
+                    .is_ok_and(|blob| blob.starts_with(&named) && blob.len() > named.len() + 4)
+        }
+        (Some(_) | None, _) => false,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn host_keys() {
+        const KEY: &str = "AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
+        const FINGERPRINT: &str = "SHA256:47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU";
+        for text in [
+            &format!("ssh-ed25519 {KEY}"),
+            &format!("ssh-ed25519 {KEY} root@db1"),
+            FINGERPRINT,
+            &format!("{FINGERPRINT} root@db1"),
+        ] {
+            assert!(is_host_key(text), "{text}");
+        }
+        for text in [
+            "",
+            KEY,
+            "SHA256:short",
+            "ssh-ed25519 AAAA",
+            "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5",
+            &format!("ssh-rsa {KEY}"),
+            &format!("db1 ssh-ed25519 {KEY}"),
+            &format!("{FINGERPRINT}="),
+        ] {
+            assert!(!is_host_key(text), "{text}");
+        }
+    }
 
     #[test]
     fn usernames() {

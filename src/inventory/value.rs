@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use super::monitor_uri;
 use super::settings;
 use super::source::{Source, Span, quote};
+use super::ssh_args;
+use super::text::is_host_key;
 use super::tree::{Node, Tree};
 use super::variables::{Kind, Variable, nearest};
 use crate::error::Problem;
@@ -19,6 +21,12 @@ pub(super) enum Value {
     Monitor(MonitorUri),
     Settings(BTreeMap<String, Setting>),
     Rules(Vec<String>),
+    /// (keyword, value) of ssh_config, and the file of `-F`.
+    SshArgs {
+        options: Vec<(String, String)>,
+        config: Option<String>,
+    },
+    HostKeys(Vec<String>),
     /// Already reported: whoever needs the value stays quiet about it.
     Bad,
 }
@@ -39,6 +47,7 @@ impl PartialEq for Value {
             (Value::Text(a), Value::Text(b)) => a == b,
             (Value::Secret(a), Value::Secret(b)) => a == b,
             (Value::Monitor(a), Value::Monitor(b)) => a == b,
+            (Value::HostKeys(a), Value::HostKeys(b)) => a == b,
             (Value::Bad, _) | (_, Value::Bad) => true,
             _ => false,
         }
@@ -54,6 +63,8 @@ pub(super) fn read(variable: &Variable, node: &Node, source: &mut Source) -> Val
         Kind::Text { expected, check } => text(variable, node, expected, check),
         Kind::Secret => secret(variable, node),
         Kind::MonitorUri => monitor(variable, node),
+        Kind::SshArgs => ssh_arguments(variable, node),
+        Kind::HostKeys => host_keys(variable, node),
         Kind::Settings => return settings::read(node, source),
         Kind::Rules => return super::hba::read(node, source),
     };
@@ -154,6 +165,30 @@ fn text(variable: &Variable, node: &Node, expected: &str, check: fn(&str) -> boo
         return Err(mismatch(variable.name, expected, &node.tree));
     }
     Ok(Value::Text(found.clone()))
+}
+
+fn ssh_arguments(variable: &Variable, node: &Node) -> Result<Value, Problem> {
+    let Tree::Text(found) = &node.tree else {
+        return Err(mismatch(variable.name, "options of ssh, e.g. -J bastion", &node.tree));
+    };
+    match unclean(variable.name, found) {
+        Some(problem) => Err(problem),
+        None => ssh_args::parse(variable, found),
+    }
+}
+
+fn host_keys(variable: &Variable, node: &Node) -> Result<Value, Problem> {
+    let one = |node: &Node| match &node.tree {
+        Tree::Text(text) if is_host_key(text) => Ok(text.clone()),
+        other => {
+            let problem = mismatch(variable.name, "a public key, e.g. ssh-ed25519 AAAA…", other);
+            Err(problem.hint("copy it from /etc/ssh/ssh_host_ed25519_key.pub of the host"))
+        }
+    };
+    match &node.tree {
+        Tree::List(list) => list.iter().map(one).collect::<Result<_, _>>().map(Value::HostKeys),
+        _ => one(node).map(|key| Value::HostKeys(vec![key])),
+    }
 }
 
 /// As [`text`], without a word of the value in any message.

@@ -42,6 +42,10 @@ pub enum Kind {
     MonitorUri,
     /// A mapping of PostgreSQL settings; merges by key across levels, the inner one wins.
     Settings,
+    /// ssh's command line.
+    SshArgs,
+    /// A public key, or a list of them.
+    HostKeys,
     /// A list of `pg_hba.conf` lines; the levels follow each other, outer first.
     Rules,
 }
@@ -86,7 +90,7 @@ impl Variable {
 }
 
 use Fallback::{From, Is, Required};
-use Kind::{Choice, Flag, Number, Rules, Secret, Settings};
+use Kind::{Choice, Flag, HostKeys, Number, Rules, Secret, Settings, SshArgs};
 use Scope::{Formation, Group, Node, Server};
 
 use super::text::*;
@@ -321,7 +325,52 @@ pub static VARIABLES: &[Variable] = &[
         "The host keys that are trusted, relative to the inventory.",
     )
     .also(&["ansible_ssh_known_hosts"]),
-    row("ansible_connection", Server, Choice(&["ssh"]), Is("ssh"), "Only ssh."),
+    row(
+        "host_key",
+        Server,
+        HostKeys,
+        From("known_hosts"),
+        "The host's public key as in a .pub file, or a list: it must show one of them, whatever known_hosts says.",
+    ),
+    row(
+        "ansible_ssh_common_args",
+        Server,
+        SshArgs,
+        From("none"),
+        "Options of ssh: -o, -J, -F, -i, -p, -l, -b and more; variables go before them, ssh_config comes after.",
+    ),
+    row("ansible_ssh_args", Server, SshArgs, From("none"), "More of them, ahead of the others."),
+    row("ansible_ssh_extra_args", Server, SshArgs, From("none"), "More of them, behind the others."),
+    row(
+        "ansible_password",
+        Server,
+        Secret,
+        From("none"),
+        "For hosts that want a password; it goes to the host alone, never to a bastion.",
+    )
+    .also(&["ansible_ssh_pass", "ansible_ssh_password"]),
+    row(
+        "ansible_become_method",
+        Server,
+        Choice(&["sudo", "su", "doas"]),
+        Is("sudo"),
+        "How another user is become on the host; doas needs `permit nopass`.",
+    ),
+    row(
+        "ansible_become_password",
+        Server,
+        Secret,
+        From("none"),
+        "The password that sudo or su asks for; without it they must not ask.",
+    )
+    .also(&["ansible_become_pass", "ansible_sudo_pass", "ansible_su_pass"]),
+    row(
+        "ansible_connection",
+        Server,
+        Choice(&["ssh", "smart", "paramiko", "local"]),
+        Is("ssh"),
+        "With local, commands run on this machine itself; the others are ssh.",
+    ),
     row(
         "connect_timeout",
         Server,

@@ -13,6 +13,7 @@ pub mod plan;
 pub mod progress;
 pub mod recap;
 pub mod settings;
+pub mod ssh_check;
 pub mod status;
 pub mod text;
 pub mod verify;

@@ -1,7 +1,6 @@
 //! A run as it goes on: one status line on a terminal, plain lines elsewhere, JSON for programs.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -53,7 +52,6 @@ impl Progress {
                 ProgressStyle::with_template("{spinner} {wide_msg}").expect("the template is a fixed text"),
             );
             bar.set_message(what.to_owned());
-            bar.enable_steady_tick(Duration::from_millis(120));
         }
         Progress { mode, bar, total, ended: 0, stage: None, running: BTreeMap::new(), stopping: false }
     }
@@ -69,13 +67,27 @@ impl Progress {
             Mode::Json => print(&json::event(event)),
             Mode::Lines => log(&line(event)),
             Mode::Status => {
-                if let Event::StepFailed { .. } | Event::StepSkipped { .. } | Event::Stopping = event {
+                if let Event::Noted { .. }
+                | Event::StepFailed { .. }
+                | Event::StepSkipped { .. }
+                | Event::Stopping = event
+                {
                     self.bar.println(line(event).trim_end());
                 }
                 self.bar.set_message(self.status());
             }
-            Mode::Silent => {}
+            Mode::Silent => {
+                // Whom a command trusts for the first time is never left out.
+                if let Event::Noted { .. } = event {
+                    log(&line(event));
+                }
+            }
         }
+    }
+
+    /// Moves the spinner.
+    pub fn tick(&self) {
+        self.bar.tick();
     }
 
     /// Leaves nothing of the status line.
@@ -95,7 +107,7 @@ impl Progress {
                 self.running.remove(node);
             }
             Event::StepSkipped { .. } => self.ended += 1,
-            Event::Stopping | Event::Finished { .. } => {}
+            Event::Noted { .. } | Event::Stopping | Event::Finished { .. } => {}
         }
     }
 
@@ -128,6 +140,7 @@ pub fn line(event: &Event) -> String {
             format!("{} {node}: unreachable: {}\n", at(*seconds), plain(&failure.cause()))
         }
         Event::Connected { failure: None, .. } | Event::StepStarted { .. } => String::new(),
+        Event::Noted { node, text } => format!("{node}: {}\n", plain(text)),
         Event::StageStarted { stage, seconds } => format!("{} {}\n", at(*seconds), stage.as_str()),
         Event::StepDone { node, title, seconds, took, .. } => {
             format!("{} {node}: {} ({took:.1}s)\n", at(*seconds), plain(title))

@@ -1,294 +1,367 @@
-//! Logging in: which keys are offered, in which order, and what is said when none was right.
+//! Logging in: the methods the host takes, in the operator's order, over as many connections as sshd's patience allows.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::time::Duration;
 
 use russh::client::{AuthResult, Handle};
-use russh::keys::agent::AgentIdentity;
-use russh::keys::agent::client::AgentClient;
-use russh::keys::ssh_key::PrivateKey;
-use russh::keys::{HashAlg, PrivateKeyWithHashAlg, PublicKey};
+use russh::keys::{Algorithm, HashAlg};
 use russh::{MethodKind, MethodSet};
-use tokio::net::UnixStream;
 
-use super::credentials::{Credentials, KeyFile};
-use super::host_key::{Doorman, describe};
-use super::settings::{IdentityFile, Origin, Settings};
+use super::agent::Agent;
+use super::clock::Clock;
+use super::credentials::Credentials;
+use super::host_key::{Doorman, explain};
+use super::offers::{By, Files, Offer, Shown, State, blob, offers};
+use super::password::Answers;
+use super::pen::{self, Pen, Unsigned};
+use super::refusal::Refusal;
+use super::settings::{Method, Settings};
 use crate::command::Failure;
 
-/// sshd disconnects at the sixth wrong key (`MaxAuthTries`), before it says that the keys were wrong.
-const MAX_OFFERS: usize = 5;
+/// sshd disconnects at the sixth failure (`MaxAuthTries`), before it says that it was one.
+const ATTEMPTS: usize = 5;
 
-/// The key files the inventory names, read before anything is sent.
-pub(super) struct Named(Vec<(PathBuf, KeyFile)>);
+/// sshd locks an address out after a few connections that nobody logged in on (`PerSourcePenalties`).
+const CONNECTIONS: usize = 3;
 
-impl Named {
-    /// A named file that is missing or no key is a mistake, even if another key would do.
-    pub(super) fn read(settings: &Settings, credentials: &Credentials) -> Result<Named, Failure> {
-        let named = |file: &&IdentityFile| file.origin == Origin::Inventory;
-        let files = settings.identity_files.iter().filter(named).map(|IdentityFile { path, .. }| {
-            match credentials.key_file(path) {
-                Ok(key) => Ok((path.clone(), key)),
-                Err(error) => Err(Failure::Unreachable {
-                    reason: format!("cannot use the private key file {}: {error}", path.display()),
-                    hint: "name an existing key file, or leave it out to use the agent and the default keys"
-                        .into(),
-                }),
-            }
-        });
-        Ok(Named(files.collect::<Result<_, _>>()?))
-    }
+/// Nobody reads a question and answers it faster.
+const SLOW: Duration = Duration::from_secs(1);
+
+/// How a connection ended that nobody was refused on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Entry {
+    LoggedIn,
+    /// The host's patience with this connection is used up, or nearly: go on with another.
+    Again,
 }
 
-/// A key to try, and what to call it.
-struct Offer {
-    label: String,
-    key: OfferedKey,
+/// What has been tried to log in on one host; it goes on from connection to connection.
+pub(super) struct Login<'a> {
+    settings: &'a Settings,
+    credentials: &'a Credentials,
+    clock: &'a Clock,
+    files: Files,
+    /// Known once the first connection stands: an agent shows some keys to certain hosts only.
+    offers: Option<Vec<Offer>>,
+    answers: Answers<'a>,
+    refusal: Refusal,
+    connections: usize,
+    /// What the host has accepted on this connection.
+    entered: Vec<String>,
 }
 
-enum OfferedKey {
-    File(Arc<PrivateKey>),
-    /// The agent signs: it may be a certificate.
-    Agent(Box<AgentIdentity>),
+/// One connection.
+struct Line<'a> {
+    handle: &'a mut Handle<Doorman>,
+    agent: Agent,
+    failures: usize,
+    /// The best RSA hash the host takes, once it was asked for: without an answer that takes a second.
+    rsa: Option<Result<HashAlg, String>>,
+    /// What the host takes; `None` before it has said so.
+    open: Option<MethodSet>,
 }
 
-/// Logs in, or says what was tried. Never again after a refusal: sshd counts, and locks out whoever keeps trying.
-pub(super) async fn log_in(
-    handle: &mut Handle<Doorman>,
-    settings: &Settings,
-    named: &Named,
-    credentials: &Credentials,
-) -> Result<(), Failure> {
-    let user = settings.user.as_str();
-    let mut agent = Agent::connect(handle, settings.identity_agent.as_deref()).await;
-    let (offers, notes) = offers(named, &agent, settings, credentials)?;
-    let mut tried = Vec::new();
-    let mut remaining = None;
-    for offer in offers.iter().take(MAX_OFFERS) {
-        tracing::debug!(user, key = offer.label, "offering a key");
-        let result = match try_key(handle, user, offer, &mut agent).await {
-            Ok(result) => result,
-            Err(error) => {
-                tried.push(format!("{}: {error}", offer.label));
-                continue;
-            }
-        };
-        tried.push(offer.label.clone());
-        match result {
-            AuthResult::Success => return Ok(()),
-            AuthResult::Failure { remaining_methods, partial_success } => {
-                let go_on = remaining_methods.contains(&MethodKind::PublicKey) && !partial_success;
-                remaining = Some((remaining_methods, partial_success));
-                if !go_on {
-                    break;
-                }
-            }
-        }
-    }
-    if let Some(left) = offers.len().checked_sub(MAX_OFFERS).filter(|left| *left > 0) {
-        tried.push(format!("{left} more not tried"));
-    }
-    tried.extend(notes);
-    Err(refused(user, &tried, remaining, offers.is_empty()))
+/// What to try next.
+enum Next {
+    Key(usize),
+    Method(Method),
+    /// Nothing, to hear what the host takes.
+    Question,
 }
 
-async fn try_key(
-    handle: &mut Handle<Doorman>,
-    user: &str,
-    offer: &Offer,
-    agent: &mut Agent,
-) -> Result<AuthResult, String> {
-    match (&offer.key, &mut agent.client) {
-        (OfferedKey::File(key), _) => {
-            let hash = rsa_hash(handle, key.algorithm().is_rsa()).await?;
-            let key = PrivateKeyWithHashAlg::new(key.clone(), hash);
-            handle.authenticate_publickey(user, key).await.map_err(|error| error.to_string())
-        }
-        (OfferedKey::Agent(identity), Some(client)) => match identity.as_ref() {
-            AgentIdentity::PublicKey { key, .. } => {
-                let hash = rsa_hash(handle, key.algorithm().is_rsa()).await?;
-                let result = handle.authenticate_publickey_with(user, key.clone(), hash, client).await;
-                result.map_err(|error| format!("the agent does not sign: {error}"))
-            }
-            AgentIdentity::Certificate { certificate, .. } => {
-                let hash = rsa_hash(handle, certificate.algorithm().is_rsa()).await?;
-                let result =
-                    handle.authenticate_certificate_with(user, certificate.clone(), hash, client).await;
-                result.map_err(|error| format!("the agent does not sign: {error}"))
-            }
-        },
-        (OfferedKey::Agent(_), None) => Err("the agent is gone".to_owned()),
-    }
-}
-
-/// SHA-2 for RSA keys: which one the host can, or the one every host of this decade can.
-async fn rsa_hash(handle: &Handle<Doorman>, is_rsa: bool) -> Result<Option<HashAlg>, String> {
-    if !is_rsa {
-        return Ok(None);
-    }
-    match handle.best_supported_rsa_hash().await {
-        Ok(Some(Some(hash))) => Ok(Some(hash)),
-        Ok(Some(None)) => Err("the host takes RSA keys with SHA-1 only".to_owned()),
-        Ok(None) => Ok(Some(HashAlg::Sha256)),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// The agent of the operator, if there is one, and what it holds.
-struct Agent {
-    client: Option<AgentClient<UnixStream>>,
-    identities: Vec<AgentIdentity>,
-    /// Why there is no agent although its socket is named.
-    trouble: Option<String>,
-}
-
-impl Agent {
-    async fn connect(handle: &Handle<Doorman>, path: Option<&Path>) -> Agent {
-        let Some(path) = path else {
-            return Agent { client: None, identities: Vec::new(), trouble: None };
-        };
-        match Agent::identities(handle, path).await {
-            Ok((client, identities)) => Agent { client: Some(client), identities, trouble: None },
-            Err(error) => {
-                let trouble = Some(format!("the agent at {}: {error}", path.display()));
-                Agent { client: None, identities: Vec::new(), trouble }
-            }
-        }
-    }
-
-    async fn identities(
-        handle: &Handle<Doorman>,
-        path: &Path,
-    ) -> Result<(AgentClient<UnixStream>, Vec<AgentIdentity>), russh::keys::Error> {
-        let mut client = AgentClient::connect_uds(path).await?;
-        if let Some(binding) = handle.agent_session_binding() {
-            // Shows keys that are limited to certain hosts. Other agents than OpenSSH's do not know the request.
-            let _ = client.bind_session(binding, false).await;
-        }
-        let identities = client.request_identities().await?;
-        Ok((client, identities))
-    }
-
-    fn find(&self, public: &PublicKey) -> Option<&AgentIdentity> {
-        self.identities.iter().find(|identity| match identity {
-            AgentIdentity::PublicKey { key, .. } => key.key_data() == public.key_data(),
-            AgentIdentity::Certificate { .. } => false,
+impl<'a> Login<'a> {
+    /// Reads the key files that are named; a mistake in them is told before anything is sent.
+    pub(super) fn new(
+        settings: &'a Settings,
+        credentials: &'a Credentials,
+        clock: &'a Clock,
+    ) -> Result<Login<'a>, Failure> {
+        Ok(Login {
+            settings,
+            credentials,
+            clock,
+            files: Files::read(settings, credentials)?,
+            offers: None,
+            answers: Answers::new(settings, credentials, clock),
+            refusal: Refusal::new(&settings.user),
+            connections: 0,
+            entered: Vec::new(),
         })
     }
-}
 
-/// Named files, then the agent's keys, then the default files; each key once. And what is worth telling beside.
-fn offers(
-    named: &Named,
-    agent: &Agent,
-    settings: &Settings,
-    credentials: &Credentials,
-) -> Result<(Vec<Offer>, Vec<String>), Failure> {
-    let mut list = List::default();
-    for (path, file) in &named.0 {
-        if !list.add_file(path, file, agent) {
-            return Err(locked(path, agent));
+    /// What the host has accepted, in its order.
+    pub(super) fn entered(self) -> Vec<String> {
+        self.entered
+    }
+
+    /// Goes on over a new connection. After a refusal never again: sshd counts, and locks out whoever keeps trying.
+    pub(super) async fn go_on(&mut self, handle: &mut Handle<Doorman>) -> Result<Entry, Failure> {
+        let clock = self.clock;
+        clock.limit(self.attempt(handle)).await.unwrap_or_else(|| {
+            let (user, seconds) = (&self.settings.user, self.settings.connect_timeout);
+            Err(Failure::Unreachable {
+                reason: format!("logging in as {user} took longer than {seconds} s"),
+                hint: "is the host overloaded? else raise connect_timeout".to_owned(),
+            })
+        })
+    }
+
+    async fn attempt(&mut self, handle: &mut Handle<Doorman>) -> Result<Entry, Failure> {
+        let agent = Agent::connect(handle, self.settings.identity_agent.as_deref()).await;
+        let mut line = Line { handle, agent, failures: 0, rsa: None, open: None };
+        self.connections += 1;
+        let stood = self.clock.stood();
+        if self.offers.is_none() {
+            let (offers, notes) = offers(&self.files, &line.agent, self.settings, self.credentials)?;
+            self.refusal.notes = notes;
+            self.offers = Some(offers);
         }
-    }
-    for identity in &agent.identities {
-        list.add_identity(identity, "agent");
-    }
-    let mut notes: Vec<String> = agent.trouble.iter().cloned().collect();
-    let others = settings.identity_files.iter().filter(|file| file.origin != Origin::Inventory);
-    for IdentityFile { path, .. } in others.filter(|file| file.path.exists()) {
-        match credentials.key_file(path) {
-            Ok(file) if list.add_file(path, &file, agent) => (),
-            Ok(_) => notes.push(format!("{} needs a passphrase and is not in the agent", path.display())),
-            Err(error) => notes.push(format!("{}: {error}", path.display())),
-        }
-    }
-    Ok((list.offers, notes))
-}
-
-#[derive(Default)]
-struct List {
-    offers: Vec<Offer>,
-    /// By fingerprint: the same key in a file and in the agent is offered once.
-    seen: BTreeMap<String, ()>,
-}
-
-impl List {
-    /// Whether there is someone to sign with the file's key.
-    fn add_file(&mut self, path: &Path, file: &KeyFile, agent: &Agent) -> bool {
-        match file {
-            KeyFile::Ready(key) => {
-                let shown = describe(key.public_key());
-                if self.seen.insert(shown.clone(), ()).is_none() {
-                    let label = format!("{} ({shown})", path.display());
-                    self.offers.push(Offer { label, key: OfferedKey::File(key.clone()) });
-                }
-                true
+        // What counted on the last connection does not on this one.
+        self.entered.clear();
+        self.each_offer(|offer| {
+            if offer.state == State::Used {
+                offer.state = State::Waiting;
             }
-            KeyFile::Locked(public) => match public.as_ref().and_then(|public| agent.find(public)) {
-                Some(identity) => {
-                    self.add_identity(identity, &path.display().to_string());
-                    true
+        });
+        while let Some(next) = self.next(&line) {
+            if line.failures >= ATTEMPTS {
+                return self.again();
+            }
+            let result = match &next {
+                Next::Key(index) => self.key(*index, &mut line).await,
+                Next::Method(method) => self.method(*method, &mut line).await,
+                Next::Question => {
+                    let answer = line.handle.authenticate_none(&self.settings.user).await;
+                    answer.map_err(|error| Trouble::Here(explain(&error)))
                 }
-                None => false,
-            },
+            };
+            let label = self.label(&next);
+            let (remaining, partial) = match result {
+                Ok(AuthResult::Success) => {
+                    self.remember(&next);
+                    self.entered.extend(label);
+                    return Ok(Entry::LoggedIn);
+                }
+                Ok(AuthResult::Failure { remaining_methods, partial_success }) => {
+                    (remaining_methods, partial_success)
+                }
+                Err(Trouble::Final(failure)) => return Err(failure),
+                Err(Trouble::Here(why)) => {
+                    self.refusal.tried(label.map(|label| format!("{label}: {why}")));
+                    self.mark(&next, State::Refused);
+                    if line.handle.is_closed() || matches!(next, Next::Question) {
+                        return self.cut_off(&line);
+                    }
+                    continue;
+                }
+            };
+            tracing::debug!(
+                user = self.settings.user,
+                tried = label,
+                ?remaining,
+                partial,
+                "not logged in yet"
+            );
+            if remaining.is_empty() && !partial {
+                // The library's word for a connection that ended: sshd says so instead of refusing the last key.
+                if self.clock.stood() > stood + SLOW && self.connections < CONNECTIONS {
+                    // The answer came too late for this connection (`LoginGraceTime`), but not for another.
+                    self.mark(&next, State::Waiting);
+                    return Ok(Entry::Again);
+                }
+                line.failures += usize::from(label.is_some());
+                self.refusal.tried(label);
+                self.mark(&next, State::Refused);
+                return self.cut_off(&line);
+            }
+            self.judge(&next, label, &remaining, partial, &mut line);
+            self.refusal.remaining = Some((remaining.clone(), partial));
+            line.open = Some(remaining);
+        }
+        Err(self.refused())
+    }
+
+    /// What the host's answer means for the next attempts.
+    fn judge(
+        &mut self,
+        next: &Next,
+        label: Option<String>,
+        remaining: &MethodSet,
+        partial: bool,
+        line: &mut Line<'_>,
+    ) {
+        if partial {
+            self.entered.extend(label.clone());
+            self.refusal.accepted(label);
+            self.mark(next, State::Used);
+            return;
+        }
+        match next {
+            // It was not looked at: another method has to come first.
+            Next::Key(_) if !remaining.contains(&MethodKind::PublicKey) => {}
+            Next::Key(_) | Next::Method(_) => {
+                line.failures += 1;
+                self.mark(next, State::Refused);
+                self.refusal.tried(label);
+            }
+            Next::Question => {}
         }
     }
 
-    fn add_identity(&mut self, identity: &AgentIdentity, origin: &str) {
-        let shown = match identity {
-            AgentIdentity::PublicKey { key, .. } => describe(key),
-            AgentIdentity::Certificate { certificate, .. } => format!("certificate {}", certificate.key_id()),
+    fn next(&self, line: &Line<'_>) -> Option<Next> {
+        let takes = |kind| line.open.as_ref().is_none_or(|open| open.contains(&kind));
+        for method in &self.settings.methods {
+            match method {
+                Method::PublicKey => {
+                    let mut offers = self.offers.iter().flatten();
+                    let waiting = offers.position(|offer| offer.state == State::Waiting);
+                    if let Some(index) = waiting.filter(|_| takes(MethodKind::PublicKey)) {
+                        return Some(Next::Key(index));
+                    }
+                }
+                Method::KeyboardInteractive | Method::Password => {
+                    let kind = kind(*method);
+                    if self.answers.may_try(*method) && takes(kind) {
+                        // Before a password is sent, and before somebody is asked for one in vain.
+                        let known = line.open.is_some();
+                        return Some(if known { Next::Method(*method) } else { Next::Question });
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    async fn key(&self, index: usize, line: &mut Line<'_>) -> Result<AuthResult, Trouble> {
+        let Some(offer) = self.offers.iter().flatten().nth(index) else {
+            return Err(Trouble::Here("it is gone".to_owned()));
         };
-        if self.seen.insert(shown.clone(), ()).is_none() {
-            let label = format!("{origin} ({shown})");
-            self.offers.push(Offer { label, key: OfferedKey::Agent(Box::new(identity.clone())) });
+        let (settings, credentials, clock) = (self.settings, self.credentials, self.clock);
+        let user = settings.user.as_str();
+        tracing::debug!(user, key = offer.label, "offering a key");
+        let hidden;
+        let shown = match (&offer.shown, &offer.by) {
+            (Shown::Hidden, By::File(path, file)) => {
+                let key = clock.stopped(file.unlock(path, credentials.asker(), settings.prompts)).await;
+                hidden = Shown::Key(key.map_err(Trouble::Here)?.public_key().clone());
+                &hidden
+            }
+            (shown, By::File(..) | By::Agent(_)) => shown,
+        };
+        let (algorithm, is_certificate) = match shown {
+            Shown::Key(key) => (key.algorithm(), false),
+            Shown::Certificate(certificate) => (certificate.algorithm(), true),
+            Shown::Hidden => return Err(Trouble::Here("nobody knows its public half".to_owned())),
+        };
+        let hash = self.hash(&algorithm, is_certificate, line).await.map_err(Trouble::Here)?;
+        let mut pen = Pen { by: &offer.by, agent: &mut line.agent, settings, credentials, clock };
+        let result = match shown {
+            Shown::Key(key) => {
+                line.handle.authenticate_publickey_with(user, key.clone(), hash, &mut pen).await
+            }
+            Shown::Certificate(certificate) => {
+                let certificate = certificate.as_ref().clone();
+                line.handle.authenticate_certificate_with(user, certificate, hash, &mut pen).await
+            }
+            Shown::Hidden => return Err(Trouble::Here("nobody knows its public half".to_owned())),
+        };
+        result.map_err(|Unsigned(why)| Trouble::Here(why))
+    }
+
+    /// SHA-2 for RSA keys: which one the host can, or the one every host of this decade can.
+    async fn hash(
+        &self,
+        algorithm: &Algorithm,
+        is_certificate: bool,
+        line: &mut Line<'_>,
+    ) -> Result<Option<HashAlg>, String> {
+        let best = match (matches!(algorithm, Algorithm::Rsa { .. }), &line.rsa) {
+            (false, _) => None,
+            (true, Some(known)) => Some(known.clone()?),
+            (true, None) => {
+                let best = match line.handle.best_supported_rsa_hash().await {
+                    Ok(Some(Some(hash))) => Ok(hash),
+                    Ok(Some(None)) => Err("the host takes RSA keys with SHA-1 only".to_owned()),
+                    Ok(None) => Ok(HashAlg::Sha256),
+                    Err(error) => Err(explain(&error)),
+                };
+                line.rsa = Some(best.clone());
+                Some(best?)
+            }
+        };
+        let hash = pen::hash(&self.settings.algorithms, algorithm, is_certificate, best);
+        hash.ok_or_else(|| "PubkeyAcceptedAlgorithms leaves no hash that the host takes".to_owned())
+    }
+
+    async fn method(&mut self, method: Method, line: &mut Line<'_>) -> Result<AuthResult, Trouble> {
+        match method {
+            Method::Password => self.answers.password(line.handle).await,
+            Method::KeyboardInteractive => self.answers.keyboard_interactive(line.handle).await,
+            Method::PublicKey => Err(Trouble::Here("there is no key left".to_owned())),
+        }
+    }
+
+    /// The host has ended the connection. If that was for too many failures, another connection may go on.
+    fn cut_off(&mut self, line: &Line<'_>) -> Result<Entry, Failure> {
+        self.refusal.remaining = Some((MethodSet::empty(), false));
+        // One failure is no reason to hang up: the host does not want to talk at all.
+        if line.failures > 1 { self.again() } else { Err(self.refused()) }
+    }
+
+    fn again(&mut self) -> Result<Entry, Failure> {
+        let left = self.offers.iter().flatten().filter(|offer| offer.state == State::Waiting).count();
+        let more = left > 0 || self.answers.may_try_any();
+        if more && self.connections < CONNECTIONS {
+            return Ok(Entry::Again);
+        }
+        self.refusal.left = left;
+        Err(self.refused())
+    }
+
+    fn refused(&self) -> Failure {
+        self.refusal.explain(self.offers.as_ref().is_none_or(Vec::is_empty), &self.answers)
+    }
+
+    fn label(&self, next: &Next) -> Option<String> {
+        match next {
+            Next::Key(index) => self.offers.iter().flatten().nth(*index).map(|offer| offer.label.clone()),
+            Next::Method(method) => Some(<&str>::from(&kind(*method)).to_owned()),
+            Next::Question => None,
+        }
+    }
+
+    fn mark(&mut self, next: &Next, state: State) {
+        if let Next::Key(index) = next
+            && let Some(offer) = self.offers.iter_mut().flatten().nth(*index)
+        {
+            offer.state = state;
+        }
+    }
+
+    fn each_offer(&mut self, change: impl Fn(&mut Offer)) {
+        self.offers.iter_mut().flatten().for_each(change);
+    }
+
+    fn remember(&self, next: &Next) {
+        if let Next::Key(index) = next
+            && let Some(By::Agent(identity)) = self.offers.iter().flatten().nth(*index).map(|offer| &offer.by)
+        {
+            self.credentials.has_worked(&blob(identity));
         }
     }
 }
 
-fn locked(path: &Path, agent: &Agent) -> Failure {
-    let why = match (&agent.trouble, &agent.client) {
-        (Some(trouble), _) => trouble.as_str(),
-        (None, Some(_)) => "the agent does not hold it",
-        (None, None) => "no agent is running (SSH_AUTH_SOCK is not set)",
-    };
-    Failure::Unreachable {
-        reason: format!("the private key {} needs a passphrase, and {why}", path.display()),
-        hint: format!("run ssh-add {}, or name a key without a passphrase", path.display()),
-    }
+/// Why an attempt gave no answer of the host's.
+pub(super) enum Trouble {
+    /// Others may still do.
+    Here(String),
+    /// Nothing will.
+    Final(Failure),
 }
 
-fn refused(user: &str, tried: &[String], remaining: Option<(MethodSet, bool)>, nothing: bool) -> Failure {
-    let tried = match tried {
-        [] => "nothing".to_owned(),
-        tried => tried.join("; "),
-    };
-    let names = |methods: &MethodSet| {
-        methods.iter().map(|method| <&str>::from(method).to_owned()).collect::<Vec<_>>().join(", ")
-    };
-    let (reason, hint) = match remaining {
-        None if nothing => (
-            format!("there is no key to log in as {user}; tried {tried}"),
-            "load a key with ssh-add, or name a private key file in the inventory".to_owned(),
-        ),
-        Some((methods, true)) => (
-            format!("the host wants more than a key from {user}: {}", names(&methods)),
-            "muster logs in with one key; allow publickey alone for this user".to_owned(),
-        ),
-        Some((methods, false)) if methods.is_empty() => (
-            format!("the host hung up on {user} while logging in; tried {tried}"),
-            "it counts wrong keys (MaxAuthTries, PerSourcePenalties); name the right key file, wait a minute, run again"
-                .to_owned(),
-        ),
-        Some((methods, false)) if !methods.contains(&MethodKind::PublicKey) => (
-            format!("the host takes no keys from {user}, only {}", names(&methods)),
-            "allow PubkeyAuthentication for this user".to_owned(),
-        ),
-        None | Some((_, false)) => (
-            format!("the host refuses {user} (permission denied); tried {tried}"),
-            format!("check the user name, and that one of these keys is in ~{user}/.ssh/authorized_keys on the host"),
-        ),
-    };
-    Failure::Unreachable { reason, hint }
+pub(super) fn kind(method: Method) -> MethodKind {
+    match method {
+        Method::PublicKey => MethodKind::PublicKey,
+        Method::KeyboardInteractive => MethodKind::KeyboardInteractive,
+        Method::Password => MethodKind::Password,
+    }
 }

@@ -6,11 +6,11 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
+use super::ask::Asker;
 use super::config::Config;
-use russh::keys::ssh_key::PrivateKey;
-use russh::keys::{PublicKey, decode_secret_key, load_public_key};
+use super::key_file::KeyFile;
 
-/// The key files ssh tries by itself, in its order; for FIDO keys (`_sk`) the agent signs.
+/// The key files ssh tries by itself, in its order; for hardware keys (`_sk`) the agent signs.
 const DEFAULT_KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
 
 /// What connections to all hosts have in common.
@@ -18,20 +18,13 @@ pub struct Credentials {
     user: String,
     home: Option<PathBuf>,
     agent: Option<PathBuf>,
-    /// Files already read, for sixty hosts with one key.
-    files: Mutex<BTreeMap<PathBuf, KeyFile>>,
+    asker: Asker,
+    /// Files already read, for sixty hosts with one key: a passphrase is asked for once.
+    files: Mutex<BTreeMap<PathBuf, Arc<KeyFile>>>,
+    /// Keys of the agent that have logged in somewhere, as their blobs; the last one first.
+    worked: Mutex<Vec<Vec<u8>>>,
     /// What was read of ssh_config.
     config: Config,
-}
-
-/// What is in a key file.
-#[derive(Clone)]
-pub(super) enum KeyFile {
-    /// A key that can sign.
-    Ready(Arc<PrivateKey>),
-    /// A key under a passphrase, or the public half alone: only the agent can sign. `None` where the file's format
-    /// hides even the public half and there is no `.pub` beside it.
-    Locked(Option<PublicKey>),
 }
 
 impl Credentials {
@@ -43,12 +36,31 @@ impl Credentials {
         let user =
             text("USER").or_else(|| text("LOGNAME")).or_else(owner_of_this_process).unwrap_or_default();
         let path = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Credentials::new(user, path("HOME"), path("SSH_AUTH_SOCK"))
+        Credentials::new(user, path("HOME"), path("SSH_AUTH_SOCK")).asking(Asker::from_environment())
     }
 
-    /// For a named user; without a home there are no default keys, without a socket there is no agent.
+    /// For a named user; without a home there are no default keys, without a socket there is no agent. Nobody is asked
+    /// for anything.
     pub fn new(user: impl Into<String>, home: Option<PathBuf>, agent: Option<PathBuf>) -> Self {
-        Credentials { user: user.into(), home, agent, files: Mutex::default(), config: Config::default() }
+        let asker = Asker::nobody();
+        Credentials {
+            user: user.into(),
+            home,
+            agent,
+            asker,
+            files: Mutex::default(),
+            worked: Mutex::default(),
+            config: Config::default(),
+        }
+    }
+
+    /// Whom to ask for passphrases, passwords and codes.
+    pub fn asking(self, asker: Asker) -> Self {
+        Credentials { asker, ..self }
+    }
+
+    pub(super) fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// Who logs in where the inventory does not say.
@@ -81,16 +93,34 @@ impl Credentials {
         self.home.iter().flat_map(|home| DEFAULT_KEYS.map(|file| home.join(".ssh").join(file)))
     }
 
-    /// Reads a key file, or remembers it; the error is the reason without the path.
-    pub(super) fn key_file(&self, path: &Path) -> Result<KeyFile, String> {
+    /// Reads a key file, or remembers it; `None` where there is none. The error is the reason without the path.
+    pub(super) fn key_file(&self, path: &Path) -> Result<Option<Arc<KeyFile>>, String> {
         if let Some(known) = self.files.lock().ok().and_then(|files| files.get(path).cloned()) {
-            return Ok(known);
+            return Ok(Some(known));
         }
-        let read = read_key_file(path)?;
-        if let Ok(mut files) = self.files.lock() {
-            files.insert(path.to_owned(), read.clone());
+        let Some(read) = KeyFile::read(path)? else { return Ok(None) };
+        let read = Arc::new(read);
+        match self.files.lock() {
+            // Another connection may have read it meanwhile: there must be one, or it is asked for twice.
+            Ok(mut files) => Ok(Some(files.entry(path.to_owned()).or_insert(read).clone())),
+            Err(_) => Ok(Some(read)),
         }
-        Ok(read)
+    }
+
+    /// A key of the agent has logged in: the next hosts may take it as well.
+    pub(super) fn has_worked(&self, blob: &[u8]) {
+        if let Ok(mut worked) = self.worked.lock()
+            && worked.first().is_none_or(|first| first != blob)
+        {
+            worked.retain(|known| known != blob);
+            worked.insert(0, blob.to_vec());
+        }
+    }
+
+    /// The place among the keys that have logged in somewhere; `usize::MAX` for the others.
+    pub(super) fn worked(&self, blob: &[u8]) -> usize {
+        let place = self.worked.lock().ok().and_then(|worked| worked.iter().position(|known| known == blob));
+        place.unwrap_or(usize::MAX)
     }
 }
 
@@ -99,35 +129,6 @@ fn owner_of_this_process() -> Option<String> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
     let mut fields = users.lines().map(|line| line.split(':'));
     fields.find_map(|mut line| line.next().filter(|_| line.nth(1) == Some(uid.as_str())).map(str::to_owned))
-}
-
-fn read_key_file(path: &Path) -> Result<KeyFile, String> {
-    let text = std::fs::read_to_string(path).map_err(|error| error.to_string().to_lowercase())?;
-    let text = zeroize::Zeroizing::new(text);
-    if !text.contains("PRIVATE KEY") {
-        // As in ssh_config: a public key names one that the agent holds.
-        return match load_public_key(path) {
-            Ok(key) => Ok(KeyFile::Locked(Some(key))),
-            Err(_) => Err("it holds no SSH key".to_owned()),
-        };
-    }
-    match decode_secret_key(&text, None) {
-        Ok(key) => Ok(KeyFile::Ready(Arc::new(key))),
-        Err(russh::keys::Error::KeyIsEncrypted) => Ok(KeyFile::Locked(public_half(path, &text))),
-        // The library's own words may quote the file.
-        Err(_) if text.contains("ENCRYPTED") => Ok(KeyFile::Locked(public_half(path, &text))),
-        Err(_) => Err("it holds no key that can be read".to_owned()),
-    }
-}
-
-/// OpenSSH's own format shows the public half, older ones have it in the file beside.
-fn public_half(path: &Path, text: &str) -> Option<PublicKey> {
-    if let Ok(key) = PrivateKey::from_openssh(text) {
-        return Some(key.public_key().clone());
-    }
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(".pub");
-    load_public_key(beside).ok()
 }
 
 #[cfg(test)]

@@ -6,9 +6,12 @@ use std::time::Duration;
 
 use russh::client::{Handle, Handler, Msg};
 use russh::{Channel, ChannelMsg, ChannelReadHalf, ChannelWriteHalf, Sig};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{sleep, timeout};
 
-use super::output::{HeadAndTail, MAX_STDOUT};
+use super::becoming::{Gate, Reply};
+use super::frame::Frame;
+use super::output::{Full, HeadAndTail, Stdout};
 
 /// A command that has ended may leave a child behind that holds its output open (`pg_ctl start` without `-l`): the
 /// channel stays open then, silent. That a stalled network is silent too is why the host is asked for a sign of life
@@ -26,9 +29,8 @@ pub(super) struct Exchange {
 }
 
 /// Everything heard so far.
-#[derive(Default)]
 pub(super) struct Said {
-    pub(super) stdout: Vec<u8>,
+    pub(super) stdout: Stdout,
     pub(super) stderr: HeadAndTail,
     end: Option<End>,
     /// Nothing more will be said: all output has arrived.
@@ -43,8 +45,8 @@ pub(super) enum End {
     Signal(String, u32),
     /// The host did not start it.
     ExecRefused,
-    /// Standard output went over [`MAX_STDOUT`]; it may still be running.
-    TooMuch,
+    /// Standard output is not taken in any more; it may still be running.
+    Full(Full),
     /// The host closed the channel and did not say how the command ended.
     Closed,
     /// The connection ended first.
@@ -53,21 +55,29 @@ pub(super) enum End {
 
 impl Exchange {
     /// Asks for the exec. The host's consent is not waited for: the input follows at once.
-    pub(super) async fn start(channel: Channel<Msg>, exec: &str) -> Result<Exchange, russh::Error> {
+    pub(super) async fn start(
+        channel: Channel<Msg>,
+        frame: &Frame,
+        most: u64,
+    ) -> Result<Exchange, russh::Error> {
         let (read, write) = channel.split();
-        let exchange = Exchange { read, line: Line(Arc::new(write)), said: Said::default() };
-        exchange.line.0.exec(true, exec).await?;
+        let exchange = Exchange { read, line: Line(Arc::new(write)), said: Said::new(most) };
+        exchange.line.0.exec(true, frame.exec.as_str()).await?;
         Ok(exchange)
     }
 
     /// Writes and reads until the end; may be given up at any time.
-    pub(super) async fn finish<H: Handler>(&mut self, input: Vec<u8>, handle: &Handle<H>) -> End {
+    pub(super) async fn finish<H: Handler>(&mut self, frame: &Frame, handle: &Handle<H>) -> End {
         let Exchange { read, line, said } = self;
+        let (mut input, mut to_write) = Input::new(frame);
         let write = async {
-            // An error here is a channel or a connection that ended: the reading side learns how.
-            if line.0.data_bytes(input).await.is_ok() {
-                let _ = line.0.eof().await;
+            while let Some(bytes) = to_write.recv().await {
+                // An error here is a channel or a connection that ended: the reading side learns how.
+                if line.0.data_bytes(bytes).await.is_err() {
+                    return;
+                }
             }
+            let _ = line.0.eof().await;
         };
         tokio::pin!(write);
         let mut written = false;
@@ -85,7 +95,12 @@ impl Exchange {
             // A command that does not read its input never lets the writer finish: dropping it here ends it.
             tokio::select! {
                 biased;
-                message = read.wait() => if let Some(end) = said.hear(message) { return end },
+                message = read.wait() => {
+                    if let Some(ChannelMsg::ExtendedData { data, .. }) = &message {
+                        input.hear(data);
+                    }
+                    if let Some(end) = said.hear(frame, message) { return end }
+                }
                 () = &mut write, if !written => written = true,
                 () = silence => return said.end.clone().unwrap_or(End::Closed),
             }
@@ -93,20 +108,23 @@ impl Exchange {
     }
 
     /// Asks sshd to end the command; whether it ended.
-    pub(super) async fn terminate(&mut self) -> bool {
-        self.line.0.signal(Sig::TERM).await.is_ok() && self.ends().await
+    pub(super) async fn terminate(&mut self, frame: &Frame) -> bool {
+        self.line.0.signal(Sig::TERM).await.is_ok() && self.ends(frame).await
     }
 
     /// Whether the command ends within the grace.
-    pub(super) async fn ends(&mut self) -> bool {
-        let ended =
-            async { while self.said.hear(self.read.wait().await).is_none_or(|end| end == End::TooMuch) {} };
+    pub(super) async fn ends(&mut self, frame: &Frame) -> bool {
+        let ended = async {
+            while self.said.hear(frame, self.read.wait().await).is_none_or(|end| matches!(end, End::Full(_)))
+            {
+            }
+        };
         timeout(GRACE, ended).await.is_ok()
     }
 
-    /// What was heard on standard output up to now.
-    pub(super) fn stdout(&self) -> &[u8] {
-        &self.said.stdout
+    /// The command's process group, where it has told it.
+    pub(super) fn group(&self) -> Option<u32> {
+        self.said.stdout.group()
     }
 
     pub(super) fn into_said(self) -> Said {
@@ -114,15 +132,66 @@ impl Exchange {
     }
 }
 
+/// What is still to be written: all at once, or after somebody was satisfied.
+pub(super) struct Input {
+    /// Gone once nothing more is to be written.
+    sender: Option<UnboundedSender<Vec<u8>>>,
+    gate: Option<Gate>,
+    script: Vec<u8>,
+}
+
+impl Input {
+    /// What the receiver yields is written; its end is the end of the input.
+    pub(super) fn new(frame: &Frame) -> (Input, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+        let (sender, receiver) = unbounded_channel();
+        let mut input = Input { sender: Some(sender), gate: frame.gate(), script: frame.input.clone() };
+        if input.gate.is_none() {
+            input.open();
+        }
+        (input, receiver)
+    }
+
+    /// Takes in what came on standard error.
+    pub(super) fn hear(&mut self, stderr: &[u8]) {
+        let Some(gate) = &mut self.gate else { return };
+        match gate.hear(stderr) {
+            Reply::Wait => (),
+            Reply::Say(password) => self.send(format!("{}\n", password.reveal()).into_bytes()),
+            Reply::Open => self.open(),
+            Reply::HangUp => {
+                self.gate = None;
+                self.sender = None;
+            }
+        }
+    }
+
+    fn open(&mut self) {
+        self.gate = None;
+        let script = std::mem::take(&mut self.script);
+        self.send(script);
+        self.sender = None;
+    }
+
+    fn send(&self, bytes: Vec<u8>) {
+        if let Some(sender) = &self.sender {
+            // Whoever does not write any more has no use for it.
+            let _ = sender.send(bytes);
+        }
+    }
+}
+
 impl Said {
+    pub(super) fn new(most: u64) -> Said {
+        Said { stdout: Stdout::new(most), stderr: HeadAndTail::default(), end: None, complete: false }
+    }
+
     /// Takes a message in; the end, where it was the last.
-    fn hear(&mut self, message: Option<ChannelMsg>) -> Option<End> {
+    fn hear(&mut self, frame: &Frame, message: Option<ChannelMsg>) -> Option<End> {
         match message {
             Some(ChannelMsg::Data { data }) => {
-                if self.stdout.len() + data.len() > MAX_STDOUT {
-                    return Some(End::TooMuch);
+                if let Err(full) = self.stdout.push(frame, &data) {
+                    return Some(End::Full(full));
                 }
-                self.stdout.extend_from_slice(&data);
             }
             Some(ChannelMsg::ExtendedData { data, .. }) => self.stderr.push(&data),
             Some(ChannelMsg::ExitStatus { exit_status }) => self.end = Some(End::Status(exit_status)),

@@ -4,7 +4,12 @@
 //! and eat the data behind the script, and under bash a step that reads its input eats the rest of the script and
 //! ends with 0. The script is no argument either: dropbear drops connections for exec strings over 8 kB.
 
-use crate::command::{Command, RunAs, quote};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+
+use super::becoming::{self, Gate};
+use crate::command::{Command, RunAs, Stdin, quote};
+use crate::formation::{Become, Secret};
 
 /// OpenSSH passes the exec string as one argument, and Linux limits that to 128 KiB (`MAX_ARG_STRLEN`).
 const MAX_EXEC: usize = 120 * 1024;
@@ -36,32 +41,62 @@ read -r _ _ _ _ muster_group _ 2>/dev/null </proc/$$/stat
 case $muster_group in \"$$\" | \"$PPID\") ;; *) muster_group= ;; esac
 ";
 
+/// Standard input up to this is whole before the script starts; the shell holds it meanwhile. More of it goes straight
+/// to the script, which has to know by itself whether it is all.
+const MAX_WHOLE: usize = 4 * 1024 * 1024;
+
 /// A command, ready to be sent.
 pub(super) struct Frame {
     pub(super) exec: String,
     pub(super) input: Vec<u8>,
     /// Printed on both streams, as a line, before the script starts; random, so that nothing else prints it.
-    pub(super) marker: String,
+    marker: String,
+    /// Where somebody may ask for a password before the input can be sent.
+    password: Option<Secret>,
 }
 
 impl Frame {
     /// For a connection of the user `login`; the error says which value cannot be sent.
-    pub(super) fn new(command: &Command, login: &str) -> Result<Frame, String> {
+    pub(super) fn new(command: &Command, login: &str, becoming: &Become) -> Result<Frame, String> {
         let marker = format!("muster-{:032x}", rand::random::<u128>());
+        let Fed { take, give, stdin } = fed(&command.stdin, &marker)?;
         let script = format!(
-            "{PRELUDE}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
-             unset muster_whole muster_line muster_group\nset -eu\n{{ :\n{script}\n}}",
+            "{PRELUDE}{take}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
+             unset muster_whole muster_line muster_group\nset -eu\n{give}{{ :\n{script}\n}}",
             script = command.script
         );
-        let exec = exec_string(command, login, script.len())?;
+        let user = match &command.run_as {
+            RunAs::Login => login,
+            RunAs::User(user) => user,
+            RunAs::Root => "root",
+        };
+        let asks = user != login && becoming::asks(becoming, login);
+        let ready = if asks { format!("echo {} >&2; ", becoming::ready(&marker)) } else { String::new() };
+        let shell = shell(command, script.len(), &ready)?;
+        if user.is_empty() || user.starts_with('-') || user.contains('\0') {
+            return Err(format!("not the name of a user: {user:?}"));
+        }
+        let exec = match user == login {
+            true => shell,
+            false => becoming::wrap(&shell, user, login, becoming, &marker),
+        };
+        if exec.len() > MAX_EXEC {
+            let len = exec.len();
+            return Err(format!("the arguments take {len} bytes, {MAX_EXEC} is the most a host accepts"));
+        }
         let mut input = script.into_bytes();
         for (name, value) in &command.env {
             let line = env_line(name, value.reveal())?;
             input.extend_from_slice(line.as_bytes());
         }
         input.push(b'\n');
-        input.extend_from_slice(command.stdin.as_bytes());
-        Ok(Frame { exec, input, marker })
+        input.extend_from_slice(&stdin);
+        Ok(Frame { exec, input, marker, password: becoming.password.clone().filter(|_| asks) })
+    }
+
+    /// What the input has to wait for, if for anything.
+    pub(super) fn gate(&self) -> Option<Gate> {
+        self.password.as_ref().map(|password| Gate::new(&self.marker, password))
     }
 
     /// What follows the line with the mark, or `None` where the script never started.
@@ -69,24 +104,74 @@ impl Frame {
         Some(self.split(stream)?.1)
     }
 
-    /// The process group the script runs in, as standard output says.
-    pub(super) fn group(&self, stdout: &[u8]) -> Option<u32> {
-        let group = str::from_utf8(self.split(stdout)?.0).ok()?.trim().parse().ok()?;
+    /// What the line with the mark says of the script's process group, and what follows it.
+    pub(super) fn opened<'a>(&self, stdout: &'a [u8]) -> Option<(Option<u32>, &'a [u8])> {
+        let (line, rest) = self.split(stdout)?;
+        let group = str::from_utf8(line).ok().and_then(|line| line.trim().parse().ok());
         // 0 and 1 mean other processes than the script's.
-        (group > 1).then_some(group)
+        Some((group.filter(|group| *group > 1), rest))
     }
 
-    /// The rest of the mark's line, and what follows it.
+    /// Whether a line is none of the host's own words.
+    pub(super) fn is_ours(&self, line: &str) -> bool {
+        line.contains(&self.marker)
+    }
+
     fn split<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
         let marker = self.marker.as_bytes();
-        let start = stream.windows(marker.len()).position(|window| window == marker)? + marker.len();
-        let line = stream[start..].iter().position(|byte| *byte == b'\n')?;
-        Some((&stream[start..start + line], &stream[start + line + 1..]))
+        let mut from = 0;
+        // The name of a prompt begins with the mark too.
+        loop {
+            let found = stream[from..].windows(marker.len()).position(|window| window == marker)?;
+            let start = from + found + marker.len();
+            let line = stream[start..].iter().position(|byte| *byte == b'\n')?;
+            if stream[start] != b'-' {
+                return Some((&stream[start..start + line], &stream[start + line + 1..]));
+            }
+            from = start;
+        }
     }
 }
 
-fn exec_string(command: &Command, login: &str, script_len: usize) -> Result<String, String> {
-    let mut shell = format!("sh -c 'eval \"$(head -c {script_len})\"' muster");
+/// How standard input reaches the script.
+struct Fed {
+    /// What the shell does before the script: takes in all of it.
+    take: String,
+    /// What stands before the script's braces.
+    give: String,
+    stdin: Vec<u8>,
+}
+
+/// A connection that breaks ends the input early, and nobody behind it can tell: half a file would be moved into
+/// place, half a statement run. So a mark follows the input, and nothing starts without it.
+fn fed(stdin: &Stdin, marker: &str) -> Result<Fed, String> {
+    let bytes = stdin.as_bytes();
+    let decode = match stdin {
+        Stdin::Nothing => return Ok(Fed { take: String::new(), give: String::new(), stdin: Vec::new() }),
+        _ if bytes.len() > MAX_WHOLE => {
+            return Ok(Fed { take: String::new(), give: String::new(), stdin: bytes.to_vec() });
+        }
+        Stdin::Text(_) | Stdin::Hidden(_) if !bytes.contains(&0) => "",
+        // What a shell cannot hold.
+        Stdin::Text(_) | Stdin::Hidden(_) | Stdin::Binary(_) => "base64 -d | ",
+    };
+    let mut stdin = match decode {
+        "" => bytes.to_vec(),
+        _ => BASE64.encode(bytes).into_bytes(),
+    };
+    stdin.extend_from_slice(format!("{marker}-end").as_bytes());
+    let take = format!(
+        "muster_input=$(cat)\n\
+         muster_stdin=${{muster_input%{marker}-end}}\n\
+         [ \"$muster_stdin\" != \"$muster_input\" ] || {{ echo 'muster: the input was cut off' >&2; exit 255; }}\n\
+         unset muster_input\n"
+    );
+    let give = format!("printf '%s' \"$muster_stdin\" | {decode}");
+    Ok(Fed { take, give, stdin })
+}
+
+fn shell(command: &Command, script_len: usize, ready: &str) -> Result<String, String> {
+    let mut shell = format!("sh -c '{ready}eval \"$(head -c {script_len})\"' muster");
     for arg in &command.args {
         if arg.contains('\0') {
             return Err(format!("an argument holds a NUL byte: {arg:?}"));
@@ -94,29 +179,8 @@ fn exec_string(command: &Command, login: &str, script_len: usize) -> Result<Stri
         shell.push(' ');
         shell.push_str(&quote(arg));
     }
-    let user = match &command.run_as {
-        RunAs::Login => login,
-        RunAs::User(user) => user,
-        RunAs::Root => "root",
-    };
-    if user.is_empty() || user.starts_with('-') || user.contains('\0') {
-        return Err(format!("not the name of a user: {user:?}"));
-    }
-    let exec = match user {
-        _ if user == login => shell,
-        // Root needs no sudo to become another user, and small images have none.
-        _ if login == "root" => format!("sh -c '{BECOME}' {} {shell}", quote(user)),
-        _ => format!("sudo -n -H -u {} -- {shell}", quote(user)),
-    };
-    match exec.len() {
-        0..=MAX_EXEC => Ok(exec),
-        len => Err(format!("the arguments take {len} bytes, {MAX_EXEC} is the most a host accepts")),
-    }
+    Ok(shell)
 }
-
-/// Root becomes `$0` and runs `$@`. Without single quotes: it is quoted as a whole.
-const BECOME: &str = "if command -v sudo >/dev/null; then exec sudo -n -H -u \"$0\" -- \"$@\"; fi; \
-    exec runuser -u \"$0\" -- env HOME=\"$(getent passwd \"$0\" | cut -d: -f6)\" USER=\"$0\" LOGNAME=\"$0\" \"$@\"";
 
 fn env_line(name: &str, value: &str) -> Result<String, String> {
     let mut letters = name.bytes();
@@ -135,8 +199,9 @@ fn env_line(name: &str, value: &str) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::command::Stdin;
-    use crate::formation::Secret;
+    use crate::formation::BecomeMethod;
+
+    const SUDO: Become = Become { method: BecomeMethod::Sudo, password: None };
 
     fn command(run_as: RunAs) -> Command {
         Command::new(run_as, "cat")
@@ -144,7 +209,7 @@ mod tests {
 
     #[test]
     fn the_exec_string_names_the_user_only_where_it_must() {
-        let exec = |run_as, login| Frame::new(&command(run_as).args(["it's"]), login).unwrap().exec;
+        let exec = |run_as, login| Frame::new(&command(run_as).args(["it's"]), login, &SUDO).unwrap().exec;
         let plain = exec(RunAs::Login, "ana");
         assert!(plain.starts_with("sh -c 'eval \"$(head -c "), "{plain}");
         assert!(plain.ends_with(r"' muster 'it'\''s'"), "{plain}");
@@ -153,51 +218,61 @@ mod tests {
         assert!(exec(RunAs::Root, "ana").starts_with("sudo -n -H -u 'root' -- sh -c 'eval"));
         assert!(exec(RunAs::User("postgres".into()), "ana").starts_with("sudo -n -H -u 'postgres' -- sh"));
         assert!(exec(RunAs::User("postgres".into()), "root").contains("' 'postgres' sh -c 'eval"));
-        assert!(!BECOME.contains('\''));
     }
 
     #[test]
     fn input_is_script_then_environment_then_stdin() {
         let secret = Secret::new("p$w`'\"\\ =");
         let command = command(RunAs::Login).env("PGPASSWORD", &secret).stdin(Stdin::Text("rest\n".into()));
-        let frame = Frame::new(&command, "ana").unwrap();
+        let frame = Frame::new(&command, "ana", &SUDO).unwrap();
         let script = frame.exec.split_once("head -c ").unwrap().1.split_once(')').unwrap().0;
         let (script, rest) = frame.input.split_at(script.parse().unwrap());
         assert!(script.ends_with(b"\ncat\n}"));
-        assert_eq!(rest, b"PGPASSWORD=p$w`'\"\\ =\n\nrest\n");
+        let end = format!("PGPASSWORD=p$w`'\"\\ =\n\nrest\n{}-end", frame.marker);
+        assert_eq!(rest, end.as_bytes());
         assert!(!frame.exec.contains("p$w"));
     }
 
     #[test]
     fn what_cannot_be_sent_is_refused_without_being_shown() {
         for value in ["two\nlines", "nul\0"] {
-            let error =
-                Frame::new(&command(RunAs::Login).env("PW", &Secret::new(value)), "ana").err().unwrap();
+            let error = Frame::new(&command(RunAs::Login).env("PW", &Secret::new(value)), "ana", &SUDO)
+                .err()
+                .unwrap();
             assert!(error.contains("PW") && !error.contains(value), "{error}");
         }
-        assert!(Frame::new(&command(RunAs::Login).args(["a\0b"]), "ana").is_err());
-        assert!(Frame::new(&command(RunAs::User("-x".into())), "ana").is_err());
-        assert!(Frame::new(&command(RunAs::Login).args(["x".repeat(MAX_EXEC)]), "ana").is_err());
-        assert!(Frame::new(&command(RunAs::Login).env("A=B", &Secret::new("")), "ana").is_err());
+        assert!(Frame::new(&command(RunAs::Login).args(["a\0b"]), "ana", &SUDO).is_err());
+        assert!(Frame::new(&command(RunAs::User("-x".into())), "ana", &SUDO).is_err());
+        assert!(Frame::new(&command(RunAs::Login).args(["x".repeat(MAX_EXEC)]), "ana", &SUDO).is_err());
+        assert!(Frame::new(&command(RunAs::Login).env("A=B", &Secret::new("")), "ana", &SUDO).is_err());
     }
 
     #[test]
     fn noise_before_the_marker_is_dropped() {
-        let frame = Frame::new(&command(RunAs::Login), "ana").unwrap();
+        let frame = Frame::new(&command(RunAs::Login), "ana", &SUDO).unwrap();
         let stream = format!("motd, no line end{} 4711\nout\n", frame.marker);
-        assert_eq!(frame.group(stream.as_bytes()), Some(4711));
-        assert_eq!(frame.group(format!("{} 1\n", frame.marker).as_bytes()), None);
-        assert_eq!(frame.group(format!("{} \n", frame.marker).as_bytes()), None);
+        assert_eq!(frame.opened(stream.as_bytes()), Some((Some(4711), &b"out\n"[..])));
+        let group = |said: &str| frame.opened(format!("{} {said}\n", frame.marker).as_bytes()).unwrap().0;
+        assert_eq!((group("1"), group(""), group("no")), (None, None, None));
         assert_eq!(frame.after_marker(stream.as_bytes()), Some(&b"out\n"[..]));
         assert_eq!(frame.after_marker(b"This account is currently not available.\n"), None);
     }
 
     #[test]
     fn nothing_runs_on_input_that_was_cut_off() {
+        let plain = Command::new(RunAs::Login, "echo ran\necho \"$A\"; cat").env("A", &Secret::new("whole"));
+        let fed = plain.clone().stdin(Stdin::Text("of a text\n\n".repeat(3)));
+        let binary = plain.clone().stdin(Stdin::Binary(b"\0of bytes\xff\n".to_vec()));
+        for command in [plain, fed, binary] {
+            nothing_runs_unless_all_is_there(&command);
+        }
+    }
+
+    fn nothing_runs_unless_all_is_there(command: &Command) {
         use std::io::Write as _;
-        let command = Command::new(RunAs::Login, "echo ran\necho \"$A\"").env("A", &Secret::new("whole"));
-        let frame = Frame::new(&command, "ana").unwrap();
+        let frame = Frame::new(command, "ana", &SUDO).unwrap();
         let whole = frame.input.len();
+        let expected = [b"ran\nwhole\n", command.stdin.as_bytes()].concat();
         for length in (0..=whole).rev().step_by(7).chain([whole - 1, whole - 2]) {
             let mut shell = std::process::Command::new("sh")
                 .args(["-c", &frame.exec])
@@ -209,7 +284,7 @@ mod tests {
             shell.stdin.take().unwrap().write_all(&frame.input[..length]).unwrap();
             let output = shell.wait_with_output().unwrap();
             match frame.after_marker(&output.stdout) {
-                Some(said) if length == whole => assert_eq!(said, b"ran\nwhole\n"),
+                Some(said) if length == whole => assert_eq!(said, expected),
                 said => assert!(said.is_none_or(<[u8]>::is_empty), "{length} of {whole}: {output:?}"),
             }
         }

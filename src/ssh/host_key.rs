@@ -1,97 +1,92 @@
-//! Whether the host that answered is the one that was meant. Never a question, never a write.
+//! The connection's own view of host keys: asked once, and its answer carried outside.
 
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use russh::client::{DisconnectReason, Handler};
-use russh::keys::{Algorithm, HashAlg, PublicKey, PublicKeyOrCertificate};
+use russh::client::{ChannelOpenHandle, DisconnectReason, Handler, Msg, Session};
+use russh::keys::{HashAlg, PublicKeyOrCertificate};
+use russh::{AlgorithmKind, Channel, ChannelOpenFailure, Preferred};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 
-use super::known_hosts::{KnownHosts, Verdict};
-use super::settings::{Origin, Settings};
+use super::settings::Settings;
+use super::trust::Evidence;
+pub(super) use super::trust::describe;
 use crate::command::Failure;
 
 /// Checks the host's key, and remembers why the connection ended.
 pub(super) struct Doorman {
     settings: Settings,
-    /// What to name in the hint: the file a new line goes into.
-    file: String,
-    known: Arc<KnownHosts>,
-    /// Set where the key was refused: the library itself says no more than "unknown key".
-    refusal: Arc<Mutex<Option<Failure>>>,
+    evidence: Arc<Evidence>,
+    /// The library itself says no more than "unknown key".
+    verdict: Verdict,
+    /// The key, for those who want to see it.
+    shown: Arc<Mutex<Option<String>>>,
     /// Set when the connection ends: the library's channels only fall silent then.
     ended: watch::Sender<Option<String>>,
 }
 
+/// What the operator should know of a key that was accepted, or why it was refused.
+type Verdict = Arc<Mutex<Result<Option<String>, Failure>>>;
+
 /// What a [`Doorman`] has to say, for those outside the connection.
 #[derive(Clone)]
 pub(super) struct Word {
-    refusal: Arc<Mutex<Option<Failure>>>,
+    verdict: Verdict,
+    shown: Arc<Mutex<Option<String>>>,
     pub(super) ended: watch::Receiver<Option<String>>,
 }
 
 impl Word {
     pub(super) fn refusal(&self) -> Option<Failure> {
-        self.refusal.lock().map(|refusal| refusal.clone()).unwrap_or_default()
+        self.verdict.lock().ok().and_then(|verdict| verdict.clone().err())
+    }
+
+    /// What the operator should know of the accepted key: that it was the first answer.
+    pub(super) fn note(&self) -> Option<String> {
+        self.verdict.lock().ok().and_then(|verdict| verdict.clone().ok().flatten())
+    }
+
+    /// The key the host has shown, as ssh has it: type and fingerprint.
+    pub(super) fn shown(&self) -> Option<String> {
+        self.shown.lock().ok().and_then(|shown| shown.clone())
+    }
+
+    /// A later failure, with the note: nobody asks a session for it that never came about.
+    pub(super) fn with_note(&self, failure: Failure) -> Failure {
+        match (failure, self.note()) {
+            (Failure::Unreachable { reason, hint }, Some(note)) => {
+                Failure::Unreachable { reason: format!("{reason}; {note}"), hint }
+            }
+            (failure, _) => failure,
+        }
     }
 }
 
-/// Where the host's lines are, and what they say.
+/// What a host's key is judged by.
 pub(super) struct Trust {
-    file: String,
-    known: Arc<KnownHosts>,
+    evidence: Arc<Evidence>,
 }
 
 impl Trust {
-    /// Reads the host's `known_hosts`. A default file that is not there says nothing; one that cannot be read might
-    /// hold a revocation, so it is an error.
+    /// Reads what the host's key is judged by; see [`Evidence::read`].
     pub(super) fn read(settings: &Settings) -> Result<Trust, Failure> {
-        let keys = &settings.host_keys;
-        let paths: Vec<PathBuf> = keys.user_files.iter().chain(&keys.global_files).cloned().collect();
-        let may_be_missing = keys.origin != Origin::Inventory;
-        let mut files = Vec::new();
-        for path in &paths {
-            let bytes = match std::fs::read(path) {
-                Ok(bytes) => bytes,
-                Err(error) if may_be_missing && error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(unreadable(path, &error)),
-            };
-            files.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
-        }
-        let texts = files.iter().map(|(file, text)| (file.as_str(), text.as_str()));
-        let known = Arc::new(KnownHosts::parse(texts, &settings.hostname, settings.port));
-        let file = paths.first().map(|path| path.display().to_string()).unwrap_or_default();
-        Ok(Trust { file, known })
+        Ok(Trust { evidence: Arc::new(Evidence::read(settings)?) })
     }
 
-    pub(super) fn algorithms(&self) -> impl Iterator<Item = Algorithm> {
-        self.known.algorithms()
+    /// What to ask the host for, in the place of what `preferred` has for host keys.
+    pub(super) fn prefer(&self, settings: &Settings, preferred: Preferred) -> Result<Preferred, Failure> {
+        self.evidence.prefer(settings, preferred)
     }
 
     /// A doorman for one try to connect.
     pub(super) fn doorman(&self, settings: &Settings) -> (Doorman, Word) {
-        let refusal = Arc::new(Mutex::new(None));
+        let verdict = Arc::new(Mutex::new(Ok(None)));
         let (ended, receiver) = watch::channel(None);
-        let word = Word { refusal: refusal.clone(), ended: receiver };
-        (
-            Doorman {
-                settings: settings.clone(),
-                file: self.file.clone(),
-                known: self.known.clone(),
-                refusal,
-                ended,
-            },
-            word,
-        )
-    }
-}
-
-fn unreadable(path: &Path, error: &std::io::Error) -> Failure {
-    Failure::Unreachable {
-        reason: format!("cannot read {}: {error}", path.display()),
-        hint: "host keys are checked against this file; make it readable, or name another as known hosts"
-            .to_owned(),
+        let shown = Arc::new(Mutex::new(None));
+        let word = Word { verdict: verdict.clone(), shown: shown.clone(), ended: receiver };
+        let (settings, evidence) = (settings.clone(), self.evidence.clone());
+        (Doorman { settings, evidence, verdict, shown, ended }, word)
     }
 }
 
@@ -99,19 +94,111 @@ impl Handler for Doorman {
     type Error = russh::Error;
 
     async fn check_server_key(&mut self, offered: &PublicKeyOrCertificate) -> Result<bool, Self::Error> {
-        let refusal = match offered {
-            PublicKeyOrCertificate::PublicKey { key, .. } => self.judge(key),
-            // None was asked for: certificates are not in the list of algorithms.
-            PublicKeyOrCertificate::Certificate(_) => Some(Failure::Unreachable {
-                reason: "the host shows a certificate instead of a key".to_owned(),
-                hint: "record the host's own key in known_hosts".to_owned(),
-            }),
+        let (evidence, settings) = (self.evidence.clone(), self.settings.clone());
+        let offered = match offered {
+            PublicKeyOrCertificate::PublicKey { key, hash_alg } => {
+                PublicKeyOrCertificate::PublicKey { key: key.clone(), hash_alg: *hash_alg }
+            }
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                PublicKeyOrCertificate::Certificate(certificate.clone())
+            }
         };
-        let trusted = refusal.is_none();
-        if let Ok(mut kept) = self.refusal.lock() {
-            *kept = refusal;
+        let name = match &offered {
+            PublicKeyOrCertificate::PublicKey { key, .. } => describe(key),
+            PublicKeyOrCertificate::Certificate(certificate) => {
+                let signer = certificate.signature_key().fingerprint(HashAlg::Sha256);
+                format!("{} by {signer}", certificate.algorithm().to_certificate_type())
+            }
+        };
+        // A new key is written, and whoever writes at the same time is waited for.
+        let judged = spawn_blocking(move || evidence.admit(&settings, &offered)).await;
+        let Ok(verdict) = judged else { return Ok(false) };
+        let trusted = verdict.is_ok();
+        if let Ok(mut shown) = self.shown.lock() {
+            *shown = Some(name);
+        }
+        match self.verdict.lock() {
+            Ok(mut kept) => *kept = verdict,
+            Err(_) => return Ok(false),
         }
         Ok(trusted)
+    }
+
+    // Whatever channels a host opens of its own accord, nobody here asked for any; the library would take them.
+
+    async fn server_channel_open_forwarded_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_forwarded_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_agent_forward(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_session(
+        &mut self,
+        _: Channel<Msg>,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_tcpip(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_direct_streamlocal(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
+    }
+
+    async fn server_channel_open_x11(
+        &mut self,
+        _: Channel<Msg>,
+        _: &str,
+        _: u32,
+        reply: ChannelOpenHandle,
+        _: &mut Session,
+    ) -> Result<(), Self::Error> {
+        refuse(reply).await
     }
 
     async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
@@ -126,12 +213,28 @@ impl Handler for Doorman {
     }
 }
 
+async fn refuse(reply: ChannelOpenHandle) -> Result<(), russh::Error> {
+    reply.reject(ChannelOpenFailure::AdministrativelyProhibited).await;
+    Ok(())
+}
+
 /// A library's error in the operator's words.
 pub(super) fn explain(error: &russh::Error) -> String {
     match error {
         russh::Error::Disconnect | russh::Error::HUP => "the host closed the connection".to_owned(),
         russh::Error::KeepaliveTimeout => "the host has not answered for a minute".to_owned(),
         russh::Error::SendError | russh::Error::RecvError => "the connection is closed".to_owned(),
+        russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, ours, theirs } => format!(
+            "the host and muster share no host key algorithm: allowed are {}, the host offers {}{}",
+            ours.join(", "),
+            theirs.join(", "),
+            // Old servers have an RSA key and know only how to sign with SHA-1.
+            if theirs.iter().any(|name| name == "ssh-rsa") {
+                ", where ssh-rsa is a signature by SHA-1"
+            } else {
+                ""
+            }
+        ),
         russh::Error::NoCommonAlgo { kind, theirs, .. } => {
             format!("the host and muster share no {kind:?} algorithm; the host offers {}", theirs.join(", "))
         }
@@ -140,69 +243,5 @@ pub(super) fn explain(error: &russh::Error) -> String {
         }
         russh::Error::IO(error) => error.to_string().to_lowercase(),
         error => error.to_string(),
-    }
-}
-
-impl Doorman {
-    fn judge(&self, key: &PublicKey) -> Option<Failure> {
-        let name = self.settings.key_name();
-        let shown = describe(key);
-        let port = self.settings.port;
-        let (address, kind) = (&self.settings.hostname, scan_type(&key.algorithm()));
-        let verify =
-            "compare it with what `ssh-keygen -lf /etc/ssh/ssh_host_*_key.pub` prints on the host itself";
-        let scan = format!("ssh-keyscan -t {kind} -p {port} {address} >> {}", self.file);
-        let forget = |place: &str| {
-            let file = place.rsplit_once(':').map_or(place, |(file, _)| file);
-            format!("ssh-keygen -R '{name}' -f {file}")
-        };
-        let (reason, hint) = match self.known.judge(key.key_data()) {
-            Verdict::Trusted => return None,
-            Verdict::Unknown => (
-                format!("the host key of {name} is not known: it shows {shown}"),
-                format!("{verify}; if it is the same, record it: {scan}"),
-            ),
-            Verdict::OtherType(entry) => (
-                format!(
-                    "the host key of {name} is not known: it shows {shown}, {} records {}",
-                    entry.place,
-                    describe(&entry.key)
-                ),
-                format!("{verify}; if it is the same, record it: {scan}"),
-            ),
-            Verdict::Changed(entry) => (
-                format!(
-                    "the host key of {name} has changed: it shows {shown}, {} records {}",
-                    entry.place,
-                    describe(&entry.key)
-                ),
-                format!(
-                    "another machine may be answering; if the host was reinstalled, {verify}, then remove the old \
-                     line: {} and record the new one: {scan}",
-                    forget(&entry.place)
-                ),
-            ),
-            Verdict::Revoked(entry) => (
-                format!("the host key of {name} is revoked: {shown}, by {}", entry.place),
-                "whoever holds this key may pose as the host; give the host a new key before it is used"
-                    .to_owned(),
-            ),
-        };
-        Some(Failure::Unreachable { reason, hint })
-    }
-}
-
-/// `ssh-ed25519 SHA256:…`, as ssh itself shows a key.
-pub(super) fn describe(key: &PublicKey) -> String {
-    let algorithm = key.algorithm();
-    format!("{} {}", algorithm.as_str(), key.fingerprint(HashAlg::Sha256))
-}
-
-/// The word `ssh-keyscan -t` has for a type.
-fn scan_type(algorithm: &Algorithm) -> &'static str {
-    match algorithm {
-        Algorithm::Ecdsa { .. } => "ecdsa",
-        Algorithm::Rsa { .. } => "rsa",
-        _ => "ed25519",
     }
 }

@@ -1,23 +1,22 @@
-//! One connection to one host, and the one thing it can do.
+//! One host, and the one thing it can do: run a command.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use russh::client::{Handle, Msg};
-use russh::{Channel, Disconnect};
-use tokio::sync::{Semaphore, oneshot, watch};
+use russh::Channel;
+use russh::client::Msg;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::auth::{Named, log_in};
-use super::connect::connect;
 use super::credentials::Credentials;
 use super::exchange::{End, Exchange, GRACE, Said};
 use super::frame::Frame;
-use super::host_key::{Doorman, Trust, explain};
-use super::output::MAX_STDOUT;
+use super::link::Link;
+use super::local;
+use super::output::{Full, MAX_SPOOL, MAX_STDOUT, Spool};
 use super::settings::Settings;
 use crate::command::{Command, Failure, Output};
-use crate::formation::{Host, NodeName};
+use crate::formation::{Become, BecomeMethod, Host, NodeName};
 
 /// sshd allows ten sessions on a connection (`MaxSessions`) and frees one a moment after it ended.
 const CHANNELS: usize = 8;
@@ -28,87 +27,109 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Stands where there is no status of a command, as it does with ssh.
 const NO_STATUS: u32 = 255;
 
-/// A connection somebody is logged in on; share it by reference or `Arc`.
+/// A host somebody is logged in on; share it by reference or `Arc`.
 pub struct Session {
-    handle: Arc<Handle<Doorman>>,
+    line: Line,
     name: NodeName,
-    /// `ADDRESS port PORT`.
-    place: String,
     user: String,
+    becoming: Become,
     command_timeout: u64,
     channels: Semaphore,
-    /// Why the connection ended, once it has.
-    ended: watch::Receiver<Option<String>>,
+}
+
+enum Line {
+    Ssh(Arc<Link>),
+    /// This machine.
+    Local,
+}
+
+/// What a command that ended left behind, whatever its status.
+pub struct Captured {
+    /// As a shell has it: 128 and the signal's number where it was killed.
+    pub status: u32,
+    pub stdout: Spool,
+    pub stderr: String,
 }
 
 impl Session {
-    /// Connects, checks the host's key and logs in, within `settings.connect_timeout` seconds in all.
+    /// Connects to one host directly, with everything decided; a command without a limit of its own may take
+    /// `command_timeout` seconds. [`super::Transport`] knows the way through bastions.
     ///
-    /// Every failure is [`Failure::Unreachable`]. Connections that are turned away before authentication are tried
-    /// again; refused keys never are.
-    pub async fn connect(
-        name: &NodeName,
-        host: &Host,
-        credentials: &Credentials,
-    ) -> Result<Session, Failure> {
-        let settings = Settings::of(host, credentials)?;
-        Session::reach(name, &settings, credentials, host.command_timeout).await
-    }
-
-    /// As [`Session::connect`], with everything decided; a command without a limit of its own may take
-    /// `command_timeout` seconds.
+    /// Every failure is [`Failure::Unreachable`].
     pub async fn reach(
         name: &NodeName,
         settings: &Settings,
         credentials: &Credentials,
         command_timeout: u64,
     ) -> Result<Session, Failure> {
-        let deadline = Instant::now() + Duration::from_secs(settings.connect_timeout);
-        let named = Named::read(settings, credentials)?;
-        let trust = Trust::read(settings)?;
-        let (mut handle, word) = connect(settings, &trust, deadline).await?;
-        tracing::debug!(%name, address = settings.hostname, port = settings.port, "connected, host key is known");
-        let user = settings.user.clone();
-        match timeout_at(deadline, log_in(&mut handle, settings, &named, credentials)).await {
-            Ok(Ok(())) => (),
-            Ok(Err(failure)) => {
-                let _ = handle.disconnect(Disconnect::ByApplication, "", "").await;
-                return Err(failure);
-            }
-            Err(_) => {
-                return Err(Failure::Unreachable {
-                    reason: format!("logging in as {user} took longer than {} s", settings.connect_timeout),
-                    hint: "does the agent wait for a confirmation? else raise connect_timeout".to_owned(),
-                });
-            }
-        }
-        tracing::debug!(%name, user, "logged in");
-        Ok(Session {
-            handle: Arc::new(handle),
-            name: name.clone(),
-            place: settings.place(),
-            user,
-            command_timeout,
-            channels: Semaphore::new(CHANNELS),
-            ended: word.ended,
-        })
+        let link = Arc::new(Link::open(settings, credentials, None).await?);
+        let becoming = Become { method: BecomeMethod::Sudo, password: None };
+        Ok(Session::new(Line::Ssh(link), name, settings.user.clone(), becoming, command_timeout))
     }
 
-    /// Runs a command to its end.
+    /// On a connection that is there.
+    pub(super) fn over(link: Arc<Link>, name: &NodeName, host: &Host) -> Session {
+        let user = link.settings().user.clone();
+        Session::new(Line::Ssh(link), name, user, host.becoming.clone(), host.command_timeout)
+    }
+
+    /// On this machine.
+    pub(super) fn local(name: &NodeName, host: &Host, credentials: &Credentials) -> Result<Session, Failure> {
+        let Some(user) = credentials.user().map(str::to_owned) else {
+            return Err(Failure::Unreachable {
+                reason: "it is not known who runs muster: USER names nobody".to_owned(),
+                hint: "set USER".to_owned(),
+            });
+        };
+        Ok(Session::new(Line::Local, name, user, host.becoming.clone(), host.command_timeout))
+    }
+
+    fn new(line: Line, name: &NodeName, user: String, becoming: Become, command_timeout: u64) -> Session {
+        let channels = Semaphore::new(CHANNELS);
+        Session { line, name: name.clone(), user, becoming, command_timeout, channels }
+    }
+
+    /// What the operator should know of how the connection came about, said once: a host's key was a first answer.
+    pub fn notes(&self) -> Vec<String> {
+        match &self.line {
+            Line::Ssh(link) => link.notes(),
+            Line::Local => Vec::new(),
+        }
+    }
+
+    /// Runs a command to its end; its output is not worth having unless it ends well.
     ///
     /// [`Failure::Unreachable`]: the connection was gone before, nothing ran. [`Failure::Refused`]: it ended with
     /// another status than 0, or the host did not run it; `stderr` says which. Dropping the future closes the channel
     /// but does not end the command.
     pub async fn run(&self, command: &Command) -> Result<Output, Failure> {
-        let frame = Frame::new(command, &self.user).map_err(|error| refusal(NO_STATUS, error))?;
+        let Captured { status, stdout, stderr } = self.timed(command, MAX_STDOUT).await?;
+        match status {
+            0 => {
+                let stdout = stdout.into_bytes();
+                let stdout = stdout.map_err(|error| refusal(NO_STATUS, cannot_keep(&error.to_string())))?;
+                Ok(Output { stdout, stderr })
+            }
+            status => Err(refusal(status, stderr)),
+        }
+    }
+
+    /// As [`Session::run`], with any amount of output and whatever the status: [`Failure::Refused`] is only for a
+    /// command that did not start, or said too much.
+    pub async fn capture(&self, command: &Command) -> Result<Captured, Failure> {
+        self.timed(command, MAX_SPOOL).await
+    }
+
+    async fn timed(&self, command: &Command, most: u64) -> Result<Captured, Failure> {
+        let frame = Frame::new(command, &self.user, &self.becoming);
+        let frame = frame.map_err(|error| refusal(NO_STATUS, error))?;
         // Waiting for one's turn is no part of the time a command may take.
         let turn = self.channels.acquire().await;
         let _turn = turn.map_err(|_| self.unreachable("it was closed".to_owned()))?;
         let started = Instant::now();
-        let result = self.exchange(command, &frame).await;
+        let result = self.exchange(command, &frame, most).await;
         let outcome = match &result {
-            Ok(_) => "ok".to_owned(),
-            Err(Failure::Refused { status, .. }) => format!("status {status}"),
+            Ok(Captured { status, .. }) | Err(Failure::Refused { status, .. }) => format!("status {status}"),
             Err(Failure::Lost { .. }) => "lost".to_owned(),
             Err(Failure::TimedOut { .. }) => "timed out".to_owned(),
             Err(Failure::Unreachable { .. }) => "unreachable".to_owned(),
@@ -120,99 +141,113 @@ impl Session {
 
     /// Says goodbye; commands in flight are lost.
     pub async fn close(&self) {
-        // A connection that is gone already needs no goodbye.
-        let _ = self.handle.disconnect(Disconnect::ByApplication, "", "").await;
+        match &self.line {
+            Line::Ssh(link) => link.close().await,
+            Line::Local => (),
+        }
     }
 
-    async fn exchange(&self, command: &Command, frame: &Frame) -> Result<Output, Failure> {
+    async fn exchange(&self, command: &Command, frame: &Frame, most: u64) -> Result<Captured, Failure> {
         let seconds = command.timeout.unwrap_or(self.command_timeout);
         let deadline = Instant::now() + Duration::from_secs(seconds);
-        let timed_out = || Failure::TimedOut { seconds };
-        let channel = timeout_at(deadline, self.open()).await.map_err(|_| timed_out())??;
-        let mut exchange = match Exchange::start(channel, &frame.exec).await {
-            Ok(exchange) => exchange,
-            Err(error) => return Err(self.unreachable(self.cause().await.unwrap_or_else(|| explain(&error)))),
+        let ended = match &self.line {
+            Line::Ssh(link) => self.over_ssh(link, command, frame, most, deadline).await?,
+            Line::Local => local::run(frame, most, deadline).await.map_err(|error| {
+                refusal(NO_STATUS, format!("cannot run a command here: {}", error.to_string().to_lowercase()))
+            })?,
         };
-        let end = match timeout_at(deadline, exchange.finish(frame.input.clone(), &self.handle)).await {
-            Ok(end) => end,
-            Err(_) => {
-                self.end(command, frame, &mut exchange).await;
-                return Err(timed_out());
-            }
-        };
+        let Some((end, said)) = ended else { return Err(Failure::TimedOut { seconds }) };
         match end {
             End::Gone => Err(Failure::Lost { reason: self.lost().await }),
             End::Closed => Err(Failure::Lost {
                 reason: "the host closed the channel and did not say how the command ended".to_owned(),
             }),
-            End::TooMuch => {
-                self.end(command, frame, &mut exchange).await;
-                let text = format!("the command printed more than {} MiB", MAX_STDOUT / 1024 / 1024);
+            End::Full(Full::Limit(bytes)) => {
+                let text = match bytes / 1024 / 1024 {
+                    0 => format!("the host printed {} KiB before the command started", bytes / 1024),
+                    megabytes => format!("the command printed more than {megabytes} MiB"),
+                };
                 Err(refusal(NO_STATUS, text))
             }
-            End::ExecRefused => Err(refusal(NO_STATUS, format!("{} refuses to run commands", self.place))),
-            End::Status(status) => self.judge(frame, exchange.into_said(), status, None),
-            End::Signal(name, number) => self.judge(frame, exchange.into_said(), 128 + number, Some(name)),
+            End::Full(Full::Disk(error)) => Err(refusal(NO_STATUS, cannot_keep(&error))),
+            End::ExecRefused => Err(refusal(NO_STATUS, format!("{} refuses to run commands", self.place()))),
+            End::Status(status) => self.judge(frame, said, status, None),
+            End::Signal(name, number) => self.judge(frame, said, 128 + number, Some(name)),
+        }
+    }
+
+    /// `None` where the deadline came first.
+    async fn over_ssh(
+        &self,
+        link: &Link,
+        command: &Command,
+        frame: &Frame,
+        most: u64,
+        deadline: Instant,
+    ) -> Result<Option<(End, Said)>, Failure> {
+        let Ok(channel) = timeout_at(deadline, self.open(link)).await else { return Ok(None) };
+        let mut exchange = match Exchange::start(channel?, frame, most).await {
+            Ok(exchange) => exchange,
+            Err(error) => return Err(self.unreachable(link.why(&error).await)),
+        };
+        match timeout_at(deadline, exchange.finish(frame, link.handle())).await {
+            Ok(end) => {
+                if matches!(end, End::Full(_)) {
+                    self.end(link, command, frame, &mut exchange).await;
+                }
+                Ok(Some((end, exchange.into_said())))
+            }
+            Err(_) => {
+                self.end(link, command, frame, &mut exchange).await;
+                Ok(None)
+            }
         }
     }
 
     /// Tries to end a command nobody waits for any more. What happens to it stays unknown.
-    async fn end(&self, command: &Command, frame: &Frame, exchange: &mut Exchange) {
-        if exchange.terminate().await {
+    async fn end(&self, link: &Link, command: &Command, frame: &Frame, exchange: &mut Exchange) {
+        if exchange.terminate(frame).await {
             return;
         }
         // sshd passes signals on only to what other users than root run ("requires privilege separation").
-        let Some(group) = frame.group(exchange.stdout()) else { return };
+        let Some(group) = exchange.group() else { return };
         let kill = Command::new(command.run_as.clone(), "kill -s TERM -- \"-$1\"").args([group.to_string()]);
         let kill = async {
-            let frame = Frame::new(&kill, &self.user).ok()?;
-            let mut exchange = Exchange::start(self.open().await.ok()?, &frame.exec).await.ok()?;
-            Some(exchange.finish(frame.input, &self.handle).await)
+            let frame = Frame::new(&kill, &self.user, &self.becoming).ok()?;
+            let channel = self.open(link).await.ok()?;
+            let mut exchange = Exchange::start(channel, &frame, MAX_STDOUT).await.ok()?;
+            Some(exchange.finish(&frame, link.handle()).await)
         };
         let sent = timeout(2 * GRACE, kill).await;
         tracing::debug!(name = %self.name, group, ?sent, "ended a command by its process group");
-        exchange.ends().await;
+        exchange.ends(frame).await;
     }
 
     /// A channel for one command. A host may allow fewer than [`CHANNELS`], and frees one only when its process has
     /// ended: it is asked again while others are in use, and for a moment after.
-    async fn open(&self) -> Result<Channel<Msg>, Failure> {
+    async fn open(&self, link: &Link) -> Result<Channel<Msg>, Failure> {
         let patience = Instant::now() + PATIENCE;
         loop {
-            let error = match self.open_once().await {
+            let error = match link.session_channel().await {
                 Ok(channel) => return Ok(channel),
                 Err(error) => error,
             };
             let alone = self.channels.available_permits() + 1 >= CHANNELS;
             match error {
-                error if self.handle.is_closed() => {
-                    return Err(self.unreachable(self.cause().await.unwrap_or_else(|| explain(&error))));
-                }
+                error if link.handle().is_closed() => return Err(self.unreachable(link.why(&error).await)),
                 russh::Error::ChannelOpenFailure(_) if !alone || Instant::now() < patience => {
                     sleep(Duration::from_millis(rand::random_range(50..150))).await;
                 }
                 russh::Error::ChannelOpenFailure(why) => {
                     return Err(Failure::Unreachable {
-                        reason: format!("{} opens no session for commands ({why:?})", self.place),
+                        reason: format!("{} opens no session for commands ({why:?})", self.place()),
                         hint: "check MaxSessions in its sshd_config, and what else limits this user"
                             .to_owned(),
                     });
                 }
-                error => return Err(self.unreachable(explain(&error))),
+                error => return Err(self.unreachable(link.why(&error).await)),
             }
         }
-    }
-
-    /// In a task of its own: a channel that opens after its caller has left is closed, not forgotten.
-    async fn open_once(&self) -> Result<Channel<Msg>, russh::Error> {
-        let (sender, receiver) = oneshot::channel();
-        let handle = self.handle.clone();
-        tokio::spawn(async move {
-            if let Err(Ok(channel)) = sender.send(handle.channel_open_session().await) {
-                let _ = channel.close().await;
-            }
-        });
-        receiver.await.map_err(|_| russh::Error::RecvError)?
     }
 
     fn judge(
@@ -221,10 +256,11 @@ impl Session {
         said: Said,
         status: u32,
         signal: Option<String>,
-    ) -> Result<Output, Failure> {
+    ) -> Result<Captured, Failure> {
         let stderr = said.stderr.into_bytes();
-        let Some(stdout) = frame.after_marker(&said.stdout) else {
-            return Err(self.not_started(status, &said.stdout, &stderr));
+        let stdout = match said.stdout.finish() {
+            Ok(stdout) => stdout,
+            Err(noise) => return Err(self.not_started(frame, status, &noise, &stderr)),
         };
         let stderr = frame.after_marker(&stderr).unwrap_or(&stderr);
         let mut stderr = String::from_utf8_lossy(stderr).into_owned();
@@ -234,21 +270,26 @@ impl Session {
             }
             stderr.push_str(&format!("the command was ended by {signal}"));
         }
-        match status {
-            0 => Ok(Output { stdout: stdout.to_vec(), stderr }),
-            status => Err(refusal(status, stderr)),
-        }
+        Ok(Captured { status, stdout, stderr })
     }
 
     /// The mark is missing: something else than the script ended the command, and said why.
-    fn not_started(&self, status: u32, stdout: &[u8], stderr: &[u8]) -> Failure {
+    fn not_started(&self, frame: &Frame, status: u32, stdout: &[u8], stderr: &[u8]) -> Failure {
         /// What is said, and what to do about it; the first row that fits.
-        const KNOWN: [(&str, &str); 7] = [
-            ("password is required", "allow this user sudo without a password (NOPASSWD)"),
-            ("not in the sudoers", "allow this user sudo without a password (NOPASSWD)"),
-            ("not allowed to execute", "allow this user sudo without a password (NOPASSWD)"),
+        const KNOWN: [(&str, &str); 12] = [
+            ("unknown user", "check become_user: there is no such user on the host"),
+            ("incorrect password attempt", "check ansible_become_password"),
+            ("Authentication failure", "check ansible_become_password, and that this user may use su"),
+            (
+                "password is required",
+                "allow this user sudo without a password (NOPASSWD), or give ansible_become_password",
+            ),
+            ("not in the sudoers", "allow it in sudoers: muster sudoers prints what is needed"),
+            ("not allowed to execute", "allow it in sudoers: muster sudoers prints what is needed"),
             ("sudo: not found", "install sudo there, or log in as root"),
             ("sudo: command not found", "install sudo there, or log in as root"),
+            ("doas: Authentication required", "allow it without a password: permit nopass in doas.conf"),
+            ("doas: not found", "install doas there, or set ansible_become_method"),
             ("assword change required", "the user's password has expired: log in by hand and change it"),
             (
                 "not available",
@@ -258,7 +299,12 @@ impl Session {
         // Its end is the part that says why; a noisy profile comes first.
         let tail = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(2000)..]);
-            text.lines().filter(|line| *line != "\u{fffd}").collect::<Vec<_>>().join("\n").trim().to_owned()
+            text.lines()
+                .filter(|line| *line != "\u{fffd}" && !frame.is_ours(line))
+                .collect::<Vec<_>>()
+                .join("\n")
+                .trim()
+                .to_owned()
         };
         let said =
             [tail(stderr), tail(stdout)].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
@@ -270,20 +316,25 @@ impl Session {
         refusal(status, format!("the command did not start for {}: {said}\nhint: {hint}", self.user))
     }
 
-    async fn lost(&self) -> String {
-        self.cause().await.unwrap_or_else(|| "the connection ended".to_owned())
+    /// `ADDRESS port PORT`, as sshd's own messages have it.
+    fn place(&self) -> String {
+        match &self.line {
+            Line::Ssh(link) => link.settings().place(),
+            Line::Local => "this machine".to_owned(),
+        }
     }
 
-    /// Why the connection ended. It is known a moment after its channels fall silent.
-    async fn cause(&self) -> Option<String> {
-        let mut ended = self.ended.clone();
-        let cause = timeout(Duration::from_millis(500), ended.wait_for(Option::is_some)).await;
-        cause.ok()?.ok()?.clone()
+    async fn lost(&self) -> String {
+        let cause = match &self.line {
+            Line::Ssh(link) => link.cause().await,
+            Line::Local => None,
+        };
+        cause.unwrap_or_else(|| "the connection ended".to_owned())
     }
 
     fn unreachable(&self, why: String) -> Failure {
         Failure::Unreachable {
-            reason: format!("the connection to {} is gone: {why}", self.place),
+            reason: format!("the connection to {} is gone: {why}", self.place()),
             hint: "the command was not sent; run again".to_owned(),
         }
     }
@@ -291,4 +342,8 @@ impl Session {
 
 fn refusal(status: u32, stderr: String) -> Failure {
     Failure::Refused { status, stderr }
+}
+
+fn cannot_keep(error: &str) -> String {
+    format!("the output cannot be kept on this machine: {error}\nhint: TMPDIR names a folder with more room")
 }

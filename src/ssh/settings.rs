@@ -80,6 +80,36 @@ pub struct Jump {
     pub port: Option<u16>,
 }
 
+/// The value of a `ProxyJump`: one or more, with commas between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Jumps(pub Vec<Jump>);
+
+impl std::str::FromStr for Jumps {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Jumps, String> {
+        let jump = |part: &str| {
+            let (user, rest) = match part.rsplit_once('@') {
+                Some((user, rest)) => (Some(user.to_owned()), rest),
+                None => (None, part),
+            };
+            let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+                Some((host, rest)) => (host, rest.strip_prefix(':')),
+                None => match rest.split_once(':') {
+                    Some((host, port)) => (host, Some(port)),
+                    None => (rest, None),
+                },
+            };
+            let port = port.map(|port| port.parse().map_err(|_| format!("no port: {port:?}"))).transpose()?;
+            if host.is_empty() {
+                return Err("a host name is missing".to_owned());
+            }
+            Ok(Jump { user, host: host.to_owned(), port })
+        };
+        text.split(',').map(jump).collect::<Result<_, String>>().map(Jumps)
+    }
+}
+
 /// A private key's file, or its public half's: then the agent signs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IdentityFile {
@@ -161,13 +191,17 @@ impl Settings {
         config::of_host(host, credentials).map_err(unreachable)
     }
 
-    /// A bastion of `host`: the same configuration, but nothing of what the inventory says of the host.
+    /// A bastion, as `ProxyJump` names it; `config` is the `-F` of the host behind it.
     ///
     /// # Errors
     ///
     /// As [`Settings::of`].
-    pub fn of_jump(jump: &Jump, host: &Host, credentials: &Credentials) -> Result<Settings, Failure> {
-        config::of_jump(jump, host.ssh_config.as_deref(), credentials).map_err(unreachable)
+    pub fn of_jump(
+        jump: &Jump,
+        config: Option<&str>,
+        credentials: &Credentials,
+    ) -> Result<Settings, Failure> {
+        config::of_jump(jump, config, credentials).map_err(unreachable)
     }
 
     /// The name the host has in `known_hosts`: `host`, `[host]:port`, or its alias.

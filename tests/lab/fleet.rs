@@ -38,18 +38,34 @@ impl Lab {
         }
         // Not `make demo`'s prefix: a formation that someone looks at is not wiped by a test.
         let net = std::env::var("MUSTER_LAB_NET").unwrap_or_else(|_| "10.88.2".to_owned());
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let keys = if net == "10.88.0" { root.join(".lab") } else { root.join(".lab").join(&net) };
-        fs::create_dir_all(&keys).expect("the lab's key directory can be made");
-        let turn = File::create(keys.join("turn")).expect("the lab's lock can be made");
-        turn.lock().expect("the lab's lock can be taken");
-        let lab = Lab { net, keys, _turn: turn };
+        let lab = Lab::of(net);
         let were_up = !lab.script(&["list"]).is_empty();
         lab.script(&["up", "10"]);
         if were_up {
             lab.wipe();
         }
         Some(lab)
+    }
+
+    /// A bastion, and bare hosts `p1` to `p4` that only it reaches; a fleet of its own, gone with the value.
+    pub(crate) fn private() -> Option<Private> {
+        if let Some(reason) = left_out() {
+            eprintln!("\n*** LEFT OUT, nothing was tested: {reason} ***\n");
+            return None;
+        }
+        let net = std::env::var("MUSTER_LAB_PRIVATE").unwrap_or_else(|_| "10.88.12".to_owned());
+        let lab = Lab::of(net);
+        lab.script(&["up", "0", "4"]);
+        Some(Private(lab))
+    }
+
+    fn of(net: String) -> Lab {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+        let keys = if net == "10.88.0" { root.join(".lab") } else { root.join(".lab").join(&net) };
+        fs::create_dir_all(&keys).expect("the lab's key directory can be made");
+        let turn = File::create(keys.join("turn")).expect("the lab's lock can be made");
+        turn.lock().expect("the lab's lock can be taken");
+        Lab { net, keys, _turn: turn }
     }
 
     /// All hosts bare again.
@@ -75,6 +91,17 @@ impl Lab {
     /// Runs `script` in `sh` as root.
     pub(crate) fn root(&self, host: &str, script: &str) -> String {
         self.ssh_with(host, "sudo sh -eu", script)
+    }
+
+    /// Puts a file on a host, as root.
+    pub(crate) fn send(&self, host: &str, path: &str, content: &[u8]) {
+        self.ssh_with(host, &format!("sudo tee {path} >/dev/null"), content);
+    }
+
+    /// A host's address on the private subnet.
+    pub(crate) fn private_address(&self, last: u8) -> String {
+        let (rest, third) = self.net.rsplit_once('.').expect("three octets");
+        format!("{rest}.{}.{last}", third.parse::<u8>().expect("an octet") + 1)
     }
 
     /// Runs SQL in the formation's database on the host: one line a row, columns parted by `|`.
@@ -148,16 +175,16 @@ impl Lab {
             .expect("muster starts")
     }
 
-    fn ssh_with(&self, host: &str, command: &str, stdin: &str) -> String {
+    fn ssh_with(&self, host: &str, command: &str, stdin: impl AsRef<[u8]>) -> String {
         let args = ["ssh", host, command];
         let mut ssh = self.lab_sh(&args);
         let mut child = ssh.stdin(Stdio::piped()).spawn().expect("lab.sh runs");
         let mut pipe = child.stdin.take().expect("stdin is piped");
         // A command that ends without reading is judged by its status.
-        drop(pipe.write_all(stdin.as_bytes()));
+        drop(pipe.write_all(stdin.as_ref()));
         drop(pipe);
         let output = child.wait_with_output().expect("ssh ends");
-        succeed(&[host, command, stdin], output)
+        succeed(&[host, command, &String::from_utf8_lossy(stdin.as_ref())], output)
     }
 
     fn lab_sh(&self, args: &[&str]) -> Command {
@@ -165,6 +192,24 @@ impl Lab {
         command.args(args).env("MUSTER_LAB_NET", &self.net);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
+    }
+}
+
+/// See [`Lab::private`].
+pub(crate) struct Private(Lab);
+
+impl std::ops::Deref for Private {
+    type Target = Lab;
+
+    fn deref(&self) -> &Lab {
+        &self.0
+    }
+}
+
+impl Drop for Private {
+    fn drop(&mut self) {
+        // What is left of it is in nobody's way but memory's.
+        drop(self.0.lab_sh(&["down"]).output());
     }
 }
 

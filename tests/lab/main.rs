@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stderr, reason = "what a scenario saw is its report")]
 
+mod bastions;
 mod fleet;
 mod formation;
 mod interruptions;

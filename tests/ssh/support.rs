@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
 
-use muster::formation::{Become, BecomeMethod, Connection, Host, NodeName};
+use muster::formation::{Host, NodeName};
+use muster::ssh::settings::Settings;
 use muster::ssh::{Credentials, Session};
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
@@ -30,6 +31,11 @@ impl Drop for Sshd {
 impl Sshd {
     /// `None`, said loudly, where there is no sshd or no right to log in as root.
     pub(crate) fn start(extra: &str) -> Option<Sshd> {
+        Sshd::start_by(extra, |_| Process::new(SSHD))
+    }
+
+    /// As [`Sshd::start`], by another command, which is given the directory and gets sshd's arguments.
+    pub(crate) fn start_by(extra: &str, launch: impl FnOnce(&Path) -> Process) -> Option<Sshd> {
         let root = fs::metadata("/proc/self").is_ok_and(|own| std::os::unix::fs::MetadataExt::uid(&own) == 0);
         if !root || !Path::new(SSHD).exists() {
             eprintln!("LEFT OUT: this test needs root and {SSHD}; nothing was tested");
@@ -44,14 +50,15 @@ impl Sshd {
         let port = StdListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // What the machine's own root has in its .bashrc is no part of the test.
         let home = if extra.contains("SetEnv") { "" } else { "SetEnv HOME=DIR" };
+        let listen = if extra.contains("ListenAddress") { "" } else { "ListenAddress 127.0.0.1" };
         let config = format!(
-            "{extra}\n{home}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\n\
+            "{extra}\n{home}\nPort {port}\n{listen}\nHostKey {0}/host\nAuthorizedKeysFile {0}/authorized_keys\n\
              PidFile none\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPermitRootLogin yes\n\
              KbdInteractiveAuthentication no\nMaxStartups 100\n",
             dir.path().display()
         );
         fs::write(path("sshd_config"), config.replace("DIR", &dir.path().display().to_string())).unwrap();
-        let child = Process::new(SSHD)
+        let child = launch(dir.path())
             .args(["-D", "-e", "-f"])
             .arg(path("sshd_config"))
             .stderr(fs::File::create(path("log")).unwrap())
@@ -66,6 +73,13 @@ impl Sshd {
         }
         sshd.know(&format!("[127.0.0.1]:{port} {}", sshd.read("host.pub")));
         Some(sshd)
+    }
+
+    /// Ends every connection, as a crash would; new ones are taken.
+    pub(crate) fn kill_sessions(&self) {
+        let parent = self.child.id().to_string();
+        let killed = Process::new("pkill").args(["-KILL", "-P", &parent]).status().unwrap();
+        assert!(killed.success());
     }
 
     pub(crate) fn path(&self, file: &str) -> PathBuf {
@@ -83,19 +97,15 @@ impl Sshd {
 
     pub(crate) fn host(&self) -> Host {
         Host {
-            address: "127.0.0.1".into(),
-            connection: Connection::Ssh,
             port: Some(self.port),
             user: Some("root".into()),
             identity_files: vec![self.path("user").display().to_string()],
             known_hosts: Some(self.path("known_hosts").display().to_string()),
-            host_keys: Vec::new(),
-            ssh_options: Vec::new(),
-            ssh_config: None,
-            password: None,
             connect_timeout: Some(10),
             command_timeout: 20,
-            becoming: Become { method: BecomeMethod::Sudo, password: None },
+            // What this machine and its user have is no part of a test.
+            ssh_config: Some("none".into()),
+            ..Host::named("127.0.0.1")
         }
     }
 
@@ -117,7 +127,13 @@ pub(crate) async fn connect(
     host: &Host,
     credentials: &Credentials,
 ) -> Result<Session, muster::command::Failure> {
-    Session::connect(&NodeName::from("node"), host, credentials).await
+    Session::reach(
+        &NodeName::from("node"),
+        &Settings::of(host, credentials)?,
+        credentials,
+        host.command_timeout,
+    )
+    .await
 }
 
 /// Neither home nor agent.

@@ -1,0 +1,10 @@
+//! Whose turn it is to write to the terminal: a question to the operator, or the progress of the run.
+
+use tokio::sync::{Mutex, MutexGuard};
+
+static TURN: Mutex<()> = Mutex::const_new(());
+
+/// Waits until nobody else writes; whoever asks a question keeps the turn until it is answered.
+pub async fn turn() -> MutexGuard<'static, ()> {
+    TURN.lock().await
+}

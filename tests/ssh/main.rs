@@ -1,0 +1,10 @@
+//! The transport against real sshds.
+#![expect(clippy::print_stderr, reason = "a test that is left out must say so")]
+#![expect(clippy::unwrap_used, reason = "a test may fail anywhere")]
+
+mod bastion;
+mod faults;
+mod known_hosts;
+mod login;
+mod session;
+mod support;
