@@ -50,9 +50,19 @@ fn nobody() -> (TempDir, String) {
 fn help_names_every_command_and_exit_code() {
     let said = muster(&["--help"]);
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
-    for word in
-        ["plan", "apply", "status", "verify", "facts", "--inventory", "--forks", "--json", "--color", "130"]
-    {
+    for word in [
+        "plan",
+        "apply",
+        "status",
+        "verify",
+        "facts",
+        "ssh-config",
+        "--inventory",
+        "--forks",
+        "--json",
+        "--color",
+        "130",
+    ] {
         assert!(said.stdout.contains(word), "{word}: {}", said.stdout);
     }
     assert_eq!(muster(&["--version"]).stdout, concat!("muster ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -146,4 +156,30 @@ fn json_is_the_only_thing_on_stdout() {
     let said = muster(&["apply", "--yes", "--json", "-i", &path]);
     let last: serde_json::Value = serde_json::from_str(said.stdout.lines().last().unwrap()).unwrap();
     assert_eq!((&last["event"], &last["exit"]), (&"result".into(), &4.into()));
+}
+
+#[test]
+fn ssh_config_shows_how_a_host_is_reached() {
+    let (dir, path) = nobody();
+    let config = dir.path().join("config");
+    let config = config.to_str().expect("a path is text");
+    std::fs::write(config, "Host *\n  User file\n  BatchMode yes\n").expect("a file can be written");
+    let said = muster(&["ssh-config", "-F", config, "-o", "Port=7", "ana@db1"]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    for row in
+        ["host db1", "user ana", "port 7", "batchmode yes", "connecttimeout 10", "serveraliveinterval 15"]
+    {
+        assert!(said.stdout.lines().any(|line| line == row), "{row}: {}", said.stdout);
+    }
+    let said = muster(&["ssh-config", "-i", &path, "-F", config, "-o", "Port=7", "mon"]);
+    for row in ["host 127.0.0.1", "user x", "port 1", "batchmode yes", "connecttimeout 1"] {
+        assert!(said.stdout.lines().any(|line| line == row), "{row}: {}{}", said.stdout, said.stderr);
+    }
+    let said = muster(&["ssh-config", "--json", "--ssh-config", "none", "db1"]);
+    assert!(said.stdout.starts_with("{\"schema\":1,\"settings\":{"), "{}", said.stdout);
+    std::fs::write(config, "Host *\n  Prt 22\n").expect("a file can be written");
+    let said = muster(&["ssh-config", "-F", config, "db1"]);
+    assert_eq!((said.code, said.stdout.as_str()), (1, ""));
+    let place = format!("--> {config}:2:3\n");
+    assert!(said.stderr.contains(&place) && said.stderr.contains("did you mean port?"), "{}", said.stderr);
 }

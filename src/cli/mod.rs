@@ -23,6 +23,7 @@ mod plan;
 mod screen;
 mod signals;
 mod ssh_check;
+mod ssh_config;
 mod status;
 mod verify;
 
@@ -95,6 +96,8 @@ enum Command {
     Facts(facts::Arguments),
     /// Show the way to one host, hop by hop: connected, host key, login, other users.
     SshCheck(ssh_check::Arguments),
+    /// Show how ssh would reach a host: ssh_config as muster reads it.
+    SshConfig(ssh_config::Arguments),
 }
 
 /// Runs the command to its end and says how it ended.
@@ -113,6 +116,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Verify => verify::run(options).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
+            Command::SshConfig(arguments) => ssh_config::run(options, arguments),
         }
     });
     // A connection that hangs must not hold the prompt of an operator who has said stop twice.

@@ -12,6 +12,7 @@ pub mod paint;
 pub mod plan;
 pub mod progress;
 pub mod recap;
+pub mod settings;
 pub mod ssh_check;
 pub mod status;
 pub mod text;

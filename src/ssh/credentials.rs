@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::ask::Asker;
+use super::config::Config;
 use super::key_file::KeyFile;
 
-/// The key files ssh tries by itself; the last two are hardware keys, for which the agent signs.
-const DEFAULT_KEYS: [&str; 5] = ["id_ed25519", "id_ecdsa", "id_rsa", "id_ed25519_sk", "id_ecdsa_sk"];
+/// The key files ssh tries by itself, in its order; for hardware keys (`_sk`) the agent signs.
+const DEFAULT_KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
 
 /// What connections to all hosts have in common.
 pub struct Credentials {
@@ -22,6 +23,8 @@ pub struct Credentials {
     files: Mutex<BTreeMap<PathBuf, Arc<KeyFile>>>,
     /// Keys of the agent that have logged in somewhere, as their blobs; the last one first.
     worked: Mutex<Vec<Vec<u8>>>,
+    /// What was read of ssh_config.
+    config: Config,
 }
 
 impl Credentials {
@@ -47,6 +50,7 @@ impl Credentials {
             asker,
             files: Mutex::default(),
             worked: Mutex::default(),
+            config: Config::default(),
         }
     }
 
@@ -69,21 +73,19 @@ impl Credentials {
         self.agent.as_deref()
     }
 
-    /// A path as the operator writes it: `~/` is the home directory.
-    pub(super) fn expand(&self, path: &str) -> PathBuf {
-        match (path.strip_prefix("~/"), &self.home) {
-            (Some(rest), Some(home)) => home.join(rest),
-            (Some(_), None) | (None, _) => PathBuf::from(path),
-        }
+    /// What `~` is.
+    pub(super) fn home(&self) -> Option<&Path> {
+        self.home.as_deref()
     }
 
-    /// The files ssh reads host keys from when it is told nothing else; a new key belongs into the first.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The user's own files of host keys, when nothing else is said; a new key belongs into the first.
     pub(super) fn known_hosts(&self) -> Vec<PathBuf> {
-        let own = self
-            .home
-            .iter()
-            .flat_map(|home| [".ssh/known_hosts", ".ssh/known_hosts2"].map(|file| home.join(file)));
-        own.chain(["/etc/ssh/ssh_known_hosts", "/etc/ssh/ssh_known_hosts2"].map(PathBuf::from)).collect()
+        let home = self.home.iter();
+        home.flat_map(|home| [".ssh/known_hosts", ".ssh/known_hosts2"].map(|file| home.join(file))).collect()
     }
 
     /// The default key files.
@@ -136,11 +138,9 @@ mod tests {
     #[test]
     fn paths_are_those_ssh_uses() {
         let credentials = Credentials::new("ana", Some("/home/ana".into()), None);
-        assert_eq!(credentials.expand("~/.ssh/key"), Path::new("/home/ana/.ssh/key"));
-        assert_eq!(credentials.expand("/etc/key"), Path::new("/etc/key"));
         assert_eq!(credentials.known_hosts()[0], Path::new("/home/ana/.ssh/known_hosts"));
-        assert_eq!(credentials.known_hosts().len(), 4);
-        assert_eq!(Credentials::new("ana", None, None).known_hosts().len(), 2);
+        assert_eq!(credentials.known_hosts().len(), 2);
+        assert!(Credentials::new("ana", None, None).known_hosts().is_empty());
         assert!(owner_of_this_process().is_some_and(|user| !user.is_empty()));
     }
 }

@@ -5,6 +5,9 @@
 //! wrong is told apart by what may have happened on the host: `Unreachable` and `Refused` say it, `Lost` and
 //! `TimedOut` say that nobody knows.
 //!
+//! How a host is reached ([`settings::Settings`]) is decided before: by the inventory, and by ssh_config as OpenSSH reads it
+//! ([`config`]).
+//!
 //! A login asks the operator only where ssh would, and only if there is somebody to ask (`ask`): a passphrase once a
 //! run, a password or a code where nothing else opens the host. A pipeline is never asked.
 //!
@@ -17,6 +20,7 @@ mod ask;
 mod auth;
 mod becoming;
 mod clock;
+pub mod config;
 mod connect;
 mod credentials;
 mod dial;

@@ -1,9 +1,11 @@
 //! How one hop is reached: everything ssh decides from its command line, its configuration and its defaults.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::config;
 use super::credentials::Credentials;
 use crate::command::Failure;
+use crate::error::Problem;
 use crate::formation::{Host, Secret};
 
 /// One hop, fully decided. Tokens are expanded, `~` is the home directory, nothing is left to look up but DNS.
@@ -66,7 +68,7 @@ pub enum Proxy {
     Direct,
     /// `ProxyJump`: through these hosts, the first one first.
     Jump(Vec<Jump>),
-    /// `ProxyCommand`: its standard input and output are the connection.
+    /// `ProxyCommand`, for a shell: its standard input and output are the connection.
     Command(String),
 }
 
@@ -165,7 +167,7 @@ pub enum Method {
 }
 
 /// `KexAlgorithms`, `Ciphers`, `MACs`, `HostKeyAlgorithms`, `PubkeyAcceptedAlgorithms`: OpenSSH's names in order of
-/// preference; `None` is muster's own choice.
+/// preference; `None` is muster's own choice. Names may be among them that muster does not have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Algorithms {
     pub kex: Option<Vec<String>>,
@@ -173,64 +175,33 @@ pub struct Algorithms {
     pub macs: Option<Vec<String>>,
     pub host_keys: Option<Vec<String>>,
     pub public_keys: Option<Vec<String>>,
+    /// `CASignatureAlgorithms`: how a host's certificate may be signed.
+    pub ca_signatures: Option<Vec<String>>,
+    /// `RequiredRSASize`: shorter RSA keys, of hosts and of users, are not used; `None` is 1024.
+    pub rsa_bits: Option<u32>,
 }
 
 impl Settings {
-    /// What the inventory says, and ssh's defaults where it says nothing.
+    /// What the inventory says, then its options of ssh, then ssh_config, then the defaults; see [`config`].
+    ///
+    /// # Errors
+    ///
+    /// `Unreachable` with the place: a configuration that is wrong leads nowhere.
     pub fn of(host: &Host, credentials: &Credentials) -> Result<Settings, Failure> {
-        let Some(user) = host.user.as_deref().or(credentials.user()).map(str::to_owned) else {
-            return Err(Failure::Unreachable {
-                reason: "it is not known who logs in: neither the inventory nor USER names a user".to_owned(),
-                hint: "set ansible_user".to_owned(),
-            });
-        };
-        let identity = |origin| move |path| IdentityFile { path, origin };
-        let named = host.identity_files.iter().map(|file| credentials.expand(file));
-        let known_hosts = host.known_hosts.as_ref().map(|file| vec![credentials.expand(file)]);
-        Ok(Settings {
-            original: host.address.clone(),
-            hostname: host.address.clone(),
-            port: host.port.unwrap_or(22),
-            user,
-            host_key_alias: None,
-            address_family: AddressFamily::Any,
-            bind_address: None,
-            connect_timeout: host.connect_timeout.unwrap_or(10),
-            alive_interval: 15,
-            alive_count_max: 3,
-            proxy: Proxy::Direct,
-            identity_files: named
-                .map(identity(Origin::Inventory))
-                .chain(credentials.default_keys().map(identity(Origin::Default)))
-                .collect(),
-            certificate_files: Vec::new(),
-            identities_only: false,
-            identity_agent: credentials.agent().map(Path::to_owned),
-            host_keys: HostKeys {
-                origin: if known_hosts.is_some() { Origin::Inventory } else { Origin::Default },
-                user_files: known_hosts.unwrap_or_else(|| credentials.known_hosts()),
-                global_files: Vec::new(),
-                pinned: host.host_keys.clone(),
-                checking: Checking::Strict,
-                hash: false,
-                revoked: Vec::new(),
-            },
-            methods: vec![Method::PublicKey, Method::KeyboardInteractive, Method::Password],
-            batch: false,
-            prompts: 3,
-            password: host.password.clone(),
-            algorithms: Algorithms::default(),
-        })
+        config::of_host(host, credentials).map_err(unreachable)
     }
 
-    /// A bastion, as `ProxyJump` names it.
+    /// A bastion, as `ProxyJump` names it; `config` is the `-F` of the host behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Settings::of`].
     pub fn of_jump(
         jump: &Jump,
-        _config: Option<&str>,
+        config: Option<&str>,
         credentials: &Credentials,
     ) -> Result<Settings, Failure> {
-        let host = Host { port: jump.port, user: jump.user.clone(), ..Host::named(&jump.host) };
-        Settings::of(&host, credentials)
+        config::of_jump(jump, config, credentials).map_err(unreachable)
     }
 
     /// The name the host has in `known_hosts`: `host`, `[host]:port`, or its alias.
@@ -246,4 +217,13 @@ impl Settings {
     pub fn place(&self) -> String {
         format!("{} port {}", self.hostname, self.port)
     }
+}
+
+fn unreachable(problem: Problem) -> Failure {
+    let reason = match &problem.place {
+        Some(place) => format!("{}:{}: {}", place.file, place.line, problem.message),
+        None => problem.message,
+    };
+    let hint = problem.hint.unwrap_or_else(|| "see ssh_config(5)".to_owned());
+    Failure::Unreachable { reason, hint }
 }

@@ -103,6 +103,8 @@ impl Sshd {
             known_hosts: Some(self.path("known_hosts").display().to_string()),
             connect_timeout: Some(10),
             command_timeout: 20,
+            // What this machine and its user have is no part of a test.
+            ssh_config: Some("none".into()),
             ..Host::named("127.0.0.1")
         }
     }

@@ -1,0 +1,54 @@
+//! `muster ssh-config`: how a host is reached, as `ssh -G` says it.
+
+use clap::Args;
+
+use super::Options;
+use crate::error::{Exit, Problem};
+use crate::formation::Host;
+use crate::report;
+use crate::ssh::Credentials;
+use crate::ssh::config::{self, Request};
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// What goes before the configuration, as with ssh: Keyword=value.
+    #[arg(short, long = "option", value_name = "OPTION")]
+    option: Vec<String>,
+    /// A host of the inventory if one is given, else what ssh would be told: a host, USER@HOST or an ssh:// URI.
+    host: String,
+}
+
+pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    let said = arguments.option.iter().map(|text| config::option(text));
+    let mut said: Vec<(String, String)> = said.collect::<Result<_, _>>().map_err(|problem| vec![problem])?;
+    let credentials = Credentials::from_environment();
+    let settings = match of_inventory(options, &arguments.host)? {
+        Some(mut host) => {
+            said.append(&mut host.ssh_options);
+            let ssh_config = host.ssh_config.or_else(|| options.ssh_config.clone());
+            config::of_host(&Host { ssh_options: said, ssh_config, ..host }, &credentials)
+        }
+        None => {
+            let file = options.ssh_config.as_deref();
+            config::resolve(&Request { destination: &arguments.host, options: &said, file }, &credentials)
+        }
+    };
+    let rows = settings.map_err(|problem| vec![problem])?.rows();
+    report::print(&match options.json {
+        true => report::json::result("settings", &report::settings::json(&rows), &[]),
+        false => report::settings::text(&rows),
+    });
+    Ok(Exit::Ok)
+}
+
+/// The host that has this name or address, if there is an inventory and it has one.
+fn of_inventory(options: &Options, name: &str) -> Result<Option<Host>, Vec<Problem>> {
+    if options.inventory.is_none() {
+        return Ok(None);
+    }
+    let formation = options.load()?;
+    let mut servers = formation.servers();
+    Ok(servers
+        .find(|server| server.name.0 == name || server.host.address == name)
+        .map(|server| server.host.clone()))
+}
