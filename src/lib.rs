@@ -53,6 +53,7 @@ pub mod fleet;
 pub mod formation;
 pub mod fsm;
 pub mod inventory;
+pub mod pattern;
 pub mod plan;
 pub mod probe;
 pub mod report;
