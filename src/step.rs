@@ -134,14 +134,24 @@ fi
 sync "$d"
 "#;
 
+/// `$1` path, `$2` mode. What `root` calls is what sudoers has to allow ([`put_by_root`]): no name in it is random.
+/// The input comes through a pipe, because a socket, as sshd may give, cannot be opened as `/dev/stdin`.
+const PUT_BY_ROOT: &str = r#"d=${1%/*}
+t=$d/.muster.${1##*/}
+cat | root install -m "$2" -o root -g root -T /dev/stdin "$t"
+sync "$t"
+root mv -fT -- "$t" "$1"
+sync "$d"
+"#;
+
 impl File {
     /// The command that writes it, run by its owner.
     pub fn command(&self) -> Command {
-        let run_as = match self.owner.as_str() {
-            "root" => RunAs::Root,
-            owner => RunAs::User(owner.to_owned()),
+        let (run_as, script) = match self.owner.as_str() {
+            "root" => (RunAs::Root, PUT_BY_ROOT),
+            owner => (RunAs::User(owner.to_owned()), PUT),
         };
-        let command = Command::new(run_as, PUT).args([self.path.clone(), format!("{:04o}", self.mode)]);
+        let command = Command::new(run_as, script).args([self.path.clone(), format!("{:04o}", self.mode)]);
         let command = match &self.check {
             Check::Nothing => command.args(["nothing"]),
             Check::Configuration { bin } => command.args(["configuration", bin]),
@@ -155,6 +165,16 @@ impl File {
             Content::Binary(bytes) => Stdin::Binary(bytes.clone()),
         })
     }
+}
+
+/// The programs with their arguments that root runs to write one of its files.
+pub fn put_by_root(path: &str, mode: u32) -> [Vec<String>; 2] {
+    let (folder, name) = path.rsplit_once('/').unwrap_or_default();
+    let beside = format!("{folder}/.muster.{name}");
+    let mode = format!("{mode:04o}");
+    let install = ["install", "-m", &mode, "-o", "root", "-g", "root", "-T", "/dev/stdin", &beside];
+    let rename = ["mv", "-fT", "--", &beside, path];
+    [install.map(str::to_owned).to_vec(), rename.map(str::to_owned).to_vec()]
 }
 
 /// The text of a file, or one that is not to be shown.
