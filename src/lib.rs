@@ -62,6 +62,7 @@ pub mod sql;
 pub mod ssh;
 pub mod state;
 pub mod step;
+pub mod sudoers;
 pub mod template;
 pub mod uri;
 pub mod verify;

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Exit, Problem};
-use crate::formation::Formation;
+use crate::formation::{Formation, Server};
 use crate::inventory;
+use crate::pattern;
 use crate::report;
 use crate::report::paint::Paint;
 use crate::report::progress::Mode;
@@ -23,6 +24,7 @@ mod plan;
 mod screen;
 mod signals;
 mod status;
+mod sudoers;
 mod verify;
 
 const EXIT_CODES: &str = "\
@@ -92,6 +94,8 @@ enum Command {
     Verify,
     /// Show what is seen of each host.
     Facts(facts::Arguments),
+    /// Print what sudo has to allow, as narrow as it can be.
+    Sudoers(sudoers::Arguments),
 }
 
 /// Runs the command to its end and says how it ended.
@@ -109,6 +113,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
+            Command::Sudoers(arguments) => sudoers::run(options, arguments),
         }
     });
     // A connection that hangs must not hold the prompt of an operator who has said stop twice.
@@ -140,6 +145,12 @@ impl Options {
             report::log(&format!("warning: {warning}\n"));
         }
         Ok(formation)
+    }
+
+    /// The servers of the hosts that a pattern selects, in the order of the inventory.
+    fn select<'f>(&self, formation: &'f Formation, pattern: &str) -> Result<Vec<&'f Server>, Vec<Problem>> {
+        let names = pattern::select(&formation.roster, pattern).map_err(|problem| vec![problem])?;
+        Ok(names.iter().filter_map(|name| formation.servers().find(|server| server.name == *name)).collect())
     }
 
     /// The ways to the hosts.
