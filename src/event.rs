@@ -16,6 +16,12 @@ pub enum Event {
         seconds: f64,
         failure: Option<Failure>,
     },
+    /// The operator's own command ended, or could not be run.
+    Answered {
+        node: NodeName,
+        seconds: f64,
+        took: f64,
+    },
     StageStarted {
         stage: Stage,
         seconds: f64,

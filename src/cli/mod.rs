@@ -16,11 +16,15 @@ use crate::report::progress::Mode;
 use crate::ssh::settings::Jumps;
 use crate::ssh::{Credentials, Overrides, Transport};
 
+mod answers;
 mod apply;
+mod exec;
 mod exit;
 mod facts;
 mod log;
+mod ping;
 mod plan;
+mod psql;
 mod screen;
 mod signals;
 mod status;
@@ -94,6 +98,12 @@ enum Command {
     Verify,
     /// Show what is seen of each host.
     Facts(facts::Arguments),
+    /// Connect and log in, and change nothing.
+    Ping(ping::Arguments),
+    /// Run a command on hosts; what they say alike is shown once.
+    Exec(exec::Arguments),
+    /// Run SQL on the servers of hosts, each by its own psql.
+    Psql(psql::Arguments),
     /// Print what sudo has to allow, as narrow as it can be.
     Sudoers(sudoers::Arguments),
 }
@@ -113,6 +123,9 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
+            Command::Ping(arguments) => ping::run(options, arguments).await,
+            Command::Exec(arguments) => exec::run(options, arguments).await,
+            Command::Psql(arguments) => psql::run(options, arguments).await,
             Command::Sudoers(arguments) => sudoers::run(options, arguments),
         }
     });

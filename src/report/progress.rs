@@ -8,7 +8,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::command::Failure;
 use crate::event::Event;
 use crate::formation::NodeName;
-use crate::report::text::{indented, plain};
+use crate::report::text::{count, indented, plain};
 use crate::report::{json, log, print};
 use crate::step::Stage;
 
@@ -36,6 +36,7 @@ pub struct Progress {
     bar: ProgressBar,
     total: usize,
     ended: usize,
+    answered: usize,
     stage: Option<Stage>,
     running: BTreeMap<NodeName, String>,
     stopping: bool,
@@ -55,7 +56,16 @@ impl Progress {
             bar.set_message(what.to_owned());
             bar.enable_steady_tick(Duration::from_millis(120));
         }
-        Progress { mode, bar, total, ended: 0, stage: None, running: BTreeMap::new(), stopping: false }
+        Progress {
+            mode,
+            bar,
+            total,
+            ended: 0,
+            answered: 0,
+            stage: None,
+            running: BTreeMap::new(),
+            stopping: false,
+        }
     }
 
     pub fn receive(&mut self, event: &Event) {
@@ -86,6 +96,7 @@ impl Progress {
     fn follow(&mut self, event: &Event) {
         match event {
             Event::Connected { .. } => self.ended += 1,
+            Event::Answered { .. } => self.answered += 1,
             Event::StageStarted { stage, .. } => self.stage = Some(*stage),
             Event::StepStarted { node, title, .. } => {
                 self.running.insert(node.clone(), title.clone());
@@ -103,7 +114,7 @@ impl Progress {
         let Some(stage) = self.stage else {
             return match self.ended < self.total {
                 true => format!("connecting {}/{}", self.ended, self.total),
-                false => format!("looking at {} hosts", self.total),
+                false => format!("waiting for {}", count(self.total.saturating_sub(self.answered), "host")),
             };
         };
         let titles: Vec<String> = self
@@ -127,7 +138,9 @@ pub fn line(event: &Event) -> String {
         Event::Connected { node, seconds, failure: Some(failure) } => {
             format!("{} {node}: unreachable: {}\n", at(*seconds), plain(&failure.cause()))
         }
-        Event::Connected { failure: None, .. } | Event::StepStarted { .. } => String::new(),
+        Event::Connected { failure: None, .. } | Event::Answered { .. } | Event::StepStarted { .. } => {
+            String::new()
+        }
         Event::StageStarted { stage, seconds } => format!("{} {}\n", at(*seconds), stage.as_str()),
         Event::StepDone { node, title, seconds, took, .. } => {
             format!("{} {node}: {} ({took:.1}s)\n", at(*seconds), plain(title))

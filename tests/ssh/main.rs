@@ -5,3 +5,4 @@
 mod bastion;
 mod session;
 mod support;
+mod tools;
