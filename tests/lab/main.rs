@@ -13,3 +13,4 @@ mod formation;
 mod interruptions;
 mod refusals;
 mod rollout;
+mod sudoers;
