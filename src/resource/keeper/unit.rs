@@ -59,7 +59,7 @@ mod tests {
     /// What a script calls `root` with, where root does nothing.
     fn called(command: &Command) -> Vec<Vec<String>> {
         let script = format!(
-            "root() {{ printf '%s\\n' \"$@\" '' ; cat >/dev/null; }}\nsync() {{ :; }}\nset -eu\n{}",
+            "root() {{ printf '%s\\n' \"$@\" '' ; cat >/dev/null; }}\nsync() {{ :; }}\nstat() {{ echo 0; }}\nset -eu\n{}",
             command.script
         );
         let output = std::process::Command::new("sh")
