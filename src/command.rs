@@ -17,7 +17,8 @@ pub enum RunAs {
     Login,
     /// `sudo -n -u USER`, unless the login user already is USER.
     User(String),
-    /// `sudo -n`, unless the login user already is root: systemd units only.
+    /// A script whose privileged programs are called as `root PROGRAM ARGS`, systemd units only. With sudo the login
+    /// user runs the script and each of these alone is root's, so that sudoers can list them; else all of it is root's.
     Root,
 }
 

@@ -21,6 +21,12 @@ pub enum Event {
         node: NodeName,
         text: String,
     },
+    /// The operator's own command ended, or could not be run.
+    Answered {
+        node: NodeName,
+        seconds: f64,
+        took: f64,
+    },
     StageStarted {
         stage: Stage,
         seconds: f64,

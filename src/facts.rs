@@ -142,6 +142,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     for part in [
         probe::FUNCTIONS,
         host::PROBE,
+        data::FIND,
         data::PROBE,
         tls::PROBE,
         settings::PROBE,

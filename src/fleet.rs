@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::UnboundedSender;
@@ -11,15 +11,23 @@ use tokio::task::JoinSet;
 use crate::command::{Command, Failure, Output};
 use crate::event::Event;
 use crate::facts::{self, Facts, Sight};
-use crate::formation::{Formation, NodeName};
-use crate::ssh::{Session, Transport};
+use crate::formation::{Formation, NodeName, Server};
+use crate::ssh::{Captured, Session, Transport};
 
 /// Where events go: many senders, one reporter.
 pub type Events = UnboundedSender<Event>;
 
+/// What became of an operator's own command on one host.
+pub struct Answer {
+    pub node: NodeName,
+    pub took: Duration,
+    pub ended: Result<Captured, Failure>,
+}
+
 /// The sessions of a run.
 pub struct Fleet {
     sessions: BTreeMap<NodeName, Result<Arc<Session>, Failure>>,
+    took_to_connect: BTreeMap<NodeName, Duration>,
     transport: Arc<Transport>,
     /// Commands in flight, over all hosts.
     permits: Arc<Semaphore>,
@@ -27,9 +35,9 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Connects to every server side by side; a host that does not answer is kept as its failure.
+    /// Connects to these servers side by side; a host that does not answer is kept as its failure.
     pub async fn connect(
-        formation: &Formation,
+        servers: impl IntoIterator<Item = &Server>,
         transport: Arc<Transport>,
         forks: usize,
         events: &Events,
@@ -37,18 +45,19 @@ impl Fleet {
         let started = Instant::now();
         let permits = Arc::new(Semaphore::new(forks.max(1)));
         let mut tasks = JoinSet::new();
-        for server in formation.servers() {
+        for server in servers {
             let (name, host) = (server.name.clone(), server.host.clone());
             let (transport, permits) = (Arc::clone(&transport), Arc::clone(&permits));
             tasks.spawn(async move {
                 let _permit = permits.acquire().await;
+                let begun = Instant::now();
                 let session = transport.connect(&name, &host).await;
-                (name, session.map(Arc::new))
+                (name, session.map(Arc::new), begun.elapsed())
             });
         }
-        let mut sessions = BTreeMap::new();
+        let (mut sessions, mut took_to_connect) = (BTreeMap::new(), BTreeMap::new());
         while let Some(joined) = tasks.join_next().await {
-            let Ok((node, session)) = joined else { continue };
+            let Ok((node, session, took)) = joined else { continue };
             let failure = session.as_ref().err().cloned();
             let seconds = started.elapsed().as_secs_f64();
             // Nobody may listen any more: the run is ending then.
@@ -56,9 +65,10 @@ impl Fleet {
             for text in session.as_ref().map(|session| session.notes()).unwrap_or_default() {
                 let _ = events.send(Event::Noted { node: node.clone(), text });
             }
+            took_to_connect.insert(node.clone(), took);
             sessions.insert(node, session);
         }
-        Fleet { sessions, transport, permits, started }
+        Fleet { sessions, took_to_connect, transport, permits, started }
     }
 
     /// One look at every host: one script, one round trip.
@@ -95,11 +105,46 @@ impl Fleet {
 
     /// Runs a command on a host; holds one of the `forks` permits while it runs.
     pub async fn run(&self, node: &NodeName, command: &Command) -> Result<Output, Failure> {
+        let session = self.session(node)?;
+        let _permit = self.permits.acquire().await;
+        session.run(command).await
+    }
+
+    /// Runs a command a host, side by side, whatever each says and with whatever status it ends; the answers are in
+    /// the order of the commands.
+    pub async fn run_each(&self, commands: Vec<(NodeName, Command)>, events: &Events) -> Vec<Answer> {
+        let mut tasks = JoinSet::new();
+        for (place, (node, command)) in commands.into_iter().enumerate() {
+            let session = self.session(&node).cloned();
+            let (permits, events, started) = (Arc::clone(&self.permits), events.clone(), self.started);
+            tasks.spawn(async move {
+                let _permit = permits.acquire().await;
+                let begun = Instant::now();
+                let ended = match session {
+                    Ok(session) => session.capture(&command).await,
+                    Err(failure) => Err(failure),
+                };
+                let (took, seconds) = (begun.elapsed(), started.elapsed().as_secs_f64());
+                let _ =
+                    events.send(Event::Answered { node: node.clone(), seconds, took: took.as_secs_f64() });
+                (place, Answer { node, took, ended })
+            });
+        }
+        let mut answers = BTreeMap::new();
+        while let Some(joined) = tasks.join_next().await {
+            answers.extend(joined);
+        }
+        answers.into_values().collect()
+    }
+
+    /// How long it took to connect and log in, or to give up.
+    pub fn took_to_connect(&self, node: &NodeName) -> Duration {
+        self.took_to_connect.get(node).copied().unwrap_or_default()
+    }
+
+    fn session(&self, node: &NodeName) -> Result<&Arc<Session>, Failure> {
         match self.sessions.get(node) {
-            Some(Ok(session)) => {
-                let _permit = self.permits.acquire().await;
-                session.run(command).await
-            }
+            Some(Ok(session)) => Ok(session),
             Some(Err(failure)) => Err(failure.clone()),
             None => Err(Failure::Unreachable {
                 reason: format!("there is no connection to {node}"),
@@ -122,7 +167,7 @@ impl Fleet {
 }
 
 /// What an answer to the probe shows.
-fn sight(formation: &Formation, server: &crate::formation::Server, answer: Result<Output, Failure>) -> Sight {
+fn sight(formation: &Formation, server: &Server, answer: Result<Output, Failure>) -> Sight {
     match answer {
         Ok(output) => match facts::parse(formation, server, &String::from_utf8_lossy(&output.stdout)) {
             Ok(seen) => Sight::Seen(Box::new(seen)),

@@ -5,7 +5,7 @@
 //! Option names and meanings are those of `pg_autoctl create coordinator`; where a default differs
 //! from pg_autoctl's the field says why.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::Serialize;
@@ -80,6 +80,9 @@ pub struct Formation {
     pub number_sync_standbys: Option<u32>,
     /// Name (`postgresql.conf.j2`) and text of the templates that replace muster's own.
     pub templates: BTreeMap<String, String>,
+    /// Whom the inventory names, for patterns that select hosts.
+    #[serde(skip)]
+    pub roster: Roster,
     /// Where warnings about the inventory itself are kept until they are shown.
     pub warnings: Vec<String>,
 }
@@ -103,6 +106,25 @@ impl Formation {
     pub fn is_citus(&self) -> bool {
         self.nodes.values().any(|node| node.kind != NodeKind::Standalone)
     }
+}
+
+/// The inventory's hosts and groups by their names there.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Roster {
+    /// In the order of the inventory.
+    pub hosts: Vec<Listed>,
+    /// Every group, with hosts or without, `all` among them.
+    pub groups: BTreeSet<String>,
+}
+
+/// A host as the inventory names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub name: String,
+    /// `name:` where it is given, else the same.
+    pub node: NodeName,
+    /// Every group it is in, directly or through their children, `all` among them.
+    pub groups: BTreeSet<String>,
 }
 
 /// The pg_auto_failover monitor: one that muster creates, or one that is there.

@@ -108,22 +108,24 @@ pub enum Check {
     },
 }
 
-/// `$1` path, `$2` mode, `$3` check, then its values. The whole content or nothing, also after a crash.
+/// `$1` path, `$2` mode, `$3` bytes of content, `$4` check, then its values. The whole content or nothing, also after a
+/// crash, and where the connection broke before all of it was sent: its end looks like that of the content.
 const PUT: &str = r#"d=${1%/*}
 mkdir -p -- "$d"
 t=$(mktemp "$d/.muster.XXXXXX")
 trap 'rm -f -- "$t"' EXIT
 cat >"$t"
+[ "$(stat -c %s "$t")" = "$3" ] || { echo "the content was cut off" >&2; exit 65; }
 chmod "$2" "$t"
-if [ "$3" = configuration ]; then
-  "$4/postgres" -D "$d" -c config_file="$t" -C port >/dev/null
+if [ "$4" = configuration ]; then
+  "$5/postgres" -D "$d" -c config_file="$t" -C port >/dev/null
 fi
 old=
-if [ "$3" = rules ] && [ -f "$1" ]; then old=$(mktemp "$d/.muster.XXXXXX"); cp -p -- "$1" "$old"; fi
+if [ "$4" = rules ] && [ -f "$1" ]; then old=$(mktemp "$d/.muster.XXXXXX"); cp -p -- "$1" "$old"; fi
 sync "$t"
 mv -fT -- "$t" "$1"
 if [ -n "$old" ]; then
-  wrong=$("$4/psql" -XAtqw ${5:+-h "$5"} -p "$6" -U "$7" -d postgres -c "select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null" 2>&1) || wrong=${wrong:-the server could not be asked}
+  wrong=$("$5/psql" -XAtqw ${6:+-h "$6"} -p "$7" -U "$8" -d postgres -c "select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null" 2>&1) || wrong=${wrong:-the server could not be asked}
   if [ -n "$wrong" ]; then
     mv -fT -- "$old" "$1"
     printf '%s\n' "$wrong" >&2
@@ -134,14 +136,31 @@ fi
 sync "$d"
 "#;
 
+/// `$1` path, `$2` mode, `$3` bytes of content. What `root` calls is what sudoers has to allow ([`put_by_root`]): no name in it is random.
+/// The input comes through a pipe, because a socket, as sshd may give, cannot be opened as `/dev/stdin`.
+const PUT_BY_ROOT: &str = r#"d=${1%/*}
+t=$d/.muster.${1##*/}
+cat | root install -m "$2" -o root -g root -T /dev/stdin "$t"
+[ "$(stat -c %s "$t")" = "$3" ] || { echo "the content was cut off" >&2; exit 65; }
+sync "$t"
+root mv -fT -- "$t" "$1"
+sync "$d"
+"#;
+
 impl File {
     /// The command that writes it, run by its owner.
     pub fn command(&self) -> Command {
-        let run_as = match self.owner.as_str() {
-            "root" => RunAs::Root,
-            owner => RunAs::User(owner.to_owned()),
+        let (run_as, script) = match self.owner.as_str() {
+            "root" => (RunAs::Root, PUT_BY_ROOT),
+            owner => (RunAs::User(owner.to_owned()), PUT),
         };
-        let command = Command::new(run_as, PUT).args([self.path.clone(), format!("{:04o}", self.mode)]);
+        let stdin = match &self.content {
+            Content::Text(text) => Stdin::Text(text.clone()),
+            Content::Hidden(secret) => Stdin::Hidden(secret.clone()),
+            Content::Binary(bytes) => Stdin::Binary(bytes.clone()),
+        };
+        let (mode, length) = (format!("{:04o}", self.mode), stdin.as_bytes().len().to_string());
+        let command = Command::new(run_as, script).args([self.path.clone(), mode, length]);
         let command = match &self.check {
             Check::Nothing => command.args(["nothing"]),
             Check::Configuration { bin } => command.args(["configuration", bin]),
@@ -149,12 +168,18 @@ impl File {
                 command.args(["rules", bin, socket, &port.to_string(), user])
             }
         };
-        command.stdin(match &self.content {
-            Content::Text(text) => Stdin::Text(text.clone()),
-            Content::Hidden(secret) => Stdin::Hidden(secret.clone()),
-            Content::Binary(bytes) => Stdin::Binary(bytes.clone()),
-        })
+        command.stdin(stdin)
     }
+}
+
+/// The programs with their arguments that root runs to write one of its files.
+pub fn put_by_root(path: &str, mode: u32) -> [Vec<String>; 2] {
+    let (folder, name) = path.rsplit_once('/').unwrap_or_default();
+    let beside = format!("{folder}/.muster.{name}");
+    let mode = format!("{mode:04o}");
+    let install = ["install", "-m", &mode, "-o", "root", "-g", "root", "-T", "/dev/stdin", &beside];
+    let rename = ["mv", "-fT", "--", &beside, path];
+    [install.map(str::to_owned).to_vec(), rename.map(str::to_owned).to_vec()]
 }
 
 /// The text of a file, or one that is not to be shown.
@@ -186,5 +211,46 @@ impl Step {
     pub fn needs(mut self, nodes: impl IntoIterator<Item = NodeName>) -> Self {
         self.needs.extend(nodes);
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs the command in a shell of this machine, with as many bytes of its input as arrive.
+    fn run(command: &Command, arrived: usize) -> bool {
+        use std::io::Write as _;
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", &format!("set -eu\numask 077\n{}", command.script), "muster"])
+            .args(&command.args)
+            .stdin(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .expect("there is a shell");
+        let mut stdin = shell.stdin.take().expect("it is piped");
+        stdin.write_all(&command.stdin.as_bytes()[..arrived]).expect("it reads");
+        drop(stdin);
+        shell.wait().expect("it ends").success()
+    }
+
+    #[test]
+    fn content_that_was_cut_off_replaces_nothing() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let path = folder.path().join("a.conf");
+        let file = |text: &str| File {
+            path: path.display().to_string(),
+            owner: "postgres".to_owned(),
+            mode: 0o640,
+            content: Content::Text(text.to_owned()),
+            before: None,
+            check: Check::Nothing,
+        };
+        assert!(run(&file("one\n").command(), 4));
+        assert!(!run(&file("two two\n").command(), 4));
+        assert_eq!(std::fs::read_to_string(&path).expect("it is there"), "one\n");
+        let left = std::fs::read_dir(folder.path()).expect("it can be listed").count();
+        assert_eq!(left, 1, "what was begun is gone");
+        assert!(run(&file("").command(), 0));
     }
 }

@@ -50,19 +50,20 @@ fn nobody() -> (TempDir, String) {
 fn help_names_every_command_and_exit_code() {
     let said = muster(&["--help"]);
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
-    for word in [
+    let commands = [
         "plan",
         "apply",
         "status",
         "verify",
         "facts",
+        "ping",
+        "exec",
+        "psql",
+        "sudoers",
+        "ssh-check",
         "ssh-config",
-        "--inventory",
-        "--forks",
-        "--json",
-        "--color",
-        "130",
-    ] {
+    ];
+    for word in commands.iter().chain(&["--inventory", "--forks", "--json", "--color", "130"]) {
         assert!(said.stdout.contains(word), "{word}: {}", said.stdout);
     }
     assert_eq!(muster(&["--version"]).stdout, concat!("muster ", env!("CARGO_PKG_VERSION"), "\n"));
@@ -70,7 +71,18 @@ fn help_names_every_command_and_exit_code() {
 
 #[test]
 fn a_wrong_command_line_is_1() {
-    for args in [&["frobnicate"][..], &[], &["plan", "--forks", "0"], &["plan", "--color", "pink"]] {
+    for args in [
+        &["frobnicate"][..],
+        &[],
+        &["plan", "--forks", "0"],
+        &["plan", "--color", "pink"],
+        &["exec", "all"],
+        &["exec", "all", "id"],
+        &["exec", "--", "id"],
+        &["exec", "all", "--timeout", "0", "--", "id"],
+        &["psql", "all"],
+        &["psql", "-c", "select 1"],
+    ] {
         let said = muster(args);
         assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{args:?}");
         assert!(!said.stderr.is_empty());
@@ -79,8 +91,10 @@ fn a_wrong_command_line_is_1() {
 
 #[test]
 fn every_command_asks_for_an_inventory() {
-    for command in ["plan", "apply", "status", "verify", "facts"] {
-        let said = muster(&[command]);
+    for command in
+        ["plan", "apply", "status", "verify", "facts", "ping", "sudoers", "exec all -- id", "psql all -c \\d"]
+    {
+        let said = muster(&command.split(' ').collect::<Vec<_>>());
         assert_eq!(said.code, 1);
         assert_eq!(
             said.stderr,
@@ -123,10 +137,18 @@ fn apply_does_not_guess_an_answer() {
 #[test]
 fn hosts_that_do_not_answer_are_4() {
     let (_dir, path) = nobody();
-    for args in
-        [&["plan"][..], &["apply", "--yes"], &["apply", "--check"], &["status"], &["verify"], &["facts"]]
-    {
-        let said = muster(&[args, &["-i", &path]].concat());
+    for args in [
+        &["plan"][..],
+        &["apply", "--yes"],
+        &["apply", "--check"],
+        &["status"],
+        &["verify"],
+        &["facts"],
+        &["ping"],
+        &["exec", "all", "--", "id"],
+        &["psql", "mon", "-c", "select 1"],
+    ] {
+        let said = muster(&[&["-i", &path], args].concat());
         assert_eq!(said.code, 4, "{args:?}: {}{}", said.stdout, said.stderr);
         assert!(!said.stdout.contains("nothing to do"), "{}", said.stdout);
         assert!(!said.stdout.contains('\x1b') && !said.stderr.contains('\x1b'));
@@ -144,9 +166,13 @@ fn json_is_the_only_thing_on_stdout() {
         (&["status"], "status"),
         (&["verify"], "checks"),
         (&["facts"], "facts"),
+        (&["ping"], "ping"),
+        (&["exec", "all", "--", "id"], "exec"),
+        (&["psql", "all", "-c", "select 1"], "psql"),
+        (&["sudoers"], "sudoers"),
         (&["apply", "--yes"], "nodes"),
     ] {
-        let said = muster(&[args, &["--json", "-i", &path]].concat());
+        let said = muster(&[&["--json", "-i", &path], args].concat());
         let lines: Vec<serde_json::Value> =
             said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let last = lines.last().unwrap();
@@ -182,4 +208,52 @@ fn ssh_config_shows_how_a_host_is_reached() {
     assert_eq!((said.code, said.stdout.as_str()), (1, ""));
     let place = format!("--> {config}:2:3\n");
     assert!(said.stderr.contains(&place) && said.stderr.contains("did you mean port?"), "{}", said.stderr);
+}
+
+#[test]
+fn a_pattern_that_means_nobody_is_1_before_any_host_is_asked() {
+    let (_dir, path) = nobody();
+    for args in [
+        &["exec", "pg3", "--", "id"][..],
+        &["psql", "pg3", "-c", "select 1"],
+        &["ping", "pg3"],
+        &["sudoers", "pg3"],
+    ] {
+        let said = muster(&[&["-i", &path], args].concat());
+        assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{args:?}");
+        let expected =
+            "error: there is no host and no group `pg3` in the inventory\nhint: did you mean `pg1`?\n";
+        assert_eq!(said.stderr, expected);
+    }
+    let said = muster(&["-i", &path, "psql", "pg1", "--file", "/nonexistent.sql"]);
+    assert_eq!(said.code, 1);
+    assert!(said.stderr.starts_with("error: cannot read /nonexistent.sql: no such file"), "{}", said.stderr);
+}
+
+#[test]
+fn a_host_that_does_not_answer_says_why() {
+    let (_dir, path) = nobody();
+    let said = muster(&["-i", &path, "exec", "all", "--", "id"]);
+    let why = "unreachable: cannot connect to 127.0.0.1 port 1: connection refused";
+    assert_eq!(said.stdout, "");
+    for host in ["mon", "pg1"] {
+        assert!(said.stderr.contains(&format!("--- {host}: {why}")), "{}", said.stderr);
+    }
+    assert!(said.stderr.ends_with("0 of 2 hosts ok; unreachable: mon, pg1\n"), "{}", said.stderr);
+    let said = muster(&["-i", &path, "ping", "postgres"]);
+    assert!(
+        said.stdout.starts_with("pg1  unreachable  cannot connect to 127.0.0.1 port 1"),
+        "{}",
+        said.stdout
+    );
+}
+
+#[test]
+fn sudoers_is_printed_without_asking_a_host() {
+    let (_dir, path) = nobody();
+    let said = muster(&["-i", &path, "sudoers", "pg1"]);
+    assert_eq!((said.code, said.stderr.as_str()), (0, ""));
+    let rules: Vec<&str> = said.stdout.lines().filter(|line| line.starts_with("x ")).collect();
+    assert_eq!(rules[0], "x ALL = (postgres) NOPASSWD: /usr/bin/sh, /bin/sh");
+    assert_eq!(rules.len(), 3, "{}", said.stdout);
 }

@@ -327,3 +327,15 @@ fn a_thousand_hosts() {
     }
     assert_eq!(right(&text).nodes.len(), 1001);
 }
+
+#[test]
+fn a_formation_knows_whom_the_inventory_names() {
+    let roster = example("lab.yml").roster;
+    let hosts: Vec<&str> = roster.hosts.iter().map(|host| host.name.as_str()).collect();
+    let in_file = ["mon", "coord1", "coord2", "coord1r", "w1a", "w1b", "w1r", "w2a", "w2b", "w2r"];
+    assert_eq!(hosts, in_file);
+    let groups: Vec<&str> = roster.groups.iter().map(String::as_str).collect();
+    assert_eq!(groups, ["all", "coordinator", "monitor", "readers", "worker1", "worker2", "workers"]);
+    let w1r: Vec<&str> = roster.hosts[6].groups.iter().map(String::as_str).collect();
+    assert_eq!(w1r, ["all", "readers", "worker1", "workers"]);
+}

@@ -1,5 +1,6 @@
 //! Exit codes: the worst of what happened wins.
 
+use crate::command::Failure;
 use crate::error::Exit;
 use crate::event::NodeOutcome;
 use crate::facts::{Facts, Sight};
@@ -67,6 +68,15 @@ pub(super) fn of_sight(facts: &Facts) -> Exit {
     } else {
         Exit::Ok
     }
+}
+
+/// For a command that hosts were asked to run, by why it did not run to its end.
+pub(super) fn of_failures<'a>(failures: impl IntoIterator<Item = &'a Failure>) -> Exit {
+    failures.into_iter().fold(Exit::Ok, |so_far, failure| match (so_far, failure) {
+        (Exit::Failed, _)
+        | (_, Failure::Refused { .. } | Failure::Lost { .. } | Failure::TimedOut { .. }) => Exit::Failed,
+        (_, Failure::Unreachable { .. }) => Exit::Unreachable,
+    })
 }
 
 /// What the executor says of nodes that had steps, and the plan of those that had none.

@@ -7,24 +7,30 @@ use std::sync::Arc;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::error::{Exit, Problem};
-use crate::formation::Formation;
+use crate::formation::{Formation, Server};
 use crate::inventory;
+use crate::pattern;
 use crate::report;
 use crate::report::paint::Paint;
 use crate::report::progress::Mode;
 use crate::ssh::settings::Jumps;
 use crate::ssh::{Credentials, Overrides, Transport};
 
+mod answers;
 mod apply;
+mod exec;
 mod exit;
 mod facts;
 mod log;
+mod ping;
 mod plan;
+mod psql;
 mod screen;
 mod signals;
 mod ssh_check;
 mod ssh_config;
 mod status;
+mod sudoers;
 mod verify;
 
 const EXIT_CODES: &str = "\
@@ -98,6 +104,14 @@ enum Command {
     SshCheck(ssh_check::Arguments),
     /// Show how ssh would reach a host: ssh_config as muster reads it.
     SshConfig(ssh_config::Arguments),
+    /// Connect and log in, and change nothing.
+    Ping(ping::Arguments),
+    /// Run a command on hosts; what they say alike is shown once.
+    Exec(exec::Arguments),
+    /// Run SQL on the servers of hosts, each by its own psql.
+    Psql(psql::Arguments),
+    /// Print what sudo has to allow, as narrow as it can be.
+    Sudoers(sudoers::Arguments),
 }
 
 /// Runs the command to its end and says how it ended.
@@ -117,6 +131,10 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Facts(arguments) => facts::run(options, arguments).await,
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
             Command::SshConfig(arguments) => ssh_config::run(options, arguments),
+            Command::Ping(arguments) => ping::run(options, arguments).await,
+            Command::Exec(arguments) => exec::run(options, arguments).await,
+            Command::Psql(arguments) => psql::run(options, arguments).await,
+            Command::Sudoers(arguments) => sudoers::run(options, arguments),
         }
     });
     // A connection that hangs must not hold the prompt of an operator who has said stop twice.
@@ -148,6 +166,12 @@ impl Options {
             report::log(&format!("warning: {warning}\n"));
         }
         Ok(formation)
+    }
+
+    /// The servers of the hosts that a pattern selects, in the order of the inventory.
+    fn select<'f>(&self, formation: &'f Formation, pattern: &str) -> Result<Vec<&'f Server>, Vec<Problem>> {
+        let names = pattern::select(&formation.roster, pattern).map_err(|problem| vec![problem])?;
+        Ok(names.iter().filter_map(|name| formation.servers().find(|server| server.name == *name)).collect())
     }
 
     /// The ways to the hosts.

@@ -16,6 +16,8 @@ use crate::error::Problem;
 /// All hosts, in the order of their names.
 pub(super) struct Hosts {
     pub(super) hosts: Vec<Host>,
+    /// Every group, `all` among them.
+    pub(super) groups: BTreeSet<String>,
     /// Whether a part could not be read, so that more hosts or variables may be meant than are here.
     pub(super) partial: bool,
 }
@@ -27,7 +29,7 @@ pub(super) fn read(root: &Node, source: &mut Source) -> Hosts {
     let Reader { groups, hosts, partial, .. } = reader;
     let depths = depths(&groups);
     let hosts = hosts.into_iter().map(|(name, host)| layered(name, host, &groups, &depths)).collect();
-    Hosts { hosts, partial }
+    Hosts { hosts, groups: groups.into_keys().collect(), partial }
 }
 
 #[derive(Default)]

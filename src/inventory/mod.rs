@@ -7,10 +7,11 @@
 //! The inner level wins: `all`, then groups by depth and name, then the host. Two things are put together
 //! instead: `settings` merge by name, and the rules of `hba` follow each other, outer level first.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::error::{Place, Problem};
-use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind};
+use crate::formation::{Formation, Keeper, Listed, Monitor, Node, NodeKind, Roster};
 
 mod groups;
 mod hba;
@@ -61,14 +62,14 @@ pub fn parse(file: &str, text: &str, base: &Path) -> Result<Formation, Vec<Probl
     let Some(root) = tree::read(text, &mut source) else {
         return Err(source.finish().err().unwrap_or_default());
     };
-    let Hosts { hosts, partial } = groups::read(&root, &mut source);
+    let Hosts { hosts, groups, partial } = groups::read(&root, &mut source);
     let members: Vec<Member> = hosts.into_iter().map(|host| member(host, base, &mut source)).collect();
     topology::check(&members, &mut source);
     let whole = !partial && members.iter().all(Member::is_whole);
     if whole {
         topology::check_presence(&members, &mut source);
     }
-    let formation = formation(members, base, &mut source);
+    let formation = formation(members, groups, base, &mut source);
     let warnings = source.finish()?;
     // A host that was left out without a word would be taken for one that is not wanted.
     formation.filter(|_| whole).map(|formation| Formation { warnings, ..formation }).ok_or_else(|| {
@@ -88,7 +89,12 @@ fn member(host: Host, base: &Path, source: &mut Source) -> Member {
     Member { host, role, server, node }
 }
 
-fn formation(mut members: Vec<Member>, base: &Path, source: &mut Source) -> Option<Formation> {
+fn formation(
+    mut members: Vec<Member>,
+    groups: BTreeSet<String>,
+    base: &Path,
+    source: &mut Source,
+) -> Option<Formation> {
     // The first candidate of a group is its primary: first in the file, not by name.
     members.sort_by_key(|member| (member.host.span.line, member.host.span.column));
     // The nodes agree on what is the formation's, so any of them can be asked; the monitor need not know.
@@ -107,7 +113,8 @@ fn formation(mut members: Vec<Member>, base: &Path, source: &mut Source) -> Opti
         Some(Value::Monitor(uri)) => Some(Monitor::External(uri.clone())),
         _ => None,
     };
-    let mut nodes = std::collections::BTreeMap::new();
+    let roster = Roster { hosts: members.iter().filter_map(listed).collect(), groups };
+    let mut nodes = BTreeMap::new();
     for (order, member) in members.into_iter().enumerate() {
         match (member.node, member.server) {
             (Some(node), _) => {
@@ -121,7 +128,21 @@ fn formation(mut members: Vec<Member>, base: &Path, source: &mut Source) -> Opti
         }
     }
     let warnings = Vec::new();
-    Some(Formation { name, dbname, monitor: monitor?, nodes, number_sync_standbys, templates, warnings })
+    Some(Formation {
+        name,
+        dbname,
+        monitor: monitor?,
+        nodes,
+        number_sync_standbys,
+        templates,
+        roster,
+        warnings,
+    })
+}
+
+fn listed(member: &Member) -> Option<Listed> {
+    let node = member.server.as_ref()?.name.clone();
+    Some(Listed { name: member.host.name.clone(), node, groups: member.host.groups.clone() })
 }
 
 fn keepers(members: &[Member], source: &mut Source) {

@@ -19,6 +19,21 @@ pub fn result(kind: &str, value: &impl Serialize, more: &[(&str, Value)]) -> Str
     format!("{}\n", Value::Object(object))
 }
 
+/// The beginning of a [`result`] whose value is an object too big to hold; then a [`member`] each, then [`close`].
+pub fn open(kind: &str) -> String {
+    format!("{{\"schema\":{SCHEMA},{}:{{", json!(kind))
+}
+
+/// A field of that object; nothing in it is hidden: it is what was asked for.
+pub fn member(index: usize, name: &str, value: &Value) -> String {
+    format!("{}{}:{value}", if index > 0 { "," } else { "" }, json!(name))
+}
+
+pub fn close(more: &[(&str, Value)]) -> String {
+    let more: String = more.iter().map(|(key, value)| format!(",{}:{value}", json!(key))).collect();
+    format!("}}{more}}}\n")
+}
+
 /// An event of a run, on one line.
 pub fn event(event: &Event) -> String {
     format!("{}\n", value_of(event))

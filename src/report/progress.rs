@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use crate::command::Failure;
 use crate::event::Event;
 use crate::formation::NodeName;
-use crate::report::text::{indented, plain};
+use crate::report::text::{count, indented, plain};
 use crate::report::{json, log, print};
 use crate::step::Stage;
 
@@ -35,6 +35,7 @@ pub struct Progress {
     bar: ProgressBar,
     total: usize,
     ended: usize,
+    answered: usize,
     stage: Option<Stage>,
     running: BTreeMap<NodeName, String>,
     stopping: bool,
@@ -53,7 +54,16 @@ impl Progress {
             );
             bar.set_message(what.to_owned());
         }
-        Progress { mode, bar, total, ended: 0, stage: None, running: BTreeMap::new(), stopping: false }
+        Progress {
+            mode,
+            bar,
+            total,
+            ended: 0,
+            answered: 0,
+            stage: None,
+            running: BTreeMap::new(),
+            stopping: false,
+        }
     }
 
     pub fn receive(&mut self, event: &Event) {
@@ -98,6 +108,7 @@ impl Progress {
     fn follow(&mut self, event: &Event) {
         match event {
             Event::Connected { .. } => self.ended += 1,
+            Event::Answered { .. } => self.answered += 1,
             Event::StageStarted { stage, .. } => self.stage = Some(*stage),
             Event::StepStarted { node, title, .. } => {
                 self.running.insert(node.clone(), title.clone());
@@ -115,7 +126,7 @@ impl Progress {
         let Some(stage) = self.stage else {
             return match self.ended < self.total {
                 true => format!("connecting {}/{}", self.ended, self.total),
-                false => format!("looking at {} hosts", self.total),
+                false => format!("waiting for {}", count(self.total.saturating_sub(self.answered), "host")),
             };
         };
         let titles: Vec<String> = self
@@ -139,7 +150,9 @@ pub fn line(event: &Event) -> String {
         Event::Connected { node, seconds, failure: Some(failure) } => {
             format!("{} {node}: unreachable: {}\n", at(*seconds), plain(&failure.cause()))
         }
-        Event::Connected { failure: None, .. } | Event::StepStarted { .. } => String::new(),
+        Event::Connected { failure: None, .. } | Event::Answered { .. } | Event::StepStarted { .. } => {
+            String::new()
+        }
         Event::Noted { node, text } => format!("{node}: {}\n", plain(text)),
         Event::StageStarted { stage, seconds } => format!("{} {}\n", at(*seconds), stage.as_str()),
         Event::StepDone { node, title, seconds, took, .. } => {

@@ -5,6 +5,24 @@ pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
+/// As [`plain`], of bytes that need not be text nor whole characters. A C1 control, which some terminals obey, is two
+/// bytes in UTF-8; the first, 0xc2, is let through, and what follows it is judged without it.
+pub fn plain_bytes(bytes: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(bytes.len());
+    let mut before = 0xc2;
+    for byte in bytes.iter().copied() {
+        let is_control = (byte < 0x20 && byte != b'\n' && byte != b'\t')
+            || byte == 0x7f
+            || (before == 0xc2 && (0x80..=0x9f).contains(&byte));
+        match is_control {
+            true => plain.extend_from_slice("\u{fffd}".as_bytes()),
+            false => plain.push(byte),
+        }
+        before = byte;
+    }
+    plain
+}
+
 /// Hides the passwords of connection strings: `password=…` up to the end of the value, `://user:…@`.
 /// Configuration files of hosts may hold them where muster has no say.
 pub fn mask(text: &str) -> String {
@@ -93,5 +111,13 @@ mod tests {
     #[test]
     fn a_host_cannot_steer_the_terminal() {
         assert_eq!(plain("a\x1b[2Jb\r\n\tc"), "a\u{fffd}[2Jb\u{fffd}\n\tc");
+        let bytes = |text: &[u8]| String::from_utf8_lossy(&plain_bytes(text)).into_owned();
+        assert_eq!(
+            bytes("ä\x1b[2J\u{9b}2Jb\r\n\tc€".as_bytes()),
+            "ä\u{fffd}[2J\u{fffd}\u{fffd}2Jb\u{fffd}\n\tc€"
+        );
+        assert_eq!(plain_bytes(b"\xff\xe4"), b"\xff\xe4");
+        // The second half of a character, or of a control: nobody knows what the chunk before ended with.
+        assert_eq!(bytes(b"\x9b2J"), "\u{fffd}2J");
     }
 }

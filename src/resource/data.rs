@@ -68,13 +68,17 @@ impl DataDirectory {
     }
 }
 
-/// `$pgdata`, `$pgctl` (or empty), `$files`: names of managed files in PGDATA.
-pub const PROBE: &str = r#"
+/// `$pgctl` (or empty): finds `$ctl`, empty where there is none.
+pub const FIND: &str = r#"
 ctl=$pgctl
 if [ -z "$ctl" ]; then
   ctl=$(ls -d /usr/lib/postgresql/*/bin/pg_ctl /usr/pgsql-*/bin/pg_ctl /usr/local/pgsql/bin/pg_ctl 2>/dev/null | sort -t/ -k5 -V | tail -n 1) || :
   if [ -z "$ctl" ]; then ctl=$(command -v pg_ctl) || :; fi
 fi
+"#;
+
+/// After [`FIND`]; `$pgdata`, `$files`: names of managed files in PGDATA.
+pub const PROBE: &str = r#"
 bin=
 if [ -n "$ctl" ] && [ -x "$ctl" ]; then
   # pg_autoctl takes the directory of the path it is given: a link must be followed first.

@@ -8,6 +8,7 @@ pub mod host;
 pub mod keeper;
 pub mod monitor;
 pub mod pgpass;
+pub mod psql;
 pub mod replication;
 pub mod settings;
 pub mod tls;

@@ -40,6 +40,22 @@ pub(super) fn asks(how: &Become, login: &str) -> bool {
         }
 }
 
+/// How much of a script for root is root.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Narrow {
+    /// The programs it calls by `root PROGRAM ARGS`, each by itself: sudoers can list them.
+    EachProgram,
+    /// All of it: a password is asked for once, and doas and su have no list that tells arguments apart.
+    WholeScript,
+}
+
+pub(super) fn narrow(how: &Become, login: &str) -> Narrow {
+    match (how.method, &how.password) {
+        (BecomeMethod::Sudo, None) if login != "root" => Narrow::EachProgram,
+        (BecomeMethod::Sudo | BecomeMethod::Su | BecomeMethod::Doas, _) => Narrow::WholeScript,
+    }
+}
+
 fn prompt(nonce: &str) -> String {
     format!("{nonce}-password:")
 }

@@ -7,7 +7,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::becoming::{self, Gate};
+use super::becoming::{self, Gate, Narrow};
 use crate::command::{Command, RunAs, Stdin, quote};
 use crate::formation::{Become, Secret};
 
@@ -60,16 +60,12 @@ impl Frame {
     pub(super) fn new(command: &Command, login: &str, becoming: &Become) -> Result<Frame, String> {
         let marker = format!("muster-{:032x}", rand::random::<u128>());
         let Fed { take, give, stdin } = fed(&command.stdin, &marker)?;
+        let (user, root) = runner(&command.run_as, login, becoming);
         let script = format!(
-            "{PRELUDE}{take}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
+            "{PRELUDE}{root}{take}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
              unset muster_whole muster_line muster_group\nset -eu\n{give}{{ :\n{script}\n}}",
             script = command.script
         );
-        let user = match &command.run_as {
-            RunAs::Login => login,
-            RunAs::User(user) => user,
-            RunAs::Root => "root",
-        };
         let asks = user != login && becoming::asks(becoming, login);
         let ready = if asks { format!("echo {} >&2; ", becoming::ready(&marker)) } else { String::new() };
         let shell = shell(command, script.len(), &ready)?;
@@ -170,6 +166,18 @@ fn fed(stdin: &Stdin, marker: &str) -> Result<Fed, String> {
     Ok(Fed { take, give, stdin })
 }
 
+/// Who runs the script, and what `root PROGRAM ARGS` is to it.
+fn runner<'a>(run_as: &'a RunAs, login: &'a str, becoming: &Become) -> (&'a str, &'static str) {
+    match run_as {
+        RunAs::Login => (login, ""),
+        RunAs::User(user) => (user, ""),
+        RunAs::Root => match becoming::narrow(becoming, login) {
+            Narrow::EachProgram => (login, "root() { sudo -n -- \"$@\"; }\n"),
+            Narrow::WholeScript => ("root", "root() { \"$@\"; }\n"),
+        },
+    }
+}
+
 fn shell(command: &Command, script_len: usize, ready: &str) -> Result<String, String> {
     let mut shell = format!("sh -c '{ready}eval \"$(head -c {script_len})\"' muster");
     for arg in &command.args {
@@ -215,9 +223,29 @@ mod tests {
         assert!(plain.ends_with(r"' muster 'it'\''s'"), "{plain}");
         assert!(exec(RunAs::User("ana".into()), "ana").starts_with("sh -c 'eval"));
         assert!(exec(RunAs::Root, "root").starts_with("sh -c 'eval"));
-        assert!(exec(RunAs::Root, "ana").starts_with("sudo -n -H -u 'root' -- sh -c 'eval"));
+        assert!(exec(RunAs::Root, "ana").starts_with("sh -c 'eval"), "the programs become root one by one");
         assert!(exec(RunAs::User("postgres".into()), "ana").starts_with("sudo -n -H -u 'postgres' -- sh"));
         assert!(exec(RunAs::User("postgres".into()), "root").contains("' 'postgres' sh -c 'eval"));
+    }
+
+    #[test]
+    fn a_script_for_root_becomes_root_as_little_as_it_can() {
+        let with = |method, password: Option<&str>| Become { method, password: password.map(Secret::new) };
+        for (how, login, whole) in [
+            (SUDO, "ana", false),
+            (SUDO, "root", true),
+            (with(BecomeMethod::Sudo, Some("s3cret")), "ana", true),
+            (with(BecomeMethod::Su, Some("s3cret")), "ana", true),
+            (with(BecomeMethod::Doas, None), "ana", true),
+        ] {
+            let frame = Frame::new(&command(RunAs::Root), login, &how).unwrap();
+            let script = String::from_utf8(frame.input).unwrap();
+            let (sudo, plain) = ("root() { sudo -n -- \"$@\"; }\n", "root() { \"$@\"; }\n");
+            assert_eq!((script.contains(sudo), script.contains(plain)), (!whole, whole), "{how:?} {login}");
+            assert_eq!(frame.exec.contains("'root'"), whole && login != "root", "{}", frame.exec);
+        }
+        let other = Frame::new(&command(RunAs::User("postgres".into())), "ana", &SUDO).unwrap();
+        assert!(!String::from_utf8(other.input).unwrap().contains("root()"));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use super::link::Link;
 use super::local;
 use super::output::{Full, MAX_SPOOL, MAX_STDOUT, Spool};
 use super::settings::Settings;
-use crate::command::{Command, Failure, Output};
+use crate::command::{Command, Failure, Output, RunAs};
 use crate::formation::{Become, BecomeMethod, Host, NodeName};
 
 /// sshd allows ten sessions on a connection (`MaxSessions`) and frees one a moment after it ended.
@@ -110,7 +110,7 @@ impl Session {
                 let stdout = stdout.map_err(|error| refusal(NO_STATUS, cannot_keep(&error.to_string())))?;
                 Ok(Output { stdout, stderr })
             }
-            status => Err(refusal(status, stderr)),
+            status => Err(refusal(status, refused_root(&command.run_as, stderr))),
         }
     }
 
@@ -275,27 +275,6 @@ impl Session {
 
     /// The mark is missing: something else than the script ended the command, and said why.
     fn not_started(&self, frame: &Frame, status: u32, stdout: &[u8], stderr: &[u8]) -> Failure {
-        /// What is said, and what to do about it; the first row that fits.
-        const KNOWN: [(&str, &str); 12] = [
-            ("unknown user", "check become_user: there is no such user on the host"),
-            ("incorrect password attempt", "check ansible_become_password"),
-            ("Authentication failure", "check ansible_become_password, and that this user may use su"),
-            (
-                "password is required",
-                "allow this user sudo without a password (NOPASSWD), or give ansible_become_password",
-            ),
-            ("not in the sudoers", "allow it in sudoers: muster sudoers prints what is needed"),
-            ("not allowed to execute", "allow it in sudoers: muster sudoers prints what is needed"),
-            ("sudo: not found", "install sudo there, or log in as root"),
-            ("sudo: command not found", "install sudo there, or log in as root"),
-            ("doas: Authentication required", "allow it without a password: permit nopass in doas.conf"),
-            ("doas: not found", "install doas there, or set ansible_become_method"),
-            ("assword change required", "the user's password has expired: log in by hand and change it"),
-            (
-                "not available",
-                "the user's login shell runs no commands: give it one, or log in as another user",
-            ),
-        ];
         // Its end is the part that says why; a noisy profile comes first.
         let tail = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(2000)..]);
@@ -309,9 +288,8 @@ impl Session {
         let said =
             [tail(stderr), tail(stdout)].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>();
         let said = if said.is_empty() { "nothing was said".to_owned() } else { said.join("\n") };
-        let hint = KNOWN.iter().find(|(words, _)| said.contains(words)).map(|(_, hint)| *hint);
-        let hint =
-            hint.unwrap_or("try it by hand: does ssh with this user run a plain command, such as true?");
+        let hint = known_hint(&said)
+            .unwrap_or("try it by hand: does ssh with this user run a plain command, such as true?");
         let status = if status == 0 { NO_STATUS } else { status };
         refusal(status, format!("the command did not start for {}: {said}\nhint: {hint}", self.user))
     }
@@ -337,6 +315,43 @@ impl Session {
             reason: format!("the connection to {} is gone: {why}", self.place()),
             hint: "the command was not sent; run again".to_owned(),
         }
+    }
+}
+
+/// What is said, and what to do about it; the first row that fits.
+const KNOWN: [(&str, &str); 12] = [
+    ("unknown user", "check become_user: there is no such user on the host"),
+    ("incorrect password attempt", "check ansible_become_password"),
+    ("Authentication failure", "check ansible_become_password, and that this user may use su"),
+    (
+        "password is required",
+        "allow this user sudo without a password (NOPASSWD; muster sudoers prints it), or give ansible_become_password",
+    ),
+    ("not in the sudoers", "allow it in sudoers: muster sudoers prints what is needed"),
+    ("not allowed to execute", "allow it in sudoers: muster sudoers prints what is needed"),
+    ("sudo: not found", "install sudo there, or log in as root"),
+    ("sudo: command not found", "install sudo there, or log in as root"),
+    ("doas: Authentication required", "allow it without a password: permit nopass in doas.conf"),
+    ("doas: not found", "install doas there, or set ansible_become_method"),
+    ("assword change required", "the user's password has expired: log in by hand and change it"),
+    ("not available", "the user's login shell runs no commands: give it one, or log in as another user"),
+];
+
+fn known_hint(said: &str) -> Option<&'static str> {
+    KNOWN.iter().find(|(words, _)| said.contains(words)).map(|(_, hint)| *hint)
+}
+
+/// Words of a script that began as the login user and was then refused to become root for one program.
+fn refused_root(run_as: &RunAs, stderr: String) -> String {
+    let refused = match run_as {
+        RunAs::Root => {
+            stderr.lines().any(|line| line.starts_with("sudo: ")) || stderr.contains("not allowed to execute")
+        }
+        RunAs::Login | RunAs::User(_) => false,
+    };
+    match known_hint(&stderr).filter(|_| refused) {
+        Some(hint) => format!("{}\nhint: {hint}", stderr.trim_end()),
+        None => stderr,
     }
 }
 

@@ -80,6 +80,19 @@ impl Transport {
         }
     }
 
+    /// Who logs in on a host; it is not connected to.
+    pub fn login(&self, host: &Host) -> Result<String, Failure> {
+        match host.connection {
+            Connection::Local => self.credentials.user().map(str::to_owned).ok_or_else(|| {
+                unreachable("it is not known who runs muster: USER names nobody".to_owned(), "set USER")
+            }),
+            Connection::Ssh => {
+                let route = self.route(host)?;
+                Ok(route.last().map(|target| target.user.clone()).unwrap_or_default())
+            }
+        }
+    }
+
     /// ssh_config may run commands (`Match exec`).
     async fn resolved(self: &Arc<Self>, host: &Host) -> Result<Vec<Settings>, Failure> {
         let (transport, host) = (self.clone(), host.clone());

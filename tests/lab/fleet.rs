@@ -134,10 +134,22 @@ impl Lab {
     /// `inventory/lab.yml` with this lab's addresses and keys, changed by `edit`.
     pub(crate) fn inventory(&self, name: &str, edit: impl FnOnce(String) -> String) -> PathBuf {
         let text = fs::read_to_string(lab_inventory()).expect("inventory/lab.yml is there");
+        self.write_inventory(name, edit(self.adapted(&text)))
+    }
+
+    /// An inventory of one's own, with the addresses and keys of `inventory/lab.yml`.
+    pub(crate) fn inventory_of(&self, name: &str, text: &str) -> PathBuf {
+        self.write_inventory(name, self.adapted(text))
+    }
+
+    fn adapted(&self, text: &str) -> String {
         let keys = self.keys.display().to_string();
-        let text = text.replace("10.88.0.", &format!("{}.", self.net)).replace("../.lab", &keys);
+        text.replace("10.88.0.", &format!("{}.", self.net)).replace("../.lab", &keys)
+    }
+
+    fn write_inventory(&self, name: &str, text: String) -> PathBuf {
         let path = self.keys.join(format!("{name}.yml"));
-        fs::write(&path, edit(text)).expect("an inventory can be written");
+        fs::write(&path, text).expect("an inventory can be written");
         path
     }
 

@@ -14,3 +14,4 @@ mod formation;
 mod interruptions;
 mod refusals;
 mod rollout;
+mod sudoers;

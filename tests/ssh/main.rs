@@ -9,3 +9,4 @@ mod known_hosts;
 mod login;
 mod session;
 mod support;
+mod tools;

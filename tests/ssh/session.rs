@@ -212,7 +212,7 @@ async fn a_plain_user_logs_in() {
     assert_eq!(slow, Err(Failure::TimedOut { seconds: 1 }));
     assert!(started.elapsed() < Duration::from_secs(2), "sshd passes the signal on");
     let refused =
-        session.run(&Command::new(RunAs::Root, "id -un").stdin(Stdin::Text("x".repeat(100_000)))).await;
+        session.run(&Command::new(RunAs::Root, "root id -un").stdin(Stdin::Text("x".repeat(100_000)))).await;
     let Err(Failure::Refused { stderr, .. }) = refused else { panic!("{refused:?}") };
     assert!(
         stderr.contains("hint: allow this user sudo") || stderr.contains("hint: install sudo"),

@@ -1,6 +1,7 @@
 //! The keeper: `pg_autoctl run`, its two files, and what keeps it running.
 
 mod files;
+mod unit;
 
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ use crate::template::Templates;
 use files::{is_config_current, monitor_config, node_config, read_state, write_state};
 
 pub use files::KeeperState;
+pub use unit::{AsRoot, as_root, unit};
 
 /// What was found of a keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -58,11 +60,6 @@ pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
         enabled: answers.flag("keeper.enabled")?,
         guard: answers.text("keeper.guard")?,
     })
-}
-
-/// The unit that runs this server's `pg_autoctl`; one a node, as a host may have several.
-pub fn unit(server: &Server) -> String {
-    format!("pgautofailover-{}.service", server.name)
 }
 
 /// Whether systemd is to run it here; `None` where there is to be no keeper at all.
@@ -264,9 +261,9 @@ fn systemd_steps(
     let is_new = facts.unit.as_deref() != Some(&text);
     if is_new {
         let file = File {
-            path: format!("/etc/systemd/system/{unit}"),
+            path: unit::path(&unit),
             owner: "root".to_owned(),
-            mode: 0o644,
+            mode: unit::MODE,
             content: Content::Text(text),
             before: facts.unit.clone(),
             check: Check::Nothing,
@@ -275,15 +272,13 @@ fn systemd_steps(
             Some(_) => "it differs; the keeper that runs is not restarted",
             None => "systemd is to keep pg_autoctl running",
         };
-        let title = format!("write /etc/systemd/system/{unit}");
+        let title = format!("write {}", unit::path(&unit));
         steps.push(Step::new(&server.name, title, because, Action::Put(file)));
     }
-    // `start` of a unit that runs does nothing: a keeper that lives is not touched.
-    let script = "systemctl daemon-reload\nsystemctl enable -q \"$1\" 2>/dev/null\nsystemctl start \"$1\"\n";
     if is_new || !facts.enabled || facts.alive.is_none() {
         let because =
             if facts.alive.is_some() { "systemd is to know the unit as it is" } else { "no keeper runs" };
-        let command = Command::new(RunAs::Root, script).args([&unit]);
+        let command = Command::new(RunAs::Root, unit::ENABLE_AND_START).args([&unit]);
         steps.push(Step::new(
             &server.name,
             format!("enable and start {unit}"),

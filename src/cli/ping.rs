@@ -1,0 +1,42 @@
+//! `muster ping`: who answers.
+
+use clap::Args;
+
+use super::{Options, answers, exit};
+use crate::command::{Command, Failure, RunAs};
+use crate::error::{Exit, Problem};
+use crate::report;
+use crate::report::ping::Pinged;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// Hosts and groups, as Ansible's patterns.
+    #[arg(default_value = "all")]
+    pattern: String,
+}
+
+pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    let formation = options.load()?;
+    let servers = options.select(&formation, &arguments.pattern)?;
+    let nothing = |name: &crate::formation::NodeName| (name.clone(), Command::new(RunAs::Login, ":"));
+    let commands = servers.iter().map(|server| nothing(&server.name)).collect();
+    let (connected, answers) = answers::of_each(options, &servers, commands).await;
+    let hosts: Vec<Pinged> = answers
+        .into_iter()
+        .zip(connected)
+        .map(|(answer, connect)| Pinged {
+            node: answer.node,
+            connect,
+            command: match answer.ended {
+                Ok(captured) if captured.status == 0 => Ok(answer.took),
+                Ok(captured) => Err(Failure::Refused { status: captured.status, stderr: captured.stderr }),
+                Err(failure) => Err(failure),
+            },
+        })
+        .collect();
+    report::print(&match options.json {
+        true => report::json::result("ping", &report::ping::json(&hosts), &[]),
+        false => report::ping::text(&hosts, options.paint()),
+    });
+    Ok(exit::of_failures(hosts.iter().filter_map(|host| host.command.as_ref().err())))
+}

@@ -1,0 +1,116 @@
+//! Patterns against the names of one inventory.
+
+use super::select;
+use crate::formation::{Listed, NodeName, Roster};
+
+/// As in `inventory/lab.yml`, but for a host on its own, one with another name on the monitor and an address.
+fn roster() -> Roster {
+    let hosts = [
+        ("mon", "mon", "monitor"),
+        ("coord1", "coord1", "coordinator"),
+        ("coord1r", "coord1r", "coordinator readers"),
+        ("w1a", "w1a", "workers worker1"),
+        ("w1r", "w1r", "workers worker1 readers"),
+        ("w2a", "w2a", "workers worker2"),
+        ("w2b.db.example", "w2b", "workers worker2"),
+        ("fe80::1", "six", "workers"),
+        ("alone", "alone", ""),
+    ];
+    let groups = |of: &str| of.split_whitespace().chain(["all"]).map(str::to_owned).collect();
+    let hosts: Vec<Listed> = hosts
+        .iter()
+        .map(|(name, node, of)| Listed {
+            name: (*name).into(),
+            node: NodeName::from(*node),
+            groups: groups(of),
+        })
+        .collect();
+    let declared = hosts.iter().flat_map(|host| host.groups.clone()).chain(["spare".to_owned()]).collect();
+    Roster { hosts, groups: declared }
+}
+
+#[test]
+fn patterns_select_as_ansible_does() {
+    const WORKERS: &str = "w1a w1r w2a w2b six";
+    for (pattern, selected) in [
+        ("w1a", "w1a"),
+        ("w2b.db.example", "w2b"),
+        ("w2b", "w2b"),
+        ("fe80::1", "six"),
+        ("workers", WORKERS),
+        ("all", "mon coord1 coord1r w1a w1r w2a w2b six alone"),
+        ("*", "mon coord1 coord1r w1a w1r w2a w2b six alone"),
+        ("ungrouped", "alone"),
+        // Put together, in the inventory's order, each once.
+        ("w2a:mon", "mon w2a"),
+        ("w2a,mon, worker1", "mon w1a w1r w2a"),
+        ("worker1:w1a,w1a", "w1a w1r"),
+        // First all that is put together, then `&`, then `!`, wherever they stand.
+        ("workers:&readers", "w1r"),
+        ("workers:!readers", "w1a w2a w2b six"),
+        ("!readers:workers", "w1a w2a w2b six"),
+        ("&readers:workers:coordinator", "coord1r w1r"),
+        ("!w1r:&readers:workers:coordinator", "coord1r"),
+        ("!workers", "mon coord1 coord1r alone"),
+        ("&readers", "coord1r w1r"),
+        ("&workers:!worker1", "w2a w2b six"),
+        ("workers,!worker1[0]", "w1r w2a w2b six"),
+        // Globs, of hosts and of groups.
+        ("w?a", "w1a w2a"),
+        ("w*", WORKERS),
+        ("worker?", WORKERS),
+        ("*ker2", "w2a w2b"),
+        ("*.example", "w2b"),
+        ("[mc]o*", "mon coord1 coord1r"),
+        ("w[!1]a", "w2a"),
+        ("w[]^\\[1]a", "w1a"),
+        ("w[1-2]a", "w1a w2a"),
+        ("*1*:!w*", "coord1 coord1r"),
+        // Regular expressions begin where the name begins.
+        ("~w\\d", "w1a w1r w2a w2b"),
+        ("~(w|c).*r", "coord1 coord1r w1a w1r w2a w2b six"),
+        ("~.*r$", "mon coord1 coord1r w1r"),
+        ("~w[0-9]{1,2}(?:a|r)$:!w2a", "w1a w1r"),
+        ("~w1,!~.*r$", "w1a"),
+        // Subscripts, of the inventory's order; the last one is counted in.
+        ("workers[0]", "w1a"),
+        ("workers[-1]", "six"),
+        ("workers[-5]", "w1a"),
+        ("workers[1:2]", "w1r w2a"),
+        ("workers[1-2]", "w1r w2a"),
+        ("workers[3:]", "w2b six"),
+        ("workers[3:99]", "w2b six"),
+        ("w*[0]:mon[0]", "mon w1a"),
+        ("!workers[0:3]", "mon coord1 coord1r six alone"),
+        ("workers:&all[3:4]", "w1a w1r"),
+    ] {
+        let found = select(&roster(), pattern).unwrap_or_else(|problem| panic!("{pattern}: {problem}"));
+        let found: Vec<&str> = found.iter().map(|name| name.0.as_str()).collect();
+        assert_eq!(found.join(" "), selected, "{pattern}");
+    }
+}
+
+#[test]
+fn a_pattern_that_means_nobody_says_why() {
+    for (pattern, message, hint) in [
+        ("w1x", "there is no host and no group `w1x`", "did you mean `w"),
+        ("all:!reader", "there is no host and no group `reader`", "did you mean `readers`?"),
+        ("all:&wrokers", "there is no host and no group `wrokers`", "did you mean `workers`?"),
+        ("zzzzzz", "there is no host and no group `zzzzzz`", "the groups are all, coordinator, monitor"),
+        ("x*", "`x*` selects no host", "the groups are"),
+        ("~x", "`~x` selects no host", "the groups are"),
+        ("spare", "`spare` selects no host", "the groups are"),
+        ("w1a:!w1a", "`w1a:!w1a` selects no host", "the groups are"),
+        ("workers[5]", "there is no `workers[5]`: `workers` is 5 hosts", "counted from 0"),
+        ("workers[-6]", "there is no `workers[-6]`", "counted from 0"),
+        ("workers[7:]", "`workers[7:]` selects no host", "the groups are"),
+        ("~(", "`(` is no regular expression", "without `~`"),
+        ("", "the pattern is empty", "`all`"),
+        (" , ", "the pattern is empty", "`all`"),
+        ("all:!", "there is no host and no group ``", "the groups are"),
+    ] {
+        let problem = select(&roster(), pattern).expect_err(pattern);
+        assert!(problem.message.starts_with(message), "{pattern}: {problem}");
+        assert!(problem.hint.as_deref().unwrap_or_default().contains(hint), "{pattern}: {problem}");
+    }
+}

@@ -1,0 +1,95 @@
+//! The unit that runs a keeper, and everything that root does for it.
+
+use crate::formation::{Keeper, Server};
+use crate::step::put_by_root;
+
+/// The mode of a unit: everybody may read it, as systemd's own.
+pub(super) const MODE: u32 = 0o644;
+
+/// `$1` unit. `start` of a unit that runs does nothing: a keeper that lives is not touched.
+pub(super) const ENABLE_AND_START: &str = "\
+root systemctl daemon-reload
+root systemctl enable -q \"$1\"
+root systemctl start \"$1\"
+";
+
+/// The unit that runs this server's `pg_autoctl`; one a node, as a host may have several.
+pub fn unit(server: &Server) -> String {
+    format!("pgautofailover-{}.service", server.name)
+}
+
+/// Where systemd looks for it.
+pub(super) fn path(unit: &str) -> String {
+    format!("/etc/systemd/system/{unit}")
+}
+
+/// The programs with their arguments that root may have to run for a server: nothing else is ever root's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AsRoot {
+    /// To write the unit.
+    pub write: Vec<Vec<String>>,
+    /// To let systemd know it and run it.
+    pub systemctl: Vec<Vec<String>>,
+}
+
+/// `None` where systemd is not to run a keeper.
+pub fn as_root(server: &Server) -> Option<AsRoot> {
+    match server.keeper {
+        Keeper::Auto | Keeper::Systemd => {}
+        Keeper::Detached | Keeper::None => return None,
+    }
+    let unit = unit(server);
+    let systemctl = |args: &[&str]| ["systemctl"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();
+    Some(AsRoot {
+        write: put_by_root(&path(&unit), MODE).to_vec(),
+        systemctl: vec![
+            systemctl(&["daemon-reload"]),
+            systemctl(&["enable", "-q", &unit]),
+            systemctl(&["start", &unit]),
+        ],
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::{Command, RunAs};
+    use crate::step::{Check, Content, File};
+
+    /// What a script calls `root` with, where root does nothing.
+    fn called(command: &Command) -> Vec<Vec<String>> {
+        let script = format!(
+            "root() {{ printf '%s\\n' \"$@\" '' ; cat >/dev/null; }}\nsync() {{ :; }}\nstat() {{ echo 0; }}\nset -eu\n{}",
+            command.script
+        );
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, "muster"])
+            .args(&command.args)
+            .stdin(std::process::Stdio::null())
+            .output()
+            .expect("there is a shell");
+        assert!(output.status.success(), "{output:?}");
+        let said = String::from_utf8(output.stdout).expect("arguments are text");
+        let calls = said.split("\n\n").filter(|call| !call.is_empty());
+        calls.map(|call| call.lines().map(str::to_owned).collect()).collect()
+    }
+
+    #[test]
+    fn root_is_asked_for_what_is_listed_and_for_nothing_else() {
+        let inventory = include_str!("../../../inventory/lab.yml");
+        let formation =
+            crate::inventory::parse("lab.yml", inventory, "inventory".as_ref()).expect("it is right");
+        let server = formation.servers().next().expect("it has servers");
+        let AsRoot { write, systemctl } = as_root(server).expect("its keepers are systemd's");
+        let file = File {
+            path: path(&unit(server)),
+            owner: "root".to_owned(),
+            mode: MODE,
+            content: Content::Text(String::new()),
+            before: None,
+            check: Check::Nothing,
+        };
+        assert_eq!(called(&file.command()), write);
+        assert_eq!(called(&Command::new(RunAs::Root, ENABLE_AND_START).args([unit(server)])), systemctl);
+    }
+}

@@ -1,0 +1,46 @@
+//! psql for an operator's own SQL, on the host, against the server that the inventory says is there.
+
+use crate::command::{Command, RunAs, Stdin};
+use crate::formation::{Formation, Server};
+use crate::resource::{data, monitor};
+
+/// `$pgctl` is set before and `$ctl` found. `$2` socket directory or empty, `$3` port, `$4` user, `$5` database, `$6` bytes
+/// of SQL, then options of psql. It is read to its end before any of it runs: half of a DELETE whose connection broke is
+/// another DELETE.
+const RUN: &str = r#"
+if [ -z "$ctl" ]; then echo "no PostgreSQL is installed" >&2; exit 127; fi
+if [ ! -x "$ctl" ]; then echo "there is no program $ctl" >&2; exit 127; fi
+psql=$(readlink -f "$ctl"); psql=${psql%/*}/psql
+socket=$2 port=$3 user=$4 dbname=$5 length=$6
+shift 6
+sql=$(cat; echo .)
+sql=${sql%.}
+[ "${#sql}" = "$length" ] || { echo "the SQL was cut off" >&2; exit 65; }
+printf '%s' "$sql" | "$psql" -Xw -v ON_ERROR_STOP=1 ${socket:+-h "$socket"} -p "$port" -U "$user" -d "$dbname" "$@" -f -
+"#;
+
+/// As the superuser of that server, by the user who owns its data directory; `sql` is read by psql alone.
+pub fn psql(
+    formation: &Formation,
+    server: &Server,
+    dbname: Option<&str>,
+    options: &[&str],
+    sql: &[u8],
+) -> Command {
+    let (user, own) = match formation.nodes.get(&server.name) {
+        Some(node) => (&node.username, formation.dbname.as_str()),
+        None => (&server.os_user, monitor::DBNAME),
+    };
+    let args = [
+        server.pgctl.clone().unwrap_or_default(),
+        server.pghost.clone().unwrap_or_default(),
+        server.pgport.to_string(),
+        user.clone(),
+        dbname.unwrap_or(own).to_owned(),
+        sql.len().to_string(),
+    ];
+    Command::new(RunAs::User(server.os_user.clone()), format!("pgctl=$1\n{}{RUN}", data::FIND))
+        .args(args)
+        .args(options.iter().copied())
+        .stdin(Stdin::Binary(sql.to_vec()))
+}
