@@ -70,6 +70,12 @@ struct Options {
     /// Record the host key of a host that nothing is known of; a key that has changed is refused all the same.
     #[arg(long, global = true)]
     accept_new: bool,
+    /// Ask once for the password that the hosts want for a login.
+    #[arg(short = 'k', long, global = true)]
+    ask_pass: bool,
+    /// Ask once for the password that sudo or su wants.
+    #[arg(short = 'K', long, global = true)]
+    ask_become_pass: bool,
     /// Say on stderr what is going on; twice for more.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -180,6 +186,8 @@ impl Options {
             bastion: self.bastion.as_ref().map(|Jumps(jumps)| jumps.clone()),
             accept_new: self.accept_new,
             ssh_config: self.ssh_config.clone(),
+            ask_password: self.ask_pass,
+            ask_become_password: self.ask_become_pass,
         };
         Transport::new(Credentials::from_environment(), overrides)
     }

@@ -5,12 +5,13 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
+use super::ask::Echo;
 use super::credentials::Credentials;
 use super::link::{Link, Seen};
 use super::session::Session;
 use super::settings::{Checking, Jump, Proxy, Settings};
 use crate::command::Failure;
-use crate::formation::{Connection, Host, NodeName};
+use crate::formation::{Connection, Host, NodeName, Secret};
 
 /// sshd starts to turn connections away while ten are not logged in yet (`MaxStartups 10:30:100`).
 const HANDSHAKES: usize = 8;
@@ -27,12 +28,18 @@ pub struct Overrides {
     pub accept_new: bool,
     /// `--ssh-config`: the only configuration that is read; `none` is none at all.
     pub ssh_config: Option<String>,
+    /// `--ask-pass`: the operator types the password of the hosts, once.
+    pub ask_password: bool,
+    /// `--ask-become-pass`: so too for sudo or su.
+    pub ask_become_password: bool,
 }
 
 /// Connects to hosts; keeps what they have in common.
 pub struct Transport {
     credentials: Credentials,
     overrides: Overrides,
+    password: OnceCell<Result<Secret, Failure>>,
+    become_password: OnceCell<Result<Secret, Failure>>,
     /// By the way to them.
     bastions: Mutex<BTreeMap<String, Bastion>>,
     /// Handshakes with one sshd at a time, by the way to it.
@@ -44,14 +51,21 @@ type Bastion = Arc<OnceCell<Result<Arc<Link>, Failure>>>;
 
 impl Transport {
     pub fn new(credentials: Credentials, overrides: Overrides) -> Arc<Transport> {
-        let (bastions, gates) = (Mutex::default(), Mutex::default());
-        Arc::new(Transport { credentials, overrides, bastions, gates })
+        Arc::new(Transport {
+            credentials,
+            overrides,
+            password: OnceCell::new(),
+            become_password: OnceCell::new(),
+            bastions: Mutex::default(),
+            gates: Mutex::default(),
+        })
     }
 
     /// Connects and logs in, through bastions where the way leads through them.
     ///
     /// Every failure is [`Failure::Unreachable`]; `settings.connect_timeout` holds for each hop.
     pub async fn connect(self: &Arc<Self>, name: &NodeName, host: &Host) -> Result<Session, Failure> {
+        let host = &self.with_passwords(host).await?;
         match host.connection {
             Connection::Local => Session::local(name, host, &self.credentials),
             Connection::Ssh => {
@@ -65,6 +79,7 @@ impl Transport {
     /// As [`Transport::connect`], telling what was seen of each hop on the way; the last one told is the host, or
     /// the hop that failed. This machine has no hops.
     pub async fn check(self: &Arc<Self>, name: &NodeName, host: &Host) -> Result<Check, Failure> {
+        let host = &self.with_passwords(host).await?;
         match host.connection {
             Connection::Local => {
                 let session = Session::local(name, host, &self.credentials)?;
@@ -91,6 +106,28 @@ impl Transport {
                 Ok(route.last().map(|target| target.user.clone()).unwrap_or_default())
             }
         }
+    }
+
+    /// What the operator types goes before the inventory's.
+    async fn with_passwords(&self, host: &Host) -> Result<Host, Failure> {
+        let mut host = host.clone();
+        if self.overrides.ask_password && host.connection == Connection::Ssh {
+            let asked = self.password.get_or_init(|| self.asked("password of the hosts: "));
+            host.password = Some(asked.await.clone()?);
+        }
+        if self.overrides.ask_become_password {
+            let asked = self.become_password.get_or_init(|| self.asked("password to become another user: "));
+            host.becoming.password = Some(asked.await.clone()?);
+        }
+        Ok(host)
+    }
+
+    async fn asked(&self, question: &str) -> Result<Secret, Failure> {
+        let answer = self.credentials.asker().ask(question, Echo::Hidden).await;
+        answer.map(|answer| Secret::new(answer.as_str())).map_err(|why| {
+            let hint = "run on a terminal, or let SSH_ASKPASS name a program; or give it in the inventory";
+            unreachable(format!("the {}: {why}", question.trim_end_matches([' ', ':'])), hint)
+        })
     }
 
     /// ssh_config may run commands (`Match exec`).
