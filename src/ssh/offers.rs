@@ -201,6 +201,10 @@ impl List<'_> {
             return;
         }
         let label = format!("{origin} ({})", describe(key));
+        if let Err((bits, least)) = self.settings.algorithms.is_long_enough(key.key_data()) {
+            self.notes.push(format!("{label}: it has {bits} bits, RequiredRSASize wants {least}"));
+            return;
+        }
         if self.is_accepted(&label, &key.algorithm(), false) {
             self.add(label, Shown::Key(key.clone()), by);
         }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use russh::keys::ssh_key::public::KeyData;
+
 use super::config;
 use super::credentials::Credentials;
 use crate::command::Failure;
@@ -179,6 +181,20 @@ pub struct Algorithms {
     pub ca_signatures: Option<Vec<String>>,
     /// `RequiredRSASize`: shorter RSA keys, of hosts and of users, are not used; `None` is 1024.
     pub rsa_bits: Option<u32>,
+}
+
+/// `RequiredRSASize` where nobody says: OpenSSH's `SSH_RSA_MINIMUM_MODULUS_SIZE`.
+pub(super) const RSA_BITS: u32 = 1024;
+
+impl Algorithms {
+    /// Whether a key is not an RSA key, or one that is long enough; the error has its bits and those it needs.
+    pub(super) fn is_long_enough(&self, key: &KeyData) -> Result<(), (u32, u32)> {
+        let least = self.rsa_bits.unwrap_or(RSA_BITS);
+        match key.rsa() {
+            Some(rsa) if rsa.key_size() < least => Err((rsa.key_size(), least)),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl Settings {

@@ -3,10 +3,7 @@
 use std::path::PathBuf;
 
 use super::jump;
-use crate::ssh::settings::{AddressFamily, Checking, Method, Proxy, Settings};
-
-/// `SSH_RSA_MINIMUM_MODULUS_SIZE`.
-const RSA_BITS: u32 = 1_024;
+use crate::ssh::settings::{AddressFamily, Checking, Method, Proxy, RSA_BITS, Settings};
 
 impl Settings {
     /// What muster goes by, in ssh's words. Files are shown as they are opened; lists of algorithms only where somebody

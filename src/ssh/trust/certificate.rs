@@ -4,11 +4,17 @@ use jiff::Timestamp;
 use russh::keys::ssh_key::certificate::CertType;
 use russh::keys::{Algorithm, Certificate, HashAlg};
 
-/// Why a certificate does not vouch for a host of this name now (seconds since 1970); `None` if it does.
+/// Why a certificate does not vouch for a host of this name now (seconds since 1970); `None` if it does. `signatures` is
+/// `CASignatureAlgorithms`.
 ///
 /// Each rule is that of the strictest OpenSSH: a certificate without names holds for no host (older versions took it for
 /// every one), and wildcards in its names are not followed (newer versions do).
-pub(super) fn flaw(certificate: &Certificate, name: &str, now: u64) -> Option<String> {
+pub(super) fn flaw(
+    certificate: &Certificate,
+    name: &str,
+    now: u64,
+    signatures: Option<&[String]>,
+) -> Option<String> {
     if certificate.cert_type() != CertType::Host {
         return Some("it is a user's, not a host's".to_owned());
     }
@@ -33,6 +39,9 @@ pub(super) fn flaw(certificate: &Certificate, name: &str, now: u64) -> Option<St
     let signed = certificate.signature().algorithm();
     if matches!(signed, Algorithm::Rsa { hash: None } | Algorithm::Dsa | Algorithm::Other(_)) {
         return Some(format!("its authority signed it with {}, which is too weak", signed.as_str()));
+    }
+    if signatures.is_some_and(|allowed| !allowed.iter().any(|name| *name == signed.as_str())) {
+        return Some(format!("CASignatureAlgorithms leaves out {}, which signed it", signed.as_str()));
     }
     let authority = certificate.signature_key().fingerprint(HashAlg::Sha256);
     certificate.validate_at(now, [&authority]).err().map(|_| "its signature is wrong".to_owned())

@@ -98,6 +98,9 @@ impl Evidence {
     }
 
     fn judge_key(&self, settings: &Settings, key: &PublicKey) -> Decision {
+        if let Err((bits, least)) = settings.algorithms.is_long_enough(key.key_data()) {
+            return Decision::Refused(refusal::too_short(settings, key, bits, least));
+        }
         if let Some(place) = self.revocation(key) {
             return Decision::Refused(refusal::revoked(settings, "the host key", key, place));
         }
@@ -130,11 +133,16 @@ impl Evidence {
             return Decision::Refused(refusal::revoked(settings, "the host key", &key, place));
         }
         let is_known = self.known.authorities().any(|entry| entry.key.key_data() == authority.key_data());
+        let signatures = settings.algorithms.ca_signatures.as_deref();
+        let long_enough = settings.algorithms.is_long_enough(key.key_data()).is_ok();
         let why = match is_known && self.pins.is_empty() {
-            true => match certificate::flaw(certificate, &refusal::certified_name(settings), now()) {
-                None => return Decision::Trusted,
-                Some(flaw) => flaw,
-            },
+            true => {
+                match certificate::flaw(certificate, &refusal::certified_name(settings), now(), signatures) {
+                    None if long_enough => return Decision::Trusted,
+                    None => "its key is shorter than RequiredRSASize".to_owned(),
+                    Some(flaw) => flaw,
+                }
+            }
             false => format!("its authority is not known: {}", describe(&authority)),
         };
         // As OpenSSH: what the certificate does not prove, the key inside it may.

@@ -111,6 +111,18 @@ pub(super) fn not_allowed(settings: &Settings, key: &PublicKey) -> Failure {
     }
 }
 
+/// An RSA key shorter than `RequiredRSASize`.
+pub(super) fn too_short(settings: &Settings, key: &PublicKey, bits: u32, least: u32) -> Failure {
+    Failure::Unreachable {
+        reason: format!(
+            "the host key of {} has {bits} bits, RequiredRSASize wants {least}: {}",
+            settings.key_name(),
+            describe(key)
+        ),
+        hint: "give the host an ed25519 key, or a longer one".to_owned(),
+    }
+}
+
 /// A certificate that does not vouch for the host, whose key is not trusted either.
 pub(super) fn uncertified(settings: &Settings, why: &str, plain: Failure) -> Failure {
     let Failure::Unreachable { reason, hint } = plain else { return plain };

@@ -120,6 +120,10 @@ fn plain() -> Vec<Case> {
         case("three", "{name} {ec}\n").expect(Accept),
         case("three", "{name} {rsa}\n").expect(Accept),
         case("three", "{name} {rsa}\n{name} {otherec}\n"),
+        // Short RSA keys: ssh-keygen makes 3072 bits.
+        case("three", "{name} {rsa}\n").option("RequiredRSASize=3072").expect(Accept),
+        case("three", "{name} {rsa}\n").option("RequiredRSASize=3073"),
+        case("three", "{name} {ed}\n").option("RequiredRSASize=16384").expect(Accept),
         case("three", "{name} {otherec}\n{name} {ed}\n").expect(Accept),
         case("one", "{name} {ec}\n"),
         case("one", "{name} {rsa}\n"),
@@ -200,6 +204,13 @@ fn certified() -> Vec<Case> {
         of("critical", "@cert-authority db1 {ca}\n"),
         of("by-sha1", "@cert-authority db1 {rsaca}\n"),
         of("by-rsa", "@cert-authority db1 {rsaca}\n").expect(Accept),
+        of("by-rsa", "@cert-authority db1 {rsaca}\n")
+            .option("CASignatureAlgorithms=rsa-sha2-512")
+            .expect(Accept),
+        of("by-rsa", "@cert-authority db1 {rsaca}\n").option("CASignatureAlgorithms=ssh-ed25519"),
+        of("valid", "@cert-authority db1 {ca}\n").option("CASignatureAlgorithms=ssh-ed25519").expect(Accept),
+        of("valid", "@cert-authority db1 {ca}\n").option("CASignatureAlgorithms=-ssh-ed25519"),
+        of("of-rsa", "@cert-authority db1 {ca}\n").option("RequiredRSASize=4096"),
         of("by-ecdsa", "@cert-authority db1 {ecca}\n").expect(Accept),
         of("of-rsa", "@cert-authority db1 {ca}\n").expect(Accept),
         of("of-rsa", "@cert-authority db1 {ca2}\ndb1 {rsa}\n").expect(Accept),

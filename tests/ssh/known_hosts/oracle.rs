@@ -35,6 +35,8 @@ pub(crate) struct Case {
     pub(crate) alias: Option<&'static str>,
     pub(crate) revoked: Option<String>,
     pub(crate) algorithms: Option<&'static str>,
+    /// `KEYWORD=VALUE`, as for `-o`.
+    pub(crate) option: Option<&'static str>,
     pub(crate) is_hashed: bool,
     pub(crate) expect: Expect,
 }
@@ -47,6 +49,7 @@ pub(crate) fn case(server: &'static str, known: &str) -> Case {
         alias: None,
         revoked: None,
         algorithms: None,
+        option: None,
         is_hashed: false,
         expect: Expect::Refuse,
     }
@@ -71,6 +74,10 @@ impl Case {
     }
     pub(crate) fn algorithms(mut self, list: &'static str) -> Case {
         self.algorithms = Some(list);
+        self
+    }
+    pub(crate) fn option(mut self, text: &'static str) -> Case {
+        self.option = Some(text);
         self
     }
     pub(crate) fn hashed(mut self) -> Case {
@@ -236,6 +243,9 @@ impl<'a> Question<'a> {
         if let Some(list) = self.case.algorithms {
             option(format!("HostKeyAlgorithms={list}"));
         }
+        if let Some(text) = self.case.option {
+            option(text.to_owned());
+        }
         if self.case.is_hashed {
             option("HashKnownHosts=yes".into());
         }
@@ -251,7 +261,10 @@ impl<'a> Question<'a> {
     }
 
     pub(crate) fn settings(&self) -> Settings {
-        let mut settings = Settings::of(&self.sshd.host(), &nobody()).unwrap();
+        let mut host = self.sshd.host();
+        let option = self.case.option.and_then(|text| text.split_once('='));
+        host.ssh_options.extend(option.map(|(keyword, value)| (keyword.to_owned(), value.to_owned())));
+        let mut settings = Settings::of(&host, &nobody()).unwrap();
         settings.hostname = self.case.host.to_owned();
         settings.host_key_alias = self.case.alias.map(str::to_owned);
         let (user, global) = self.files();
