@@ -6,9 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use super::ask::Asker;
 use super::config::Config;
-use super::key_file::KeyFile;
+use super::login::{Asker, KeyFile};
 
 /// The key files ssh tries by itself, in its order; for hardware keys (`_sk`) the agent signs.
 const DEFAULT_KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];

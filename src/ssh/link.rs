@@ -8,12 +8,11 @@ use russh::{Channel, Disconnect};
 use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, timeout};
 
-use super::auth::{Entry, Login};
-use super::clock::Clock;
 use super::connect::{Connected, connect};
 use super::credentials::Credentials;
 use super::dial::ProxyProcess;
 use super::host_key::{Doorman, Trust, explain};
+use super::login::{Clock, Entry, Login};
 use super::settings::Settings;
 use crate::command::Failure;
 

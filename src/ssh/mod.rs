@@ -8,18 +8,14 @@
 //! How a host is reached ([`settings::Settings`]) is decided before: by the inventory, and by ssh_config as OpenSSH reads it
 //! ([`config`]).
 //!
-//! A login asks the operator only where ssh would, and only if there is somebody to ask (`ask`): a passphrase once a
+//! A login asks the operator only where ssh would, and only if there is somebody to ask (`login`): a passphrase once a
 //! run, a password or a code where nothing else opens the host. A pipeline is never asked.
 //!
 //! Deliberately absent: retries of commands (a rerun looks first, so it is the retry), agent
 //! forwarding. `known_hosts` is written only where `accept-new` is set (`trust`): trust is the operator's to give.
 
-mod agent;
 mod algorithms;
-mod ask;
-mod auth;
 mod becoming;
-mod clock;
 pub mod config;
 mod connect;
 mod credentials;
@@ -27,23 +23,18 @@ mod dial;
 mod exchange;
 mod frame;
 mod host_key;
-mod key_file;
 mod link;
 mod local;
-mod offers;
+mod login;
 mod output;
-mod password;
-mod pen;
-mod refusal;
 mod session;
 pub mod settings;
-mod terminal;
 mod transport;
 mod trust;
 
-pub use ask::Asker;
 pub use credentials::Credentials;
 pub use link::Seen;
+pub use login::Asker;
 pub use output::Spool;
 pub use session::{Captured, Session};
 pub use transport::{Check, Hop, Overrides, Transport};

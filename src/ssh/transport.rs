@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex};
 
 use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
-use super::ask::Echo;
 use super::credentials::Credentials;
 use super::link::{Link, Seen};
+use super::login::Echo;
 use super::session::Session;
 use super::settings::{Checking, Jump, Proxy, Settings};
 use crate::command::Failure;

@@ -11,7 +11,7 @@ use russh::keys::{Certificate, HashAlg};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
-use super::host_key::Doorman;
+use crate::ssh::host_key::Doorman;
 
 /// An agent may want a confirmation, or a touch of the token; sshd gives up after as long (`LoginGraceTime`).
 const PATIENCE: Duration = Duration::from_secs(120);

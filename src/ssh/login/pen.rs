@@ -10,9 +10,9 @@ use russh::{SendError, Signer};
 
 use super::agent::Agent;
 use super::clock::Clock;
-use super::credentials::Credentials;
 use super::offers::By;
-use super::settings::{Algorithms, Settings};
+use crate::ssh::credentials::Credentials;
+use crate::ssh::settings::{Algorithms, Settings};
 
 /// Signs for one attempt.
 pub(super) struct Pen<'a> {

@@ -1,21 +1,35 @@
 //! Logging in: the methods the host takes, in the operator's order, over as many connections as sshd's patience allows.
 
+mod agent;
+mod ask;
+mod clock;
+mod key_file;
+mod offers;
+mod password;
+mod pen;
+mod refusal;
+mod terminal;
+
 use std::time::Duration;
 
 use russh::client::{AuthResult, Handle};
 use russh::keys::{Algorithm, HashAlg};
 use russh::{MethodKind, MethodSet};
 
-use super::agent::Agent;
-use super::clock::Clock;
+use self::agent::Agent;
+use self::offers::{By, Files, Offer, Shown, State, blob, offers};
+use self::password::Answers;
+use self::pen::{Pen, Unsigned};
+use self::refusal::Refusal;
 use super::credentials::Credentials;
 use super::host_key::{Doorman, explain};
-use super::offers::{By, Files, Offer, Shown, State, blob, offers};
-use super::password::Answers;
-use super::pen::{self, Pen, Unsigned};
-use super::refusal::Refusal;
 use super::settings::{Method, Settings};
 use crate::command::Failure;
+
+pub use self::ask::Asker;
+pub(super) use self::ask::Echo;
+pub(super) use self::clock::Clock;
+pub(super) use self::key_file::KeyFile;
 
 /// sshd disconnects at the sixth failure (`MaxAuthTries`), before it says that it was one.
 const ATTEMPTS: usize = 5;
@@ -28,14 +42,14 @@ const SLOW: Duration = Duration::from_secs(1);
 
 /// How a connection ended that nobody was refused on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Entry {
+pub(in crate::ssh) enum Entry {
     LoggedIn,
     /// The host's patience with this connection is used up, or nearly: go on with another.
     Again,
 }
 
 /// What has been tried to log in on one host; it goes on from connection to connection.
-pub(super) struct Login<'a> {
+pub(in crate::ssh) struct Login<'a> {
     settings: &'a Settings,
     credentials: &'a Credentials,
     clock: &'a Clock,
@@ -70,7 +84,7 @@ enum Next {
 
 impl<'a> Login<'a> {
     /// Reads the key files that are named; a mistake in them is told before anything is sent.
-    pub(super) fn new(
+    pub(in crate::ssh) fn new(
         settings: &'a Settings,
         credentials: &'a Credentials,
         clock: &'a Clock,
@@ -89,12 +103,12 @@ impl<'a> Login<'a> {
     }
 
     /// What the host has accepted, in its order.
-    pub(super) fn entered(self) -> Vec<String> {
+    pub(in crate::ssh) fn entered(self) -> Vec<String> {
         self.entered
     }
 
     /// Goes on over a new connection. After a refusal never again: sshd counts, and locks out whoever keeps trying.
-    pub(super) async fn go_on(&mut self, handle: &mut Handle<Doorman>) -> Result<Entry, Failure> {
+    pub(in crate::ssh) async fn go_on(&mut self, handle: &mut Handle<Doorman>) -> Result<Entry, Failure> {
         let clock = self.clock;
         clock.limit(self.attempt(handle)).await.unwrap_or_else(|| {
             let (user, seconds) = (&self.settings.user, self.settings.connect_timeout);
@@ -358,7 +372,7 @@ pub(super) enum Trouble {
     Final(Failure),
 }
 
-pub(super) fn kind(method: Method) -> MethodKind {
+pub(in crate::ssh) fn kind(method: Method) -> MethodKind {
     match method {
         Method::PublicKey => MethodKind::PublicKey,
         Method::KeyboardInteractive => MethodKind::KeyboardInteractive,

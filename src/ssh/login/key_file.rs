@@ -14,16 +14,16 @@ use zeroize::Zeroizing;
 use super::ask::{Asker, Echo};
 
 /// A key file that has been read.
-pub(super) struct KeyFile {
-    pub(super) content: Content,
+pub(in crate::ssh) struct KeyFile {
+    pub(in crate::ssh) content: Content,
     /// `KEY-cert.pub`, which ssh finds by itself.
-    pub(super) certificate: Option<Certificate>,
+    pub(in crate::ssh) certificate: Option<Certificate>,
     /// What came of the question; whoever else needs the key waits here.
     unlocked: Mutex<Option<Result<Arc<PrivateKey>, String>>>,
 }
 
 /// Who can sign with it.
-pub(super) enum Content {
+pub(in crate::ssh) enum Content {
     /// The file alone.
     Ready(Arc<PrivateKey>),
     /// Whoever knows the passphrase. The public half is missing where the format hides it and there is no `.pub`
@@ -37,7 +37,7 @@ pub(super) enum Content {
 
 impl KeyFile {
     /// `None`: there is neither the file nor its public half.
-    pub(super) fn read(path: &Path) -> Result<Option<KeyFile>, String> {
+    pub(in crate::ssh) fn read(path: &Path) -> Result<Option<KeyFile>, String> {
         let text = match std::fs::read(path) {
             Ok(bytes) => Zeroizing::new(String::from_utf8_lossy(&Zeroizing::new(bytes)).into_owned()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
@@ -59,7 +59,7 @@ impl KeyFile {
     }
 
     /// `None`: it is hidden until the passphrase is known.
-    pub(super) fn public(&self) -> Option<&PublicKey> {
+    pub(in crate::ssh) fn public(&self) -> Option<&PublicKey> {
         match &self.content {
             Content::Ready(key) => Some(key.public_key()),
             Content::Locked { public, .. } => public.as_ref(),
@@ -68,7 +68,7 @@ impl KeyFile {
     }
 
     /// The key, asked for once in a run at most: later callers wait for the answer, or are told that there was none.
-    pub(super) async fn unlock(
+    pub(in crate::ssh) async fn unlock(
         &self,
         path: &Path,
         asker: &Asker,

@@ -10,12 +10,12 @@ use russh::keys::ssh_key::public::KeyData;
 use russh::keys::{Algorithm, Certificate, HashAlg, PublicKey, load_openssh_certificate};
 
 use super::agent::Agent;
-use super::credentials::Credentials;
-use super::host_key::describe;
 use super::key_file::{Content, KeyFile};
 use super::pen;
-use super::settings::{Origin, Settings};
 use crate::command::Failure;
+use crate::ssh::credentials::Credentials;
+use crate::ssh::host_key::describe;
+use crate::ssh::settings::{Origin, Settings};
 
 /// A key to try, and what to call it.
 pub(super) struct Offer {

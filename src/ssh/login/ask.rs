@@ -8,16 +8,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::process::Command;
 use zeroize::Zeroizing;
 
-use super::settings::Settings;
 use super::terminal;
 use crate::console;
+use crate::ssh::settings::Settings;
 
 /// What ssh runs where nothing else is named.
 const DEFAULT_PROGRAM: &str = "/usr/bin/ssh-askpass";
 
 /// Whether what is typed may be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Echo {
+pub(in crate::ssh) enum Echo {
     Hidden,
     Shown,
 }
@@ -56,7 +56,7 @@ impl Asker {
     }
 
     /// Whether a host's settings let somebody be asked who is there.
-    pub(super) fn can_ask(&self, settings: &Settings) -> bool {
+    pub(in crate::ssh) fn can_ask(&self, settings: &Settings) -> bool {
         !settings.batch && settings.prompts > 0 && self.is_there()
     }
 
@@ -65,7 +65,7 @@ impl Asker {
     }
 
     /// The answer; the error says why there is none, and never holds what was typed.
-    pub(super) async fn ask(&self, question: &str, echo: Echo) -> Result<Zeroizing<String>, String> {
+    pub(in crate::ssh) async fn ask(&self, question: &str, echo: Echo) -> Result<Zeroizing<String>, String> {
         let _turn = console::turn().await;
         if !self.is_there() {
             return Err("nobody can be asked".to_owned());

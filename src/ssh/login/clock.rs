@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-pub(super) struct Clock {
+pub(in crate::ssh) struct Clock {
     /// `None` while it stands still.
     end: watch::Sender<Option<Instant>>,
     /// Milliseconds it has stood still.
@@ -14,23 +14,23 @@ pub(super) struct Clock {
 }
 
 impl Clock {
-    pub(super) fn start(limit: Duration) -> Clock {
+    pub(in crate::ssh) fn start(limit: Duration) -> Clock {
         let end = Instant::now() + limit;
         Clock { end: watch::Sender::new(Some(end)), stood: AtomicU64::new(0) }
     }
 
     /// When connecting has to be over, as things stand.
-    pub(super) fn deadline(&self) -> Instant {
+    pub(in crate::ssh) fn deadline(&self) -> Instant {
         (*self.end.borrow()).unwrap_or_else(Instant::now)
     }
 
     /// How long it has stood still so far.
-    pub(super) fn stood(&self) -> Duration {
+    pub(in crate::ssh) fn stood(&self) -> Duration {
         Duration::from_millis(self.stood.load(Ordering::Relaxed))
     }
 
     /// `None`: time was up.
-    pub(super) async fn limit<F: Future>(&self, work: F) -> Option<F::Output> {
+    pub(in crate::ssh) async fn limit<F: Future>(&self, work: F) -> Option<F::Output> {
         let mut end = self.end.subscribe();
         tokio::pin!(work);
         loop {
@@ -51,7 +51,7 @@ impl Clock {
     }
 
     /// The time that `wait` takes is not counted.
-    pub(super) async fn stopped<F: Future>(&self, wait: F) -> F::Output {
+    pub(in crate::ssh) async fn stopped<F: Future>(&self, wait: F) -> F::Output {
         let begun = Instant::now();
         let left = self.deadline().saturating_duration_since(begun);
         self.end.send_replace(None);

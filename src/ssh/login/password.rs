@@ -3,13 +3,13 @@
 use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt};
 use zeroize::Zeroizing;
 
+use super::Trouble;
 use super::ask::Echo;
-use super::auth::Trouble;
 use super::clock::Clock;
-use super::credentials::Credentials;
-use super::host_key::{Doorman, explain};
-use super::settings::{Method, Settings};
 use crate::command::Failure;
+use crate::ssh::credentials::Credentials;
+use crate::ssh::host_key::{Doorman, explain};
+use crate::ssh::settings::{Method, Settings};
 
 /// Words of a question that a password does not answer, even if it is the only one.
 const CODES: [&str; 6] = ["code", "token", "otp", "verification", "factor", "yubikey"];
