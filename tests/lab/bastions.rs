@@ -28,6 +28,8 @@ fn behind_one_bastion_and_behind_two() {
     assert_eq!(one(&["verify"]), 1);
     assert_eq!(one(&["plan", "--detailed-exitcode"]), 1);
 
+    a_gigabyte_fits(&lab, &inventory, &config);
+
     // The first host is the second bastion, and one of the fleet.
     lab.script(&["wipe", "p1", "p2", "p3", "p4"]);
     let two = |args: &[&str]| {
@@ -72,6 +74,27 @@ fn from_the_bastion_itself() {
     assert!(run("plan --detailed-exitcode").contains("nothing to do"));
     let states = run("status");
     assert!(states.contains("settled") && states.contains("bastion"), "{states}");
+}
+
+/// Through the bastion, into bounded memory: the most that muster ever had, as the kernel counts it.
+fn a_gigabyte_fits(lab: &Private, inventory: &Path, config: &str) {
+    let args = ["exec", "p2", "--json", "-F", config, "--", "head", "-c", "1073741824", "/dev/zero"];
+    let mut muster = lab.start_muster(inventory, &args);
+    // Its answer is a MiB in JSON: more than a pipe holds.
+    let stdout = muster.stdout.take().expect("stdout is piped");
+    let reader = std::thread::spawn(move || std::io::read_to_string(stdout).expect("JSON is text"));
+    let mut most = 0;
+    while muster.try_wait().expect("muster can be waited for").is_none() {
+        let status = fs::read_to_string(format!("/proc/{}/status", muster.id())).unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.strip_suffix("kB"));
+        most = most.max(line.and_then(|line| line.trim().parse().ok()).unwrap_or(0));
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert!(muster.wait().expect("muster ends").success());
+    let said = reader.join().expect("it was read");
+    assert!(said.contains("\"stdout_bytes\":1073741824"), "{}", &said[said.len().saturating_sub(300)..]);
+    eprintln!("a gigabyte through the bastion: at most {most} kB in memory");
+    assert!((1..64 * 1024).contains(&most), "{most} kB");
 }
 
 fn write(lab: &Private, name: &str, monitor: &str) -> PathBuf {

@@ -176,9 +176,9 @@ impl Lab {
     /// Starts muster as a pipeline would: no terminal, nothing to read.
     pub(crate) fn start_muster(&self, inventory: &Path, args: &[&str]) -> Child {
         Command::new(env!("CARGO_BIN_EXE_muster"))
-            .args(args)
             .arg("-i")
             .arg(inventory)
+            .args(args)
             .env_remove("SSH_AUTH_SOCK")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

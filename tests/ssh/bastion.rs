@@ -178,3 +178,54 @@ async fn this_machine_needs_no_ssh() {
     let Err(Failure::Refused { status: 255, stderr }) = too_much else { panic!("{too_much:?}") };
     assert!(stderr.contains("64 MiB"), "{stderr}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proxy_command_is_the_connection() {
+    let (Some(bastion), Some(target)) = (Sshd::start(""), Sshd::start("")) else { return };
+    let home = Home::of(&[&bastion, &target]);
+    let through =
+        |command: String| Host { ssh_options: vec![("ProxyCommand".to_owned(), command)], ..host(&target) };
+    let ssh = format!(
+        "ssh -F none -i {} -o UserKnownHostsFile={} -p {} -W %h:%p %r@127.0.0.1",
+        bastion.path("user").display(),
+        home.0.path().join(".ssh/known_hosts").display(),
+        bastion.port
+    );
+    let session = connect(&home.transport(""), &through(ssh)).await.unwrap();
+    assert_eq!(stdout(&session, &command("echo there")).await, "there\n");
+    let bytes = command("head -c 3000000 /dev/zero");
+    assert_eq!(session.run(&bytes).await.unwrap().stdout.len(), 3_000_000);
+    session.close().await;
+    drop(session);
+
+    let said = refusal(&home.transport(""), &through("echo no way >&2; exit 1".into())).await;
+    assert!(said.contains("ProxyCommand") && said.contains("no way"), "{said}");
+    let said = refusal(&home.transport(""), &through("/no/such/program %h".into())).await;
+    assert!(said.contains("/no/such/program"), "{said}");
+    let mut silent = through("sleep 20".into());
+    silent.connect_timeout = Some(1);
+    let started = Instant::now();
+    assert!(refusal(&home.transport(""), &silent).await.contains("silent"));
+    assert!(started.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ipv6_addresses_are_hosts_and_bastions() {
+    if std::net::TcpListener::bind("[::1]:0").is_err() {
+        eprintln!("LEFT OUT: this machine has no IPv6");
+        return;
+    }
+    let extra = "ListenAddress [::1]\nListenAddress 127.0.0.1";
+    let (Some(bastion), Some(target)) = (Sshd::start(extra), Sshd::start(extra)) else { return };
+    let home = Home::of(&[&bastion, &target]);
+    let known: String = [&bastion, &target]
+        .iter()
+        .map(|sshd| format!("[::1]:{} {}", sshd.port, sshd.read("host.pub")))
+        .collect();
+    fs::write(home.0.path().join(".ssh/known_hosts"), known).unwrap();
+    let host = Host { address: "::1".into(), ..host(&target) };
+    let transport = home.transport(&format!("root@[::1]:{}", bastion.port));
+    let session = connect(&transport, &host).await.unwrap();
+    assert!(stdout(&session, &command("echo \"$SSH_CONNECTION\"")).await.starts_with("::1 "));
+    assert_eq!((logins(&bastion), logins(&target)), (1, 1));
+}

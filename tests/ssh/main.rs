@@ -5,6 +5,7 @@
 mod bastion;
 mod becoming;
 mod faults;
+mod hostile;
 mod known_hosts;
 mod login;
 mod session;
