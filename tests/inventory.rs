@@ -123,6 +123,18 @@ fn the_smallest() {
 }
 
 #[test]
+fn the_example_behind_a_bastion() {
+    let formation = example("bastion.yml");
+    let Monitor::Managed(monitor) = &formation.monitor else { panic!("it is managed") };
+    let option = ("ProxyJump".to_owned(), "ops@bastion.db.example".to_owned());
+    assert_eq!(monitor.host.ssh_options, [option]);
+    assert_eq!(monitor.host.host_keys.len(), 1);
+    let host = &formation.nodes[&"pg1.db.example".into()].server.host;
+    assert_eq!((host.address.as_str(), host.port), ("10.20.0.11", Some(2222)));
+    assert!(host.host_keys.is_empty() && host.becoming.password.is_none());
+}
+
+#[test]
 fn production() {
     let formation = example("production.yml");
     assert_eq!((formation.name.as_str(), formation.number_sync_standbys), ("shop", Some(1)));

@@ -11,6 +11,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use super::exchange::{End, GRACE, Input, Said};
 use super::frame::Frame;
 
+/// Of the environment, who the user is.
+const KEPT: [&str; 4] = ["HOME", "USER", "LOGNAME", "SHELL"];
+
 /// A command that has ended may leave a child behind that holds its output open.
 const AFTER_END: std::time::Duration = std::time::Duration::from_millis(200);
 
@@ -19,6 +22,10 @@ pub(super) async fn run(frame: &Frame, most: u64, deadline: Instant) -> std::io:
     let mut child = Command::new("/bin/sh")
         .arg("-c")
         .arg(&frame.exec)
+        // As a login over SSH would find it: what the operator has set for psql or sudo is not meant for the host.
+        .env_clear()
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .envs(KEPT.iter().filter_map(|name| Some((name, std::env::var_os(name)?))))
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -160,6 +160,8 @@ async fn this_machine_needs_no_ssh() {
     let given = command("printf '%s|%s|' \"$1\" \"$A\"; cat").args(["it's"]).env("A", &secret);
     let given = given.stdin(muster::command::Stdin::Text("rest".into()));
     assert_eq!(stdout(&session, &given).await, "it's|a b$c|rest");
+    let environment = stdout(&session, &command("env | sed 's/=.*//' | sort")).await;
+    assert!(!environment.contains("CARGO"), "{environment}");
     let failed = session.run(&command("echo why >&2; exit 3")).await;
     assert_eq!(failed, Err(Failure::Refused { status: 3, stderr: "why\n".into() }));
     let killed = session.run(&command("kill -9 $$")).await;
