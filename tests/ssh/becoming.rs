@@ -128,3 +128,30 @@ async fn doas_where_it_asks_for_nothing() {
     let asked = refusal(&session(&sshd, "ana", BecomeMethod::Doas, None).await).await;
     assert!(asked.contains("nopass"), "{asked}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_password_is_asked_for_once_a_run() {
+    let Some(sshd) = sshd("sudo", "ana ALL=(pgsql) ALL", "") else { return };
+    let somebody = crate::login::setup::somebody(&sshd, &format!("echo {OWN}"));
+    let overrides = Overrides { ask_become_password: true, ..Overrides::default() };
+    let transport = Transport::new(somebody, overrides);
+    let host = Host { user: Some("ana".to_owned()), ..sshd.host() };
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..5 {
+        let (transport, host) = (transport.clone(), host.clone());
+        tasks.spawn(async move {
+            let session = transport.connect(&NodeName::from("node"), &host).await.unwrap();
+            session.run(&Command::new(RunAs::User("pgsql".into()), "id -un")).await.unwrap().stdout
+        });
+    }
+    while let Some(said) = tasks.join_next().await {
+        assert_eq!(said.unwrap(), b"pgsql\n");
+    }
+    assert_eq!(crate::login::setup::asked(&sshd).lines().count(), 1);
+
+    // Nobody there: the hosts are unreachable, and it is said why.
+    let transport = Transport::new(nobody(), Overrides { ask_become_password: true, ..Overrides::default() });
+    let failed = transport.connect(&NodeName::from("node"), &host).await.err();
+    let Some(Failure::Unreachable { reason, .. }) = failed else { panic!("{failed:?}") };
+    assert!(reason.contains("password to become another user") && reason.contains("nobody"), "{reason}");
+}

@@ -7,5 +7,5 @@ mod keys;
 mod passwords;
 mod questions;
 mod servers;
-mod setup;
+pub(crate) mod setup;
 mod terminal;
