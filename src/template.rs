@@ -1,6 +1,7 @@
 //! Rendering: minijinja with strict undefined, the built-in templates or the user's in their place.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
@@ -16,42 +17,32 @@ pub const BUILT_IN: [(&str, &str); 3] = [
     ("pgautofailover.service.j2", include_str!("../templates/pgautofailover.service.j2")),
 ];
 
-/// The user's templates over the built-in ones.
+/// The user's templates over the built-in ones; each is compiled when it is first needed, and then kept.
 #[derive(Clone, Debug)]
-pub struct Templates(BTreeMap<String, String>);
+pub struct Templates {
+    texts: BTreeMap<String, String>,
+    environment: Arc<Environment<'static>>,
+}
 
 impl Templates {
     pub fn new(own: &BTreeMap<String, String>) -> Self {
-        let mut all: BTreeMap<String, String> =
+        let mut texts: BTreeMap<String, String> =
             BUILT_IN.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect();
-        all.extend(own.clone());
-        Templates(all)
+        texts.extend(own.clone());
+        let environment = Arc::new(environment(texts.clone()));
+        Templates { texts, environment }
     }
 
     /// Fills a template. An undefined variable, or a mistake in the template, names its line.
     pub fn render(&self, name: &str, context: &impl Serialize) -> Result<String, Problem> {
-        let mut environment = Environment::new();
-        environment.set_undefined_behavior(UndefinedBehavior::Strict);
-        let syntax =
-            SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
-        environment.set_syntax(syntax.expect("the default delimiters are valid"));
-        // By its name a template could be taken for HTML or JSON: none of ours is.
-        environment.set_auto_escape_callback(|_| AutoEscape::None);
-        // With debug on, errors carry the values of variables.
-        environment.set_debug(false);
-        environment.add_filter("guc", |value: String| guc(&value));
-        environment.add_filter("systemd", |value: String| systemd(&value));
-        for (name, text) in &self.0 {
-            environment.add_template(name, text).map_err(|why| self.problem(name, &why))?;
-        }
-        let template = environment.get_template(name).map_err(|why| self.problem(name, &why))?;
+        let template = self.environment.get_template(name).map_err(|why| self.problem(name, &why))?;
         template.render(Value::from(Serde(context))).map_err(|why| self.problem(name, &why))
     }
 
     fn problem(&self, name: &str, why: &minijinja::Error) -> Problem {
         let file = why.name().unwrap_or(name).to_owned();
         let line = why.line().unwrap_or(1);
-        let source = self.0.get(&file).map(String::as_str).unwrap_or_default();
+        let source = self.texts.get(&file).map(String::as_str).unwrap_or_default();
         let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default().to_owned();
         let start: usize = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
         let range = why.range().unwrap_or(start..start + 1);
@@ -61,6 +52,22 @@ impl Templates {
             .hint("the variables that a template may use are listed in the README")
             .at(Place { file, line, column, width: range.len().clamp(1, text.len().max(1)), text })
     }
+}
+
+fn environment(texts: BTreeMap<String, String>) -> Environment<'static> {
+    let mut environment = Environment::new();
+    environment.set_undefined_behavior(UndefinedBehavior::Strict);
+    let syntax =
+        SyntaxConfig::builder().keep_trailing_newline(true).trim_blocks(true).lstrip_blocks(true).build();
+    environment.set_syntax(syntax.expect("the default delimiters are valid"));
+    // By its name a template could be taken for HTML or JSON: none of ours is.
+    environment.set_auto_escape_callback(|_| AutoEscape::None);
+    // With debug on, errors carry the values of variables.
+    environment.set_debug(false);
+    environment.add_filter("guc", |value: String| guc(&value));
+    environment.add_filter("systemd", |value: String| systemd(&value));
+    environment.set_loader(move |name| Ok(texts.get(name).cloned()));
+    environment
 }
 
 /// A value in `postgresql.conf`: quoted unless it is a plain word or number.
