@@ -148,6 +148,28 @@ sync "$d"
 "#;
 
 impl File {
+    /// A file that everybody may read, where there was none.
+    pub fn new(path: impl Into<String>, owner: impl Into<String>, content: Content) -> Self {
+        let (path, owner) = (path.into(), owner.into());
+        File { path, owner, mode: 0o644, content, before: None, check: Check::Nothing }
+    }
+
+    pub fn mode(mut self, mode: u32) -> Self {
+        self.mode = mode;
+        self
+    }
+
+    /// What is there now.
+    pub fn before(mut self, before: Option<String>) -> Self {
+        self.before = before;
+        self
+    }
+
+    pub fn check(mut self, check: Check) -> Self {
+        self.check = check;
+        self
+    }
+
     /// The command that writes it, run by its owner.
     pub fn command(&self) -> Command {
         let (run_as, script) = match self.owner.as_str() {
@@ -192,6 +214,11 @@ pub enum Content {
 }
 
 impl Step {
+    /// Puts a file there; the step is named after it.
+    pub fn write(on: &NodeName, file: File, because: impl Into<String>) -> Self {
+        Step::new(on, format!("write {}", file.path), because, Action::Put(file))
+    }
+
     pub fn new(on: &NodeName, title: impl Into<String>, because: impl Into<String>, action: Action) -> Self {
         Step {
             title: title.into(),

@@ -144,20 +144,10 @@ pub(super) fn node_conf(server: &Server, node: &Node, found: &Option<String>) ->
     if found.as_deref() == Some(&wanted) {
         return None;
     }
-    let file = File {
-        path: format!("{}/node.conf", data::node_dir(server)),
-        owner: server.os_user.clone(),
-        mode: 0o644,
-        content: Content::Text(wanted),
-        before: found.clone(),
-        check: Check::Nothing,
-    };
-    let title = format!("write {}", file.path);
+    let path = format!("{}/node.conf", data::node_dir(server));
+    let file = File::new(path, &server.os_user, Content::Text(wanted)).before(found.clone());
     let risk = if found.is_some() { Risk::Reload } else { Risk::Safe };
-    Some(
-        Step::new(&server.name, title, "what is this node's alone lies outside PGDATA", Action::Put(file))
-            .risk(risk),
-    )
+    Some(Step::write(&server.name, file, "what is this node's alone lies outside PGDATA").risk(risk))
 }
 
 /// One reload for what this run changes, or for what an interrupted one did.

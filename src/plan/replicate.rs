@@ -8,7 +8,7 @@ use crate::resource::data::Pgdata;
 use crate::resource::replication::Synchronous;
 use crate::resource::{data, monitor, replication, settings};
 use crate::state::State;
-use crate::step::{Action, Check, Content, File, Stage, Step};
+use crate::step::{Action, Content, File, Stage, Step};
 
 /// Seconds a state may take that depends on this node alone.
 pub(super) const OWN_WAIT: u64 = 300;
@@ -173,17 +173,9 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Vec<Step> {
     let Some(primary) = world.primary(node.group) else { return Vec::new() };
     let standby_conf = settings::standby_conf(node, id, primary);
     let conf = |dir: &str, before: Option<String>| {
-        let file = File {
-            path: format!("{dir}/{}", data::STANDBY_CONF),
-            owner: server.os_user.clone(),
-            mode: 0o644,
-            content: Content::Text(standby_conf.clone()),
-            before,
-            check: Check::Nothing,
-        };
-        let title = format!("write {}", file.path);
-        let why = format!("it follows {}", primary.name());
-        Step::new(node.name(), title, why, Action::Put(file))
+        let path = format!("{dir}/{}", data::STANDBY_CONF);
+        let file = File::new(path, &server.os_user, Content::Text(standby_conf.clone())).before(before);
+        Step::write(node.name(), file, format!("it follows {}", primary.name()))
     };
     match &seen.pgdata {
         Pgdata::Present(found) => {

@@ -9,7 +9,7 @@ use crate::formation::{Formation, Node, NodeKind};
 use crate::probe::Answers;
 use crate::resource::data::node_dir;
 use crate::sql::{conninfo_value, literal, local};
-use crate::step::{Action, Check, Content, File, Step};
+use crate::step::{Action, Content, File, Step};
 
 /// What a coordinator says of its formation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -117,17 +117,9 @@ pub fn hook_steps(node: &Node, bin: &str, dbname: &str, facts: &HookFacts) -> Ve
         if found.as_ref() == Some(&text) {
             return None;
         }
-        let file = File {
-            path: format!("{}/{name}", node_dir(server)),
-            owner: server.os_user.clone(),
-            mode: 0o644,
-            content: Content::Text(text),
-            before: found.clone(),
-            check: Check::Nothing,
-        };
-        let title = format!("write {}", file.path);
-        let because = "a promoted coordinator tells Citus where it is";
-        Some(Step::new(node.name(), title, because, Action::Put(file)))
+        let path = format!("{}/{name}", node_dir(server));
+        let file = File::new(path, &server.os_user, Content::Text(text)).before(found.clone());
+        Some(Step::write(node.name(), file, "a promoted coordinator tells Citus where it is"))
     };
     files.into_iter().filter_map(put).collect()
 }

@@ -6,7 +6,7 @@
 use crate::formation::{Node, Secret};
 use crate::probe::Answers;
 use crate::resource::host::HostFacts;
-use crate::step::{Action, Check, Content, File, Step};
+use crate::step::{Content, File, Step};
 
 pub const PROBE: &str = r#"
 file pgpass "$HOME/.pgpass"
@@ -34,19 +34,13 @@ pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>) -> Option<Ste
     let is_ours = |line: &&str| lines.iter().any(|(start, _)| line.starts_with(start.as_str()));
     let kept = there.lines().filter(|line| !is_ours(line));
     let all: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).chain(kept).collect();
-    let file = File {
-        path: format!("{}/.pgpass", host.home),
-        owner: node.server.os_user.clone(),
-        mode: 0o600,
-        content: Content::Hidden(Secret::new(all.join("\n") + "\n")),
-        before: None,
-        check: Check::Nothing,
-    };
+    let content = Content::Hidden(Secret::new(all.join("\n") + "\n"));
+    let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
     let because = format!(
         "auth is {}: servers and keepers find their peers' passwords there",
         node.server.auth.as_str()
     );
-    Some(Step::new(node.name(), format!("write {}", file.path), because, Action::Put(file)))
+    Some(Step::write(node.name(), file, because))
 }
 
 /// Whether muster has set another password for this user before: the role's is to be changed with it.

@@ -280,15 +280,9 @@ pub fn put(
         "postgresql.conf" => Check::Configuration { bin: bin.to_owned() },
         _ => Check::Nothing,
     };
-    let file = File {
-        path: format!("{dir}/{name}"),
-        owner: server.os_user.clone(),
-        mode: if name == "pg_hba.conf" { 0o600 } else { 0o644 },
-        content: Content::Text(text),
-        before,
-        check,
-    };
-    Step::new(&server.name, format!("write {dir}/{name}"), because, Action::Put(file))
+    let mode = if name == "pg_hba.conf" { 0o600 } else { 0o644 };
+    let file = File::new(format!("{dir}/{name}"), &server.os_user, Content::Text(text));
+    Step::write(&server.name, file.mode(mode).before(before).check(check), because)
 }
 
 /// Names of settings whose lines differ between two configuration files.

@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::formation::{Secret, Server, Tls};
 use crate::probe::Answers;
 use crate::resource::data::node_dir;
-use crate::step::{Action, Check, Content, File, Risk, Step};
+use crate::step::{Content, File, Risk, Step};
 
 /// Days a self-signed certificate is valid. pg_autoctl's are for 365 and never renewed; a rerun renews these.
 const VALID_DAYS: i64 = 730;
@@ -83,15 +83,8 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
     let (certificate, key) = make(&names, today);
     let dir = node_dir(server);
     let put = |name: &str, mode, content| {
-        let file = File {
-            path: format!("{dir}/{name}"),
-            owner: server.os_user.clone(),
-            mode,
-            content,
-            before: None,
-            check: Check::Nothing,
-        };
-        Step::new(&server.name, format!("write {dir}/{name}"), because.clone(), Action::Put(file)).risk(risk)
+        let file = File::new(format!("{dir}/{name}"), &server.os_user, content).mode(mode);
+        Step::write(&server.name, file, because.clone()).risk(risk)
     };
     // The key first: a certificate that is there with its key is what the next run takes for done.
     vec![put("server.key", 0o600, Content::Hidden(key)), put("server.crt", 0o644, Content::Text(certificate))]

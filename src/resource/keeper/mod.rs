@@ -12,7 +12,7 @@ use crate::probe::{Answer, Answers};
 use crate::resource::data::{Software, node_dir};
 use crate::resource::host::HostFacts;
 use crate::state::State;
-use crate::step::{Action, Check, Content, File, Risk, Step};
+use crate::step::{Action, Content, File, Risk, Step};
 use crate::template::Templates;
 
 use files::{is_config_current, monitor_config, node_config, read_state, write_state};
@@ -218,15 +218,8 @@ fn put(
     before: Option<String>,
     because: &str,
 ) -> Step {
-    let file = File {
-        path: path.to_owned(),
-        owner: server.os_user.clone(),
-        mode,
-        content,
-        before,
-        check: Check::Nothing,
-    };
-    Step::new(&server.name, format!("write {path}"), because, Action::Put(file))
+    let file = File::new(path, &server.os_user, content).mode(mode).before(before);
+    Step::write(&server.name, file, because)
 }
 
 fn systemd_steps(
@@ -260,20 +253,13 @@ fn systemd_steps(
     )?;
     let is_new = facts.unit.as_deref() != Some(&text);
     if is_new {
-        let file = File {
-            path: unit::path(&unit),
-            owner: "root".to_owned(),
-            mode: unit::MODE,
-            content: Content::Text(text),
-            before: facts.unit.clone(),
-            check: Check::Nothing,
-        };
+        let file = File::new(unit::path(&unit), "root", Content::Text(text));
+        let file = file.mode(unit::MODE).before(facts.unit.clone());
         let because = match facts.unit {
             Some(_) => "it differs; the keeper that runs is not restarted",
             None => "systemd is to keep pg_autoctl running",
         };
-        let title = format!("write {}", unit::path(&unit));
-        steps.push(Step::new(&server.name, title, because, Action::Put(file)));
+        steps.push(Step::write(&server.name, file, because));
     }
     if is_new || !facts.enabled || facts.alive.is_none() {
         let because =
