@@ -212,7 +212,7 @@ boot() { # HOST
   : >"$RUN/$1/boot.log"
   setsid "$HERE/lab.sh" supervise "$1" >>"$RUN/$1/boot.log" 2>&1 </dev/null 9>&- &
   local t
-  for t in $(seq 100); do ! running "$1" || return 0; sleep 0.05; done
+  for t in $(seq 600); do ! running "$1" || return 0; sleep 0.05; done # a loaded machine takes its time
   die "$1 did not start in $((t / 20)) s; see $RUN/$1/boot.log"
 }
 
