@@ -61,7 +61,8 @@ pub(super) fn say(
         let problem = Problem::new(format!("the output cannot be kept on this machine: {error}"));
         problem.hint("TMPDIR names a folder with more room")
     })?;
-    if !options.json && !wrong.is_empty() && all > 1 {
+    // Of one host that could not be asked everything is said already.
+    if !options.json && !wrong.is_empty() && (all > 1 || failed) {
         let wrong: Vec<(&NodeName, String)> = wrong.iter().map(|(name, word)| (name, word.clone())).collect();
         report::log(&text::summary(all, &wrong));
     }

@@ -44,7 +44,10 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let ended = rounds(options, arguments, &formation, &fleet, facts).await;
     fleet.close().await;
     let (outcomes, exit) = ended?;
-    say(options, &formation, &outcomes, exit);
+    // After a no nothing was done that could be summed up.
+    if exit != Exit::Interrupted || !outcomes.is_empty() || options.json {
+        say(options, &formation, &outcomes, exit);
+    }
     Ok(exit)
 }
 
@@ -66,7 +69,6 @@ async fn rounds(
         if !plan.is_empty() {
             // Until the answer Ctrl-C ends the process: nothing has been changed that would have to finish.
             if !arguments.yes && !ask(&plan).await {
-                exit::add(&mut outcomes, exit::outcomes(&plan));
                 return Ok((outcomes, Exit::Interrupted));
             }
             if let Some(sender) = sender.take() {

@@ -19,7 +19,7 @@ pub(super) struct Arguments {
     /// Hosts and groups, as Ansible's patterns: `all`, `w1a:mon`, `workers:!readers`, `w?a`, `~^w`, `workers[0]`.
     pattern: String,
     /// One word is a line for a shell on the host; several are a program and its arguments, and no shell sees them.
-    #[arg(last = true, required = true, value_name = "CMD")]
+    #[arg(trailing_var_arg = true, required = true, value_name = "CMD")]
     command: Vec<String>,
     /// Run as the user that the inventory says owns the data directory (`become_user`).
     #[arg(short, long)]

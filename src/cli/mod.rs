@@ -2,10 +2,11 @@
 
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::command::Failure;
 use crate::error::{Exit, Problem};
 use crate::formation::{Formation, Server};
 use crate::inventory;
@@ -85,6 +86,9 @@ struct Options {
     /// The result as JSON on stdout; apply writes an object a line: events, then the result.
     #[arg(long, global = true)]
     json: bool,
+    /// Made when it is first needed: ssh_config is read once a run.
+    #[arg(skip)]
+    transport: OnceLock<Arc<Transport>>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -123,7 +127,7 @@ enum Command {
 /// Runs the command to its end and says how it ended.
 pub fn run(arguments: &Arguments) -> Exit {
     let Arguments { options, command } = arguments;
-    log::start(options.verbose);
+    log::start(options.verbose, options.paint_of(std::io::stderr().is_terminal()) == Paint::Colour);
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return wrong(&[Problem::new(format!("cannot start: {error}"))]),
@@ -171,6 +175,7 @@ impl Options {
         for warning in &formation.warnings {
             report::log(&format!("warning: {warning}\n"));
         }
+        self.check_ways(&formation)?;
         Ok(formation)
     }
 
@@ -180,8 +185,27 @@ impl Options {
         Ok(names.iter().filter_map(|name| formation.servers().find(|server| server.name == *name)).collect())
     }
 
+    /// What is wrong with ssh_config is wrong before any host is asked, and told once.
+    fn check_ways(&self, formation: &Formation) -> Result<(), Vec<Problem>> {
+        let transport = self.transport();
+        let mut problems: Vec<Problem> = Vec::new();
+        for server in formation.servers() {
+            if let Err(failure) = transport.route(&server.host) {
+                let problem = problem(failure);
+                if !problems.contains(&problem) {
+                    problems.push(problem);
+                }
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(problems) }
+    }
+
     /// The ways to the hosts.
     fn transport(&self) -> Arc<Transport> {
+        self.transport.get_or_init(|| self.new_transport()).clone()
+    }
+
+    fn new_transport(&self) -> Arc<Transport> {
         let overrides = Overrides {
             bastion: self.bastion.as_ref().map(|Jumps(jumps)| jumps.clone()),
             accept_new: self.accept_new,
@@ -198,11 +222,15 @@ impl Options {
 
     /// For stdout.
     fn paint(&self) -> Paint {
+        self.paint_of(std::io::stdout().is_terminal())
+    }
+
+    fn paint_of(&self, is_terminal: bool) -> Paint {
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         match self.color {
             Colour::Always => Paint::Colour,
-            Colour::Auto if std::io::stdout().is_terminal() && !set("NO_COLOR") && !dumb => Paint::Colour,
+            Colour::Auto if is_terminal && !set("NO_COLOR") && !dumb => Paint::Colour,
             Colour::Auto | Colour::Never => Paint::Plain,
         }
     }
@@ -220,6 +248,16 @@ impl Options {
     fn on_stderr(&self) -> Mode {
         // With -v the log has the terminal: a line that moves would tear it.
         if std::io::stderr().is_terminal() && self.verbose == 0 { Mode::Status } else { Mode::Lines }
+    }
+}
+
+/// A failure that no host had a part in.
+fn problem(failure: Failure) -> Problem {
+    match failure {
+        Failure::Unreachable { reason, hint } => Problem::new(reason).hint(hint),
+        other @ (Failure::Refused { .. } | Failure::Lost { .. } | Failure::TimedOut { .. }) => {
+            Problem::new(other.cause())
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `muster psql`: an operator's own SQL, on servers side by side.
 
-use std::io::Read as _;
+use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
 
 use clap::Args;
@@ -11,14 +11,13 @@ use crate::error::{Exit, Problem};
 use crate::resource::psql::psql;
 
 #[derive(Args, Debug)]
-#[group(id = "sql", required = true, multiple = true, args = ["command", "file"])]
 pub(super) struct Arguments {
     /// Hosts and groups, as Ansible's patterns: `coordinator[0]`, `workers`, `all:!mon`.
     pattern: String,
     /// SQL or a command of psql's, e.g. '\d'; may be repeated.
     #[arg(short, long, value_name = "SQL")]
     command: Vec<String>,
-    /// Then what is in this file of this machine; - is the standard input.
+    /// Then what is in this file of this machine; - is the standard input, and so is nothing at all.
     #[arg(long, value_name = "FILE")]
     file: Option<PathBuf>,
     /// The database; otherwise the formation's, and on the monitor its own.
@@ -60,7 +59,17 @@ impl Arguments {
         // Each ends by itself, as with psql -c: the next one is no continuation of it.
         let mut sql: Vec<u8> =
             self.command.iter().flat_map(|sql| format!("{sql}\n;\n").into_bytes()).collect();
-        let Some(file) = &self.file else { return Ok(sql) };
+        let stdin = PathBuf::from("-");
+        let file = match &self.file {
+            Some(file) => file,
+            None if !self.command.is_empty() => return Ok(sql),
+            // As psql does where it is not asked to talk.
+            None if !std::io::stdin().is_terminal() => &stdin,
+            None => {
+                let problem = Problem::new("there is no SQL to run");
+                return Err(problem.hint("give it with -c SQL, or with --file FILE"));
+            }
+        };
         let read = match file.as_os_str() == "-" {
             true => std::io::stdin().lock().read_to_end(&mut sql).map(|_| ()),
             false => std::fs::read(file).map(|text| sql.extend(text)),

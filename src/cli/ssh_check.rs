@@ -3,11 +3,12 @@
 use std::time::Instant;
 
 use super::Options;
-use crate::command::{Command, RunAs};
+use crate::command::{Command, Failure, RunAs};
 use crate::error::{Exit, Problem};
-use crate::formation::{Connection, Host, Keeper, NodeName, Server};
+use crate::formation::{Connection, Host, NodeName};
 use crate::report;
 use crate::report::ssh_check::{Became, Hop, Way};
+use crate::resource::keeper::{AsRoot, as_root};
 use crate::ssh::Session;
 
 #[derive(clap::Args, Debug)]
@@ -20,16 +21,20 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let (name, host, users) = wanted(options, arguments)?;
+    let Wanted { name, host, users, root } = wanted(options, arguments)?;
     let started = Instant::now();
     let way = match options.transport().check(&name, &host).await {
-        Err(failure) => Way { hops: Vec::new(), became: Vec::new(), failure: Some(failure) },
+        // No host had a part in it.
+        Err(failure) => return Err(vec![super::problem(failure)]),
         Ok(check) => {
             let hops = check.hops.into_iter().map(gone).collect();
             let mut became = Vec::new();
             if let Some(session) = &check.session {
                 for user in users {
                     became.push(becomes(session, user).await);
+                }
+                for (what, programs) in root {
+                    became.push(may_run(session, what, programs).await);
                 }
                 session.close().await;
             }
@@ -55,34 +60,66 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     })
 }
 
-/// The host, and whom muster becomes there.
-fn wanted(options: &Options, arguments: &Arguments) -> Result<(NodeName, Host, Vec<String>), Vec<Problem>> {
-    let name = NodeName(arguments.host.clone());
-    let given = arguments.become_user.clone();
-    if options.inventory.is_some() {
-        let formation = options.load()?;
-        let found = formation.servers().find(|server| server.name == name).cloned();
-        if let Some(server) = found {
-            let users = if given.is_empty() { users_of(&server) } else { given };
-            return Ok((name, server.host, users));
-        }
-    }
-    Ok((name, Host::named(&arguments.host), given))
+/// A host, and what muster has to be able to do there.
+struct Wanted {
+    name: NodeName,
+    host: Host,
+    users: Vec<String>,
+    /// What for, and the programs that root has to run.
+    root: Vec<(&'static str, Vec<Vec<String>>)>,
 }
 
-fn users_of(server: &Server) -> Vec<String> {
-    let root = match server.keeper {
-        Keeper::Auto | Keeper::Systemd => Some("root".to_owned()),
-        Keeper::Detached | Keeper::None => None,
-    };
-    std::iter::once(server.os_user.clone()).chain(root).collect()
+fn wanted(options: &Options, arguments: &Arguments) -> Result<Wanted, Vec<Problem>> {
+    let name = NodeName(arguments.host.clone());
+    let users = arguments.become_user.clone();
+    if options.inventory.is_some() {
+        let formation = options.load()?;
+        if let Some(server) = formation.servers().find(|server| server.name == name) {
+            let host = server.host.clone();
+            if !users.is_empty() {
+                return Ok(Wanted { name, host, users, root: Vec::new() });
+            }
+            let root = as_root(server).map(|AsRoot { write, systemctl }| {
+                vec![("root for systemctl", systemctl), ("root to write the unit", write)]
+            });
+            let users = vec![server.os_user.clone()];
+            return Ok(Wanted { name, host, users, root: root.unwrap_or_default() });
+        }
+        report::log(&format!("note: {name} is no host of the inventory; it is tried as a name for ssh\n"));
+    }
+    Ok(Wanted { name, host: Host::named(&arguments.host), users, root: Vec::new() })
 }
 
 async fn becomes(session: &Session, user: String) -> Became {
-    let run_as = if user == "root" { RunAs::Root } else { RunAs::User(user.clone()) };
     let started = Instant::now();
-    let result = session.run(&Command::new(run_as, "id -un")).await;
+    let result = session.run(&Command::new(RunAs::User(user.clone()), "id -un")).await;
     Became { user, took: started.elapsed(), failure: result.err() }
+}
+
+/// Whether sudo would let these programs run, and nothing is run; where a whole script is root's, that it is.
+async fn may_run(session: &Session, what: &str, programs: Vec<Vec<String>>) -> Became {
+    const ASK: &str = "[ \"$(id -u)\" = 0 ] || sudo -n -l -- \"$@\" >/dev/null";
+    let started = Instant::now();
+    let mut failure = None;
+    for program in programs {
+        let shown = program.join(" ");
+        let result = session.run(&Command::new(RunAs::Root, ASK).args(program)).await;
+        failure = match result {
+            Err(Failure::Refused { status, stderr }) => {
+                let why = match stderr.trim() {
+                    "" => "sudo does not allow it".to_owned(),
+                    why => why.to_owned(),
+                };
+                let hint = "hint: muster sudoers prints what is needed";
+                Some(Failure::Refused { status, stderr: format!("{why}: {shown}\n{hint}") })
+            }
+            other => other.err(),
+        };
+        if failure.is_some() {
+            break;
+        }
+    }
+    Became { user: what.to_owned(), took: started.elapsed(), failure }
 }
 
 fn gone(hop: crate::ssh::Hop) -> Hop {

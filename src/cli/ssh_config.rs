@@ -6,8 +6,8 @@ use super::Options;
 use crate::error::{Exit, Problem};
 use crate::formation::Host;
 use crate::report;
-use crate::ssh::Credentials;
 use crate::ssh::config::{self, Request};
+use crate::ssh::settings::Settings;
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -21,19 +21,24 @@ pub(super) struct Arguments {
 pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let said = arguments.option.iter().map(|text| config::option(text));
     let mut said: Vec<(String, String)> = said.collect::<Result<_, _>>().map_err(|problem| vec![problem])?;
-    let credentials = Credentials::from_environment();
-    let settings = match of_inventory(options, &arguments.host)? {
+    let transport = options.transport();
+    let (settings, file) = match of_inventory(options, &arguments.host)? {
         Some(mut host) => {
             said.append(&mut host.ssh_options);
             let ssh_config = host.ssh_config.or_else(|| options.ssh_config.clone());
-            config::of_host(&Host { ssh_options: said, ssh_config, ..host }, &credentials)
+            let host = Host { ssh_options: said, ssh_config: ssh_config.clone(), ..host };
+            (config::of_host(&host, transport.credentials()), ssh_config)
         }
         None => {
             let file = options.ssh_config.as_deref();
-            config::resolve(&Request { destination: &arguments.host, options: &said, file }, &credentials)
+            let request = Request { destination: &arguments.host, options: &said, file };
+            (config::resolve(&request, transport.credentials()), options.ssh_config.clone())
         }
     };
-    let rows = settings.map_err(|problem| vec![problem])?.rows();
+    let settings = settings.map_err(|problem| vec![problem])?;
+    let route =
+        transport.route_of(settings, file.as_deref()).map_err(|failure| vec![super::problem(failure)])?;
+    let rows = route.last().map(Settings::rows).unwrap_or_default();
     report::print(&match options.json {
         true => report::json::result("settings", &report::settings::json(&rows), &[]),
         false => report::settings::text(&rows),

@@ -64,7 +64,9 @@ fn is_folder(text: &str) -> bool {
 
 fn is_hostname(text: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | ':' | '%');
-    (1..=255).contains(&text.len()) && !text.starts_with('-') && text.chars().all(plain)
+    // `host:22` is neither: the port has a variable of its own.
+    let has_port = text.matches(':').count() == 1;
+    (1..=255).contains(&text.len()) && !text.starts_with('-') && !has_port && text.chars().all(plain)
 }
 
 fn is_socket(text: &str) -> bool {

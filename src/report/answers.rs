@@ -68,7 +68,7 @@ pub fn summary(all: usize, wrong: &[(&NodeName, String)]) -> String {
     let of_kind = |kind: &String| {
         let names: Vec<&str> =
             wrong.iter().filter(|(_, word)| word == kind).map(|(name, _)| name.0.as_str()).collect();
-        format!("; {kind}: {}", folded(&names))
+        format!("; {kind}: {}", names.join(","))
     };
     let kinds: String = kinds.into_iter().map(of_kind).collect();
     format!("{} of {} ok{kinds}\n", all - wrong.len(), count(all, "host"))
@@ -105,60 +105,8 @@ fn title(hosts: &[&NodeName]) -> String {
     let names: Vec<&str> = hosts.iter().map(|host| host.0.as_str()).collect();
     match hosts {
         [one] => format!("--- {one}"),
-        _ => format!("--- {} ({})", folded(&names), count(hosts.len(), "host")),
+        _ => format!("--- {} ({})", names.join(","), count(hosts.len(), "host")),
     }
-}
-
-/// Three names or more that differ in one number are one: `pg[1-3].db.example, mon`.
-pub fn folded(names: &[&str]) -> String {
-    const FEW: usize = 3;
-    let of = |name: &str| names.iter().filter(|other| shape(other) == shape(name)).count();
-    let mut parts: Vec<String> = Vec::new();
-    for (at, name) in names.iter().enumerate() {
-        let Some((before, after, _)) = shape(name).filter(|_| of(name) >= FEW) else {
-            parts.push((*name).to_owned());
-            continue;
-        };
-        if names[..at].iter().any(|other| shape(other) == shape(name)) {
-            continue;
-        }
-        let alike = names.iter().filter(|other| shape(other) == shape(name));
-        let mut numbers: Vec<&str> =
-            alike.map(|other| &other[before.len()..other.len() - after.len()]).collect();
-        numbers.sort_unstable();
-        parts.push(format!("{before}[{}]{after}", ranges(&numbers)));
-    }
-    parts.join(", ")
-}
-
-/// What stands before and after the last number of a name's first label, and how many digits it has.
-fn shape(name: &str) -> Option<(&str, &str, usize)> {
-    /// Longer ones are no numbers that somebody counts.
-    const LONGEST: usize = 9;
-    let label = name.split('.').next().unwrap_or(name);
-    let end = label.rfind(|c: char| c.is_ascii_digit())? + 1;
-    let start = label[..end].rfind(|c: char| !c.is_ascii_digit()).map_or(0, |at| at + 1);
-    // Where it begins with another kind of character, that character may be wide.
-    let start = (start..=end).find(|at| label.is_char_boundary(*at))?;
-    (end - start <= LONGEST).then_some((&name[..start], &name[end..], end - start))
-}
-
-/// As in `1-3,7`, of sorted numbers with as many digits each.
-fn ranges(numbers: &[&str]) -> String {
-    let mut ranges: Vec<(&str, &str)> = Vec::new();
-    for number in numbers {
-        let value = |text: &str| text.parse::<u64>().unwrap_or_default();
-        match ranges.last_mut() {
-            Some((_, last)) if value(last) + 1 == value(number) => *last = number,
-            Some((_, last)) if last == number => {}
-            Some(_) | None => ranges.push((number, number)),
-        }
-    }
-    let range = |(first, last): &(&str, &str)| match first == last {
-        true => (*first).to_owned(),
-        false => format!("{first}-{last}"),
-    };
-    ranges.iter().map(range).collect::<Vec<_>>().join(",")
 }
 
 #[cfg(test)]
@@ -166,26 +114,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_differ_in_a_number_are_folded() {
-        for (names, shown) in [
-            ("mon", "mon"),
-            ("w1a w2a", "w1a, w2a"),
-            ("mon w1a w2a w3a w1b", "mon, w[1-3]a, w1b"),
-            ("pg1.db.example pg2.db.example pg4.db.example", "pg[1-2,4].db.example"),
-            ("pg08 pg09 pg10 pg11", "pg[08-11]"),
-            ("pg8 pg9 pg10 pg11 pg12", "pg8, pg9, pg[10-12]"),
-            ("x1.a x2.b x3.c", "x1.a, x2.b, x3.c"),
-            ("dé1 dé2 dé3 é é é", "dé[1-3], é, é, é"),
-        ] {
-            assert_eq!(folded(&names.split(' ').collect::<Vec<_>>()), shown);
-        }
-    }
-
-    #[test]
     fn a_header_says_who_and_how() {
         let (a, b) = (NodeName::from("a"), NodeName::from("b"));
         assert_eq!(header(&[&a], 0, 3, Paint::Plain), "--- a\n");
-        assert_eq!(header(&[&a, &b], 0, 0, Paint::Plain), "--- a, b (2 hosts): no output\n");
+        assert_eq!(header(&[&a, &b], 0, 0, Paint::Plain), "--- a,b (2 hosts): no output\n");
         assert_eq!(header(&[&a], 3, 0, Paint::Plain), "--- a: status 3, no output\n");
         let wrong = [(&a, "status 3".to_owned()), (&b, "unreachable".to_owned())];
         assert_eq!(summary(5, &wrong), "3 of 5 hosts ok; status 3: a; unreachable: b\n");

@@ -108,9 +108,12 @@ impl Frame {
         Some((group.filter(|group| *group > 1), rest))
     }
 
-    /// Whether a line is none of the host's own words.
-    pub(super) fn is_ours(&self, line: &str) -> bool {
-        line.contains(&self.marker)
+    /// The host's own words of a line. sudo's message stands right behind the prompt that muster has chosen.
+    pub(super) fn without_ours<'a>(&self, line: &'a str) -> &'a str {
+        match line.rsplit_once(self.marker.as_str()) {
+            Some((_, rest)) => rest.strip_prefix("-password:").unwrap_or_default(),
+            None => line,
+        }
     }
 
     fn split<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {

@@ -72,9 +72,10 @@ impl Link {
             // Several connections only where the host lets each try a few keys.
             entry.map_err(|failure| connected.word.with_note(failure))?;
         };
-        tracing::debug!(address, user, "logged in");
+        let (key, by) = (word.shown().unwrap_or_default(), login.entered().to_vec());
+        tracing::info!(address, port, user, key, by = by.join(", then "), "logged in");
         let logged_in = started.elapsed() - connected;
-        let seen = Seen { key: word.shown(), connected, entered: login.entered(), logged_in };
+        let seen = Seen { key: word.shown(), connected, entered: by, logged_in };
         Ok(Link {
             handle: Arc::new(handle),
             settings: settings.clone(),

@@ -279,7 +279,8 @@ impl Session {
         let tail = |bytes: &[u8]| {
             let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(2000)..]);
             text.lines()
-                .filter(|line| *line != "\u{fffd}" && !frame.is_ours(line))
+                .map(|line| frame.without_ours(line))
+                .filter(|line| !line.is_empty() && *line != "\u{fffd}")
                 .collect::<Vec<_>>()
                 .join("\n")
                 .trim()
@@ -319,7 +320,7 @@ impl Session {
 }
 
 /// What is said, and what to do about it; the first row that fits.
-const KNOWN: [(&str, &str); 12] = [
+const KNOWN: [(&str, &str); 14] = [
     ("unknown user", "check become_user: there is no such user on the host"),
     ("incorrect password attempt", "check ansible_become_password"),
     ("Authentication failure", "check ansible_become_password, and that this user may use su"),
@@ -329,9 +330,11 @@ const KNOWN: [(&str, &str); 12] = [
     ),
     ("not in the sudoers", "allow it in sudoers: muster sudoers prints what is needed"),
     ("not allowed to execute", "allow it in sudoers: muster sudoers prints what is needed"),
+    ("no password was provided", "the password is wrong: check ansible_become_password, or what you typed"),
     ("sudo: not found", "install sudo there, or log in as root"),
     ("sudo: command not found", "install sudo there, or log in as root"),
     ("doas: Authentication required", "allow it without a password: permit nopass in doas.conf"),
+    ("doas: command not found", "install doas there, or set ansible_become_method"),
     ("doas: not found", "install doas there, or set ansible_become_method"),
     ("assword change required", "the user's password has expired: log in by hand and change it"),
     ("not available", "the user's login shell runs no commands: give it one, or log in as another user"),

@@ -82,33 +82,20 @@ pub struct Jump {
     pub port: Option<u16>,
 }
 
-/// The value of a `ProxyJump`: one or more, with commas between them.
+/// The value of a `ProxyJump`: hosts with commas between them, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Jumps(pub Vec<Jump>);
 
 impl std::str::FromStr for Jumps {
     type Err = String;
 
+    /// `none` is no jump at all.
     fn from_str(text: &str) -> Result<Jumps, String> {
-        let jump = |part: &str| {
-            let (user, rest) = match part.rsplit_once('@') {
-                Some((user, rest)) => (Some(user.to_owned()), rest),
-                None => (None, part),
-            };
-            let (host, port) = match rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-                Some((host, rest)) => (host, rest.strip_prefix(':')),
-                None => match rest.split_once(':') {
-                    Some((host, port)) => (host, Some(port)),
-                    None => (rest, None),
-                },
-            };
-            let port = port.map(|port| port.parse().map_err(|_| format!("no port: {port:?}"))).transpose()?;
-            if host.is_empty() {
-                return Err("a host name is missing".to_owned());
-            }
-            Ok(Jump { user, host: host.to_owned(), port })
-        };
-        text.split(',').map(jump).collect::<Result<_, String>>().map(Jumps)
+        if text.eq_ignore_ascii_case("none") {
+            return Ok(Jumps(Vec::new()));
+        }
+        let jumps = text.split(',').map(|jump| config::jump(jump).map_err(|problem| problem.message));
+        jumps.collect::<Result<_, _>>().map(Jumps)
     }
 }
 

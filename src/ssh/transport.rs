@@ -46,6 +46,13 @@ pub struct Transport {
     gates: Mutex<BTreeMap<String, Arc<Semaphore>>>,
 }
 
+impl std::fmt::Debug for Transport {
+    /// Without what the operator has typed.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Transport").field("overrides", &self.overrides).finish_non_exhaustive()
+    }
+}
+
 /// Connected once, by whoever needs it first; a failure is everybody's: refused keys are not offered again.
 type Bastion = Arc<OnceCell<Result<Arc<Link>, Failure>>>;
 
@@ -59,6 +66,11 @@ impl Transport {
             bastions: Mutex::default(),
             gates: Mutex::default(),
         })
+    }
+
+    /// Who the operator is.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
     }
 
     /// Connects and logs in, through bastions where the way leads through them.
@@ -138,11 +150,21 @@ impl Transport {
     }
 
     /// The hops to a host, its own settings last.
+    ///
+    /// Nobody is asked but ssh_config: the error is the configuration's, not a host's. This machine has no hops.
     pub fn route(&self, host: &Host) -> Result<Vec<Settings>, Failure> {
+        if host.connection == Connection::Local {
+            return Ok(Vec::new());
+        }
         let mut host = host.clone();
         host.ssh_config = host.ssh_config.or_else(|| self.overrides.ssh_config.clone());
-        let config = host.ssh_config.as_deref();
-        let mut target = Settings::of(&host, &self.credentials)?;
+        let target = Settings::of(&host, &self.credentials)?;
+        self.route_of(target, host.ssh_config.as_deref())
+    }
+
+    /// As [`Transport::route`], where the host's settings are decided but for what the command line says of all hosts.
+    pub fn route_of(&self, target: Settings, config: Option<&str>) -> Result<Vec<Settings>, Failure> {
+        let mut target = self.overridden(target);
         if let Some(bastion) = &self.overrides.bastion {
             // A bastion is reached through those before it.
             let itself = bastion
@@ -163,13 +185,17 @@ impl Transport {
             }
             if route.iter().any(|later| later.place() == hop.place()) {
                 return Err(unreachable(
-                    format!("the way to {} leads through {} twice", host.address, hop.original),
+                    format!(
+                        "the way to {} leads through {} twice",
+                        route[route.len() - 1].original,
+                        hop.original
+                    ),
                     "ProxyJump goes in a circle: exempt the bastion from it, e.g. Match host *,!BASTION",
                 ));
             }
             if route.len() >= MOST_HOPS {
                 return Err(unreachable(
-                    format!("the way to {} has more than {MOST_HOPS} hops", host.address),
+                    format!("the way to {} has more than {MOST_HOPS} hops", route[route.len() - 1].original),
                     "look for a circle in ProxyJump",
                 ));
             }
@@ -214,7 +240,7 @@ impl Transport {
         }
         way.push_str(&target.place());
         let _turn = self.turn(&way).await;
-        let link = Link::open(&self.overridden(target.clone()), &self.credentials, through).await;
+        let link = Link::open(target, &self.credentials, through).await;
         hops.push(Hop::of(target, link.as_ref()));
         link
     }
@@ -234,7 +260,17 @@ impl Transport {
                 Ok(link)
             }
             Err(Failure::Unreachable { reason, hint }) => {
-                Err(Failure::Unreachable { reason: format!("bastion {}: {reason}", hop.original), hint })
+                // What the newcomer expects, and what neither ssh nor Ansible does.
+                let own = match reason.contains("no key to log in") || reason.contains("permission denied") {
+                    true => format!(
+                        "{hint}; the inventory's user and key are for the hosts: the bastion's are those of ssh_config \
+                         (Host {}), or USER@ in --bastion",
+                        hop.original
+                    ),
+                    false => hint,
+                };
+                let reason = format!("bastion {}: {reason}", hop.original);
+                Err(Failure::Unreachable { reason, hint: own })
             }
             Err(other) => Err(other),
         }

@@ -118,6 +118,8 @@ async fn session(does: Does) -> Session {
     )
     .unwrap();
     std::fs::write(dir.path().join("id"), key.to_openssh(LineEnding::LF).unwrap()).unwrap();
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(dir.path().join("id"), private).unwrap();
     let config = Arc::new(Config {
         keys: vec![key],
         methods: MethodSet::from(&[MethodKind::PublicKey][..]),

@@ -64,8 +64,8 @@ fn what_hosts_say_alike_is_shown_once() {
     let Some(sshd) = Sshd::start("") else { return };
     let up = "all:!down";
     let same = muster(&sshd, &["exec", up, "--", "echo it; echo why >&2"]);
-    let stderr = "--- mon, pg1, pg2 (3 hosts), stderr\nwhy\n".to_owned();
-    assert_eq!(same, (0, "--- mon, pg1, pg2 (3 hosts)\nit\n".to_owned(), stderr));
+    let stderr = "--- mon,pg1,pg2 (3 hosts), stderr\nwhy\n".to_owned();
+    assert_eq!(same, (0, "--- mon,pg1,pg2 (3 hosts)\nit\n".to_owned(), stderr));
 
     // Whoever comes first makes the difference, and no line end is lost.
     let mark = sshd.path("mark").display().to_string();
@@ -78,13 +78,13 @@ fn what_hosts_say_alike_is_shown_once() {
         "{first:?}"
     );
     assert!(
-        first.2.contains("File exists") && first.2.ends_with("1 of 3 hosts ok; status 1: mon, pg2\n")
+        first.2.contains("File exists") && first.2.ends_with("1 of 3 hosts ok; status 1: mon,pg2\n")
             || first.2.contains("1 of 3 hosts ok; status 1: "),
         "{first:?}"
     );
 
     let quiet = muster(&sshd, &["exec", up, "--", "true"]);
-    assert_eq!(quiet, (0, "--- mon, pg1, pg2 (3 hosts): no output\n".to_owned(), String::new()));
+    assert_eq!(quiet, (0, "--- mon,pg1,pg2 (3 hosts): no output\n".to_owned(), String::new()));
 }
 
 #[test]
@@ -95,7 +95,10 @@ fn one_word_is_a_line_and_several_are_exact() {
     assert_eq!(said(&["printf", "%s|", "a  b", "$HOME", "it's; id", ""]).1, "a  b|$HOME|it's; id||");
     assert_eq!(said(&["pwd; umask"]).1, format!("{}\n0022\n", sshd.path("").display()).replace("/\n", "\n"));
     // Alone it is a line: there is nobody to tell apart.
-    assert_eq!(said(&["echo out; echo err >&2; exit 7"]), (2, "out\n".into(), "err\n".into()));
+    assert_eq!(
+        said(&["echo out; echo err >&2; exit 7"]),
+        (2, "out\n".into(), "err\n0 of 1 host ok; status 7: pg1\n".into())
+    );
     let missing = said(&["no-such-program", "x"]);
     assert!(missing.0 == 2 && missing.2.contains("no-such-program"), "{missing:?}");
     let slow = muster(&sshd, &["exec", "pg1", "--timeout", "1", "--", "sleep 33"]);

@@ -1,6 +1,7 @@
 //! What is in a private key's file, and how it is unlocked: once for all hosts.
 
 use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -47,6 +48,11 @@ impl KeyFile {
             }
             Err(error) => return Err(error.to_string().to_lowercase()),
         };
+        if text.contains("PRIVATE KEY") && is_open_to_others(path) {
+            return Err(
+                "others may read or write it, and ssh does not take such a key: chmod 600 it".to_owned()
+            );
+        }
         Ok(Some(KeyFile::new(path, content(path, text)?)))
     }
 
@@ -165,6 +171,12 @@ fn public_half(path: &Path, text: &str) -> Option<PublicKey> {
 
 fn is_hardware(algorithm: &Algorithm) -> bool {
     matches!(algorithm, Algorithm::SkEd25519 | Algorithm::SkEcdsaSha2NistP256)
+}
+
+/// As OpenSSH: only a file of one's own is looked at, somebody else's rights are somebody else's care.
+fn is_open_to_others(path: &Path) -> bool {
+    std::fs::metadata(path)
+        .is_ok_and(|file| file.uid() == rustix::process::getuid().as_raw() && file.mode() & 0o077 != 0)
 }
 
 fn beside(path: &Path, ending: &str) -> PathBuf {

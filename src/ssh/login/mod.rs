@@ -103,8 +103,8 @@ impl<'a> Login<'a> {
     }
 
     /// What the host has accepted, in its order.
-    pub(in crate::ssh) fn entered(self) -> Vec<String> {
-        self.entered
+    pub(in crate::ssh) fn entered(&self) -> &[String] {
+        &self.entered
     }
 
     /// Goes on over a new connection. After a refusal never again: sshd counts, and locks out whoever keeps trying.

@@ -81,12 +81,25 @@ impl Refusal {
                 format!("the host takes no keys from {user}, only {}; tried {tried}", names(methods)),
                 more(methods, answers),
             ),
-            Some(_) | None => (
-                format!("the host refuses {user} (permission denied); tried {tried}"),
-                format!(
+            Some(_) | None => {
+                let keys = format!(
                     "check the user name, and that one of these keys is in ~{user}/.ssh/authorized_keys on the host"
-                ),
-            ),
+                );
+                let methods = self.remaining.as_ref().map(|(methods, _)| methods);
+                let hint = match methods.filter(|methods| takes_password(methods)) {
+                    Some(_) if !answers.has_password() => {
+                        format!("{keys}; it takes a password, too: --ask-pass, or ansible_password")
+                    }
+                    Some(_) | None => keys,
+                };
+                let hint = match self.notes.iter().any(|note| note.contains("passphrase")) {
+                    true => {
+                        format!("a key needs its passphrase: ssh-add it, or run on a terminal; or {hint}")
+                    }
+                    false => hint,
+                };
+                (format!("the host refuses {user} (permission denied); tried {tried}"), hint)
+            }
         };
         Failure::Unreachable { reason, hint }
     }
@@ -97,15 +110,16 @@ fn more(methods: &MethodSet, answers: &Answers<'_>) -> String {
     let text = match (answers.has_password(), answers.can_ask()) {
         (true, _) => "check ansible_password",
         (false, true) => "try ssh -v to the same address",
-        (false, false)
-            if methods.contains(&MethodKind::Password)
-                || methods.contains(&MethodKind::KeyboardInteractive) =>
-        {
-            "set ansible_password, run muster on a terminal, or allow a key alone for this user"
+        (false, false) if takes_password(methods) => {
+            "set ansible_password, say --ask-pass, or allow a key alone for this user"
         }
         (false, false) => "load the other key with ssh-add, or allow a key alone for this user",
     };
     text.to_owned()
+}
+
+fn takes_password(methods: &MethodSet) -> bool {
+    methods.contains(&MethodKind::Password) || methods.contains(&MethodKind::KeyboardInteractive)
 }
 
 fn names(methods: &MethodSet) -> String {

@@ -154,6 +154,7 @@ async fn a_hardware_keys_file_alone_is_an_error_that_names_the_agent() {
     let handle = SkEd25519::new(public.clone(), 1, vec![7; 32]).unwrap();
     let file = PrivateKey::new(KeypairData::SkEd25519(handle), "").unwrap();
     fs::write(sshd.path("token"), file.to_openssh(LineEnding::LF).unwrap().as_bytes()).unwrap();
+    fs::set_permissions(sshd.path("token"), std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     fs::write(sshd.path("token.pub"), token.public_line()).unwrap();
     authorize(&sshd, &["token"]);
     let settings = with_keys(&sshd, &["token"], Origin::Inventory);
