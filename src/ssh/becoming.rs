@@ -4,6 +4,7 @@
 //! or a ticket that still holds), the shell behind it would take the password for its script. So the shell says that
 //! it is ready before it reads, and nothing is sent until either is heard.
 
+use super::frame::Mark;
 use crate::command::quote;
 use crate::formation::{Become, BecomeMethod, Secret};
 
@@ -15,18 +16,22 @@ const AS_ROOT: &str = "if command -v sudo >/dev/null; then exec sudo -n -H -u \"
 /// What a host may say before the shell is ready, e.g. sudo's lecture. More than that is no prompt.
 const MOST: usize = 16 * 1024;
 
-/// The command line that runs `shell` as `user`; whoever is logged in is not that user.
-pub(super) fn wrap(shell: &str, user: &str, login: &str, how: &Become, nonce: &str) -> String {
+/// The last lines of a script that run `shell` as `user`; whoever is logged in is not that user.
+pub(super) fn wrap(shell: &str, user: &str, login: &str, how: &Become, mark: &Mark) -> String {
     let user = quote(user);
     if login == "root" {
-        return format!("sh -c '{AS_ROOT}' {user} {shell}");
+        return format!("exec sh -c '{AS_ROOT}' {user} {shell}");
     }
     match (how.method, &how.password) {
-        (BecomeMethod::Sudo, None) => format!("sudo -n -H -u {user} -- {shell}"),
-        (BecomeMethod::Sudo, Some(_)) => format!("sudo -S -p {} -H -u {user} -- {shell}", prompt(nonce)),
-        (BecomeMethod::Doas, _) => format!("doas -n -u {user} -- {shell}"),
-        // Its prompt cannot be chosen, but its language can.
-        (BecomeMethod::Su, _) => format!("env LC_ALL=C su -s /bin/sh -c {} -- {user}", quote(shell)),
+        (BecomeMethod::Sudo, None) => format!("exec sudo -n -H -u {user} -- {shell}"),
+        (BecomeMethod::Sudo, Some(_)) => {
+            format!("exec sudo -S -p {} -H -u {user} -- {shell}", mark.prompt_option())
+        }
+        (BecomeMethod::Doas, _) => format!("exec doas -n -u {user} -- {shell}"),
+        // Its prompt cannot be chosen, but its language can, and that nothing else is asking before it.
+        (BecomeMethod::Su, _) => {
+            format!("{}\nexec env LC_ALL=C su -s /bin/sh -c {} -- {user}", mark.says("-su"), quote(shell))
+        }
     }
 }
 
@@ -56,21 +61,21 @@ pub(super) fn narrow(how: &Become, login: &str) -> Narrow {
     }
 }
 
-fn prompt(nonce: &str) -> String {
-    format!("{nonce}-password:")
-}
-
-/// What the shell says on standard error before it reads its script.
-pub(super) fn ready(nonce: &str) -> String {
-    format!("{nonce}-ready")
-}
-
 /// Waits for the question, or for the shell.
 pub(super) struct Gate {
-    nonce: String,
+    ready: String,
+    question: Question,
     password: Secret,
     heard: Vec<u8>,
     answered: bool,
+}
+
+/// What is a question, and not a word of a profile or of the host's: the password must not go to anybody else.
+enum Question {
+    /// sudo asks with the words it was given.
+    Prompt(String),
+    /// su has words of its own, after this.
+    After(String),
 }
 
 /// What to do about what was heard.
@@ -87,18 +92,29 @@ pub(super) enum Reply {
 }
 
 impl Gate {
-    pub(super) fn new(nonce: &str, password: &Secret) -> Gate {
-        Gate { nonce: nonce.to_owned(), password: password.clone(), heard: Vec::new(), answered: false }
+    pub(super) fn new(mark: &Mark, method: BecomeMethod, password: &Secret) -> Gate {
+        let question = match method {
+            BecomeMethod::Sudo | BecomeMethod::Doas => Question::Prompt(mark.prompt()),
+            BecomeMethod::Su => Question::After(format!("{}-su\n", mark.whole())),
+        };
+        let ready = format!("{}-ready", mark.whole());
+        Gate { ready, question, password: password.clone(), heard: Vec::new(), answered: false }
     }
 
     /// Takes in what came on standard error.
     pub(super) fn hear(&mut self, bytes: &[u8]) -> Reply {
         self.heard.extend_from_slice(bytes);
         let text = String::from_utf8_lossy(&self.heard);
-        if text.contains(&ready(&self.nonce)) {
+        if text.contains(&self.ready) {
             return Reply::Open;
         }
-        let asked = text.contains(&prompt(&self.nonce)) || is_question(&text);
+        let asked = match &self.question {
+            Question::Prompt(prompt) => text.contains(prompt.as_str()),
+            Question::After(_) if self.answered => is_question(&text),
+            Question::After(start) => {
+                text.split_once(start.as_str()).is_some_and(|(_, rest)| is_question(rest))
+            }
+        };
         if asked {
             self.heard.clear();
             if self.answered {
@@ -129,36 +145,45 @@ mod tests {
 
     #[test]
     fn each_method_has_its_words() {
-        let wrap = |how: &Become, login| wrap("sh -c 'x'", "pg", login, how, "N");
-        assert_eq!(wrap(&how(BecomeMethod::Sudo, None), "ana"), "sudo -n -H -u 'pg' -- sh -c 'x'");
+        let mark = Mark::of("A", "B");
+        let wrap = |how: &Become, login| wrap("sh -c x", "pg", login, how, &mark);
+        assert_eq!(wrap(&how(BecomeMethod::Sudo, None), "ana"), "exec sudo -n -H -u 'pg' -- sh -c x");
         assert_eq!(
             wrap(&how(BecomeMethod::Sudo, Some("s3cret")), "ana"),
-            "sudo -S -p N-password: -H -u 'pg' -- sh -c 'x'"
+            "exec sudo -S -p A%%B-password: -H -u 'pg' -- sh -c x"
         );
         assert_eq!(
             wrap(&how(BecomeMethod::Su, Some("s3cret")), "ana"),
-            r"env LC_ALL=C su -s /bin/sh -c 'sh -c '\''x'\''' -- 'pg'"
+            "echo A\"\"B-su >&2; \nexec env LC_ALL=C su -s /bin/sh -c 'sh -c x' -- 'pg'"
         );
-        assert_eq!(wrap(&how(BecomeMethod::Doas, None), "ana"), "doas -n -u 'pg' -- sh -c 'x'");
-        assert!(wrap(&how(BecomeMethod::Su, None), "root").ends_with("' 'pg' sh -c 'x'"));
+        assert_eq!(wrap(&how(BecomeMethod::Doas, None), "ana"), "exec doas -n -u 'pg' -- sh -c x");
+        assert!(wrap(&how(BecomeMethod::Su, None), "root").ends_with("' 'pg' sh -c x"));
         assert!(!AS_ROOT.contains('\''));
     }
 
     #[test]
-    fn the_password_is_said_once_and_only_when_asked_for() {
+    fn the_password_is_said_once_and_only_to_whom_it_is_for() {
         let password = Secret::new("s3cret");
-        let gate = || Gate::new("N", &password);
+        let gate = |method| Gate::new(&Mark::of("A", "B"), method, &password);
         let say = || Reply::Say(password.clone());
 
-        assert_eq!(gate().hear(b"lecture\nN-ready\n"), Reply::Open);
-        let mut asked = gate();
-        assert_eq!(asked.hear(b"We trust you have received the usual lecture.\nN-pass"), Reply::Wait);
+        assert_eq!(gate(BecomeMethod::Sudo).hear(b"lecture\nAB-ready\n"), Reply::Open);
+        let mut asked = gate(BecomeMethod::Sudo);
+        assert_eq!(asked.hear(b"We trust you have received the usual lecture.\nA%B-pass"), Reply::Wait);
         assert_eq!(asked.hear(b"word:"), say());
-        assert_eq!(asked.hear(b"\nN-ready\n"), Reply::Open);
-        let mut wrong = gate();
-        assert_eq!(wrong.hear(b"Password: "), say());
-        assert_eq!(wrong.hear(b"\nSorry, try again.\nPassword: "), Reply::HangUp);
-        assert_eq!(gate().hear(b"warning: your password: expires\n"), Reply::Wait);
-        assert_eq!(gate().hear(&[b'x'; 3 * MOST]), Reply::Wait);
+        assert_eq!(asked.hear(b"\nAB-ready\n"), Reply::Open);
+        let mut wrong = gate(BecomeMethod::Sudo);
+        assert_eq!(wrong.hear(b"A%B-password:"), say());
+        assert_eq!(wrong.hear(b"\nSorry, try again.\nA%B-password:"), Reply::HangUp);
+        // A profile that asks, a trace that shows the command line: neither is sudo.
+        for noise in ["mysql root password:", "+ sudo -S -p A%%B-password: -H", "echo A\"\"B-ready >&2"] {
+            assert_eq!(gate(BecomeMethod::Sudo).hear(noise.as_bytes()), Reply::Wait, "{noise}");
+        }
+        assert_eq!(gate(BecomeMethod::Sudo).hear(&[b'x'; 3 * MOST]), Reply::Wait);
+
+        let mut su = gate(BecomeMethod::Su);
+        assert_eq!(su.hear(b"mysql root password:"), Reply::Wait);
+        assert_eq!(su.hear(b"\nAB-su\nPassword: "), say());
+        assert_eq!(su.hear(b"\nsu: Authentication failure\n"), Reply::Wait);
     }
 }

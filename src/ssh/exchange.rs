@@ -18,6 +18,9 @@ use super::output::{Full, HeadAndTail, Stdout};
 /// before the output is taken to be complete: its answer comes behind everything it sent before.
 const SILENCE_AFTER_END: Duration = Duration::from_secs(2);
 
+/// How long a program that becomes another user may take to ask, or to start a shell: PAM may ask servers of its own.
+pub(super) const ASKED_WITHIN: Duration = Duration::from_secs(30);
+
 /// How long a command may take to end after SIGTERM, before nobody listens any more.
 pub(super) const GRACE: Duration = Duration::from_secs(1);
 
@@ -47,6 +50,8 @@ pub(super) enum End {
     ExecRefused,
     /// Standard output is not taken in any more; it may still be running.
     Full(Full),
+    /// Neither sudo or su asked for its password, nor did a shell start.
+    NobodyAsked,
     /// The host closed the channel and did not say how the command ended.
     Closed,
     /// The connection ended first.
@@ -80,6 +85,8 @@ impl Exchange {
             let _ = line.0.eof().await;
         };
         tokio::pin!(write);
+        let patience = sleep(ASKED_WITHIN);
+        tokio::pin!(patience);
         let mut written = false;
         loop {
             let silence = async {
@@ -102,6 +109,7 @@ impl Exchange {
                     if let Some(end) = said.hear(frame, message) { return end }
                 }
                 () = &mut write, if !written => written = true,
+                () = &mut patience, if input.is_waiting() => return End::NobodyAsked,
                 () = silence => return said.end.clone().unwrap_or(End::Closed),
             }
         }
@@ -145,10 +153,18 @@ impl Input {
     pub(super) fn new(frame: &Frame) -> (Input, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
         let (sender, receiver) = unbounded_channel();
         let mut input = Input { sender: Some(sender), gate: frame.gate(), script: frame.input.clone() };
+        if !frame.launch.is_empty() {
+            input.send(frame.launch.clone());
+        }
         if input.gate.is_none() {
             input.open();
         }
         (input, receiver)
+    }
+
+    /// Whether somebody was to ask, or the shell to be ready, and neither has been heard yet.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.gate.is_some()
     }
 
     /// Takes in what came on standard error.

@@ -1,24 +1,29 @@
 //! How a command travels: the exec string, the bytes on standard input, the mark where its output begins.
 //!
-//! The exec string is `sh -c 'eval "$(head -c N)"' muster ARGS`. `sh -s` would not do: dash and busybox read ahead
-//! and eat the data behind the script, and under bash a step that reads its input eats the rest of the script and
-//! ends with 0. The script is no argument either: dropbear drops connections for exec strings over 8 kB.
+//! The exec string is `sh -c 'eval "$(head -c N)"' muster`, whatever the command: the login shell may be one that reads
+//! quotes in its own way (fish, csh), so it sees no value. What becomes another user, and the arguments, quoted for `sh`, come
+//! with the script on standard input. `sh -s` would not do: dash and busybox read ahead and eat the data behind the
+//! script, and under bash a step that reads its input eats the rest of the script and ends with 0. The script is no
+//! argument either: dropbear drops connections for exec strings over 8 kB.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
 use super::becoming::{self, Gate, Narrow};
 use crate::command::{Command, RunAs, Stdin, quote};
-use crate::formation::{Become, Secret};
+use crate::formation::{Become, BecomeMethod, Secret};
 
-/// OpenSSH passes the exec string as one argument, and Linux limits that to 128 KiB (`MAX_ARG_STRLEN`).
-const MAX_EXEC: usize = 120 * 1024;
+/// First of all: a host that runs another command than it was told may be a shell, which takes this for its program.
+const GUARD: &str = "\
+[ \"$0\" = muster ] || { echo 'muster: this host runs another command than it was told (ForceCommand?)' >&2; exit 255; }
+";
 
 /// Fixed text before every script.
 ///
 /// It evaluates nothing it reads: `export "$line"` takes the value as it is. Input that ends before the empty line,
 /// or before the script's closing brace, comes from a connection that broke: nothing of the script runs then. A
-/// profile or an rc file can print or set anything, so PATH, locale and umask are set here. The process group is told
+/// profile or an rc file can print or set anything, so PATH, locale and umask are set here, and nothing is left that would lead libpq
+/// to another server. The process group is told
 /// so that the script can be ended later, where it is surely its own: led by this shell, or by sudo or a login shell
 /// right above it.
 const PRELUDE: &str = "\
@@ -26,7 +31,14 @@ cd /
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 LC_ALL=C
 export PATH LC_ALL
-unset XDG_RUNTIME_DIR
+unset XDG_RUNTIME_DIR PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGSERVICE
+unset PGSERVICEFILE PGSYSCONFDIR PGOPTIONS PGAPPNAME PGDATA PGTZ PGDATESTYLE PGGEQO PGCLIENTENCODING
+unset PGLOCALEDIR PGCONNECT_TIMEOUT PGTARGETSESSIONATTRS PGLOADBALANCEHOSTS PGREQUIREPEER
+unset PGREQUIREAUTH PGCHANNELBINDING PGREQUIRESSL PGSSLMODE PGSSLNEGOTIATION PGSSLCOMPRESSION
+unset PGSSLCERT PGSSLKEY PGSSLCERTMODE PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR PGSSLSNI
+unset PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION PGMINPROTOCOLVERSION PGMAXPROTOCOLVERSION
+unset PGSSLKEYLOGFILE PGGSSENCMODE PGGSSLIB PGGSSDELEGATION PGKRBSRVNAME PSQLRC PSQL_HISTORY
+unset PG_COLOR PG_COLORS PG_AUTOCTL_MONITOR PG_AUTOCTL_DEBUG
 umask 077
 muster_whole=
 while IFS= read -r muster_line; do
@@ -48,38 +60,45 @@ const MAX_WHOLE: usize = 4 * 1024 * 1024;
 /// A command, ready to be sent.
 pub(super) struct Frame {
     pub(super) exec: String,
+    /// Sent at once: what becomes the user. Empty where nobody has to.
+    pub(super) launch: Vec<u8>,
+    /// Sent when the shell reads.
     pub(super) input: Vec<u8>,
-    /// Printed on both streams, as a line, before the script starts; random, so that nothing else prints it.
-    marker: String,
+    mark: Mark,
     /// Where somebody may ask for a password before the input can be sent.
-    password: Option<Secret>,
+    password: Option<(Secret, BecomeMethod)>,
 }
 
 impl Frame {
     /// For a connection of the user `login`; the error says which value cannot be sent.
     pub(super) fn new(command: &Command, login: &str, becoming: &Become) -> Result<Frame, String> {
-        let marker = format!("muster-{:032x}", rand::random::<u128>());
-        let Fed { take, give, stdin } = fed(&command.stdin, &marker)?;
+        let mark = Mark::new();
+        let Fed { take, give, stdin } = fed(&command.stdin, &mark);
         let (user, root) = runner(&command.run_as, login, becoming);
+        // sudo means groups, netgroups and numbers by the first of these.
+        if user.is_empty() || user.starts_with(['%', '+', '#', '!', '-']) || user.contains(['\0', '\n']) {
+            return Err(format!("not the name of a user: {user:?}"));
+        }
         let script = format!(
-            "{PRELUDE}{root}{take}echo \"{marker} $muster_group\"\necho {marker} >&2\n\
-             unset muster_whole muster_line muster_group\nset -eu\n{give}{{ :\n{script}\n}}",
+            "{GUARD}{PRELUDE}{joined}{root}{take}echo \"$muster_mark $muster_group\"\necho \"$muster_mark\" >&2\n\
+             unset muster_whole muster_line muster_group muster_mark\nset -eu\n{arguments}{give}{{ :\n{script}\n}}",
+            joined = mark.joined(),
+            arguments = arguments(&command.args)?,
             script = command.script
         );
         let asks = user != login && becoming::asks(becoming, login);
-        let ready = if asks { format!("echo {} >&2; ", becoming::ready(&marker)) } else { String::new() };
-        let shell = shell(command, script.len(), &ready)?;
-        if user.is_empty() || user.starts_with('-') || user.contains('\0') {
-            return Err(format!("not the name of a user: {user:?}"));
-        }
-        let exec = match user == login {
-            true => shell,
-            false => becoming::wrap(&shell, user, login, becoming, &marker),
+        let shell = |before: &str, length| format!("sh -c '{before}eval \"$(head -c {length})\"' muster");
+        let (exec, launch) = match user == login {
+            true => (shell("", script.len()), String::new()),
+            false => {
+                let ready = if asks { mark.says("-ready") } else { String::new() };
+                let inner = shell(&ready, script.len());
+                let launch = becoming::wrap(&inner, user, login, becoming, &mark);
+                // Without its last brace nothing of it runs.
+                let launch = format!("{{\n{GUARD}PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n{launch}\n}}");
+                (shell("", launch.len()), launch)
+            }
         };
-        if exec.len() > MAX_EXEC {
-            let len = exec.len();
-            return Err(format!("the arguments take {len} bytes, {MAX_EXEC} is the most a host accepts"));
-        }
         let mut input = script.into_bytes();
         for (name, value) in &command.env {
             let line = env_line(name, value.reveal())?;
@@ -87,12 +106,13 @@ impl Frame {
         }
         input.push(b'\n');
         input.extend_from_slice(&stdin);
-        Ok(Frame { exec, input, marker, password: becoming.password.clone().filter(|_| asks) })
+        let password = becoming.password.clone().filter(|_| asks).map(|password| (password, becoming.method));
+        Ok(Frame { exec, launch: launch.into_bytes(), input, mark, password })
     }
 
     /// What the input has to wait for, if for anything.
     pub(super) fn gate(&self) -> Option<Gate> {
-        self.password.as_ref().map(|password| Gate::new(&self.marker, password))
+        self.password.as_ref().map(|(password, method)| Gate::new(&self.mark, *method, password))
     }
 
     /// What follows the line with the mark, or `None` where the script never started.
@@ -110,14 +130,16 @@ impl Frame {
 
     /// The host's own words of a line. sudo's message stands right behind the prompt that muster has chosen.
     pub(super) fn without_ours<'a>(&self, line: &'a str) -> &'a str {
-        match line.rsplit_once(self.marker.as_str()) {
-            Some((_, rest)) => rest.strip_prefix("-password:").unwrap_or_default(),
+        match line.rsplit_once(self.mark.prompt().as_str()) {
+            Some((_, rest)) => rest,
+            None if line.contains(self.mark.whole().as_str()) => "",
             None => line,
         }
     }
 
     fn split<'a>(&self, stream: &'a [u8]) -> Option<(&'a [u8], &'a [u8])> {
-        let marker = self.marker.as_bytes();
+        let marker = self.mark.whole();
+        let marker = marker.as_bytes();
         let mut from = 0;
         // The name of a prompt begins with the mark too.
         loop {
@@ -143,12 +165,12 @@ struct Fed {
 
 /// A connection that breaks ends the input early, and nobody behind it can tell: half a file would be moved into
 /// place, half a statement run. So a mark follows the input, and nothing starts without it.
-fn fed(stdin: &Stdin, marker: &str) -> Result<Fed, String> {
+fn fed(stdin: &Stdin, mark: &Mark) -> Fed {
     let bytes = stdin.as_bytes();
     let decode = match stdin {
-        Stdin::Nothing => return Ok(Fed { take: String::new(), give: String::new(), stdin: Vec::new() }),
+        Stdin::Nothing => return Fed { take: String::new(), give: String::new(), stdin: Vec::new() },
         _ if bytes.len() > MAX_WHOLE => {
-            return Ok(Fed { take: String::new(), give: String::new(), stdin: bytes.to_vec() });
+            return Fed { take: String::new(), give: String::new(), stdin: bytes.to_vec() };
         }
         Stdin::Text(_) | Stdin::Hidden(_) if !bytes.contains(&0) => "",
         // What a shell cannot hold.
@@ -158,15 +180,54 @@ fn fed(stdin: &Stdin, marker: &str) -> Result<Fed, String> {
         "" => bytes.to_vec(),
         _ => BASE64.encode(bytes).into_bytes(),
     };
-    stdin.extend_from_slice(format!("{marker}-end").as_bytes());
-    let take = format!(
-        "muster_input=$(cat)\n\
-         muster_stdin=${{muster_input%{marker}-end}}\n\
-         [ \"$muster_stdin\" != \"$muster_input\" ] || {{ echo 'muster: the input was cut off' >&2; exit 255; }}\n\
+    stdin.extend_from_slice(format!("{}-end", mark.whole()).as_bytes());
+    let take = "muster_input=$(cat)\n\
+         muster_stdin=${muster_input%\"$muster_mark-end\"}\n\
+         [ \"$muster_stdin\" != \"$muster_input\" ] || { echo 'muster: the input was cut off' >&2; exit 255; }\n\
          unset muster_input\n"
-    );
+        .to_owned();
     let give = format!("printf '%s' \"$muster_stdin\" | {decode}");
-    Ok(Fed { take, give, stdin })
+    Fed { take, give, stdin }
+}
+
+/// What nothing but a running script says: neither half of it is the whole, so that a host which only echoes what it is
+/// sent, or shows the command line, does not pass for one that ran something.
+pub(super) struct Mark(String, String);
+
+impl Mark {
+    fn new() -> Mark {
+        let half = || format!("{:016x}", rand::random::<u64>());
+        Mark(format!("muster-{}", half()), half())
+    }
+
+    #[cfg(test)]
+    pub(super) fn of(one: &str, other: &str) -> Mark {
+        Mark(one.to_owned(), other.to_owned())
+    }
+
+    pub(super) fn whole(&self) -> String {
+        format!("{}{}", self.0, self.1)
+    }
+
+    /// Sets `muster_mark`.
+    fn joined(&self) -> String {
+        format!("muster_mark={}\nmuster_mark=${{muster_mark}}{}\n", self.0, self.1)
+    }
+
+    /// Says the mark and a word on standard error; no quotes but double ones.
+    pub(super) fn says(&self, word: &str) -> String {
+        format!("echo {}\"\"{}{word} >&2; ", self.0, self.1)
+    }
+
+    /// What sudo is to ask with, as it is told: of two per cent signs it shows one.
+    pub(super) fn prompt_option(&self) -> String {
+        format!("{}%%{}-password:", self.0, self.1)
+    }
+
+    /// And as it is heard.
+    pub(super) fn prompt(&self) -> String {
+        format!("{}%{}-password:", self.0, self.1)
+    }
 }
 
 /// Who runs the script, and what `root PROGRAM ARGS` is to it.
@@ -181,16 +242,16 @@ fn runner<'a>(run_as: &'a RunAs, login: &'a str, becoming: &Become) -> (&'a str,
     }
 }
 
-fn shell(command: &Command, script_len: usize, ready: &str) -> Result<String, String> {
-    let mut shell = format!("sh -c '{ready}eval \"$(head -c {script_len})\"' muster");
-    for arg in &command.args {
+fn arguments(args: &[String]) -> Result<String, String> {
+    let mut line = String::new();
+    for arg in args {
         if arg.contains('\0') {
             return Err(format!("an argument holds a NUL byte: {arg:?}"));
         }
-        shell.push(' ');
-        shell.push_str(&quote(arg));
+        line.push(' ');
+        line.push_str(&quote(arg));
     }
-    Ok(shell)
+    Ok(format!("set --{line}\n"))
 }
 
 fn env_line(name: &str, value: &str) -> Result<String, String> {
@@ -219,16 +280,39 @@ mod tests {
     }
 
     #[test]
-    fn the_exec_string_names_the_user_only_where_it_must() {
-        let exec = |run_as, login| Frame::new(&command(run_as).args(["it's"]), login, &SUDO).unwrap().exec;
-        let plain = exec(RunAs::Login, "ana");
-        assert!(plain.starts_with("sh -c 'eval \"$(head -c "), "{plain}");
-        assert!(plain.ends_with(r"' muster 'it'\''s'"), "{plain}");
-        assert!(exec(RunAs::User("ana".into()), "ana").starts_with("sh -c 'eval"));
-        assert!(exec(RunAs::Root, "root").starts_with("sh -c 'eval"));
-        assert!(exec(RunAs::Root, "ana").starts_with("sh -c 'eval"), "the programs become root one by one");
-        assert!(exec(RunAs::User("postgres".into()), "ana").starts_with("sudo -n -H -u 'postgres' -- sh"));
-        assert!(exec(RunAs::User("postgres".into()), "root").contains("' 'postgres' sh -c 'eval"));
+    fn the_login_shell_sees_no_value() {
+        let frame = |run_as, login| Frame::new(&command(run_as).args([r"it's \"]), login, &SUDO).unwrap();
+        for (run_as, login) in [
+            (RunAs::Login, "ana"),
+            (RunAs::User("postgres".into()), "ana"),
+            (RunAs::User("postgres".into()), "root"),
+            (RunAs::Root, "ana"),
+        ] {
+            let exec = frame(run_as, login).exec;
+            let number = exec.strip_prefix("sh -c 'eval \"$(head -c ");
+            let number = number.and_then(|rest| rest.strip_suffix(")\"' muster"));
+            assert!(number.is_some_and(|number| number.parse::<usize>().is_ok()), "{exec}");
+        }
+        let launch = |run_as, login| String::from_utf8(frame(run_as, login).launch).unwrap();
+        assert_eq!(launch(RunAs::Login, "ana"), "");
+        assert_eq!(launch(RunAs::User("ana".into()), "ana"), "");
+        assert_eq!(launch(RunAs::Root, "root"), "");
+        assert_eq!(launch(RunAs::Root, "ana"), "", "the programs become root one by one");
+        assert!(
+            launch(RunAs::User("postgres".into()), "ana").contains("exec sudo -n -H -u 'postgres' -- sh -c")
+        );
+        assert!(launch(RunAs::User("postgres".into()), "root").contains("' 'postgres' sh -c 'eval"));
+    }
+
+    #[test]
+    fn an_echo_is_no_mark() {
+        let password = Become { method: BecomeMethod::Sudo, password: Some(Secret::new("s3cret")) };
+        let command = command(RunAs::User("postgres".into())).stdin(Stdin::Text("rest".into()));
+        let frame = Frame::new(&command, "ana", &password).unwrap();
+        let sent = [frame.exec.as_bytes(), b"\n", &frame.launch, b"\n", &frame.input, b"\n"].concat();
+        assert_eq!(frame.opened(&sent), None);
+        let mut gate = frame.gate().unwrap();
+        assert_eq!(gate.hear(&sent), becoming::Reply::Wait);
     }
 
     #[test]
@@ -245,7 +329,8 @@ mod tests {
             let script = String::from_utf8(frame.input).unwrap();
             let (sudo, plain) = ("root() { sudo -n -- \"$@\"; }\n", "root() { \"$@\"; }\n");
             assert_eq!((script.contains(sudo), script.contains(plain)), (!whole, whole), "{how:?} {login}");
-            assert_eq!(frame.exec.contains("'root'"), whole && login != "root", "{}", frame.exec);
+            let launch = String::from_utf8(frame.launch).unwrap();
+            assert_eq!(launch.contains("'root'"), whole && login != "root", "{launch}");
         }
         let other = Frame::new(&command(RunAs::User("postgres".into())), "ana", &SUDO).unwrap();
         assert!(!String::from_utf8(other.input).unwrap().contains("root()"));
@@ -259,7 +344,7 @@ mod tests {
         let script = frame.exec.split_once("head -c ").unwrap().1.split_once(')').unwrap().0;
         let (script, rest) = frame.input.split_at(script.parse().unwrap());
         assert!(script.ends_with(b"\ncat\n}"));
-        let end = format!("PGPASSWORD=p$w`'\"\\ =\n\nrest\n{}-end", frame.marker);
+        let end = format!("PGPASSWORD=p$w`'\"\\ =\n\nrest\n{}-end", frame.mark.whole());
         assert_eq!(rest, end.as_bytes());
         assert!(!frame.exec.contains("p$w"));
     }
@@ -274,16 +359,17 @@ mod tests {
         }
         assert!(Frame::new(&command(RunAs::Login).args(["a\0b"]), "ana", &SUDO).is_err());
         assert!(Frame::new(&command(RunAs::User("-x".into())), "ana", &SUDO).is_err());
-        assert!(Frame::new(&command(RunAs::Login).args(["x".repeat(MAX_EXEC)]), "ana", &SUDO).is_err());
+        assert!(Frame::new(&command(RunAs::User("%wheel".into())), "ana", &SUDO).is_err());
         assert!(Frame::new(&command(RunAs::Login).env("A=B", &Secret::new("")), "ana", &SUDO).is_err());
     }
 
     #[test]
     fn noise_before_the_marker_is_dropped() {
         let frame = Frame::new(&command(RunAs::Login), "ana", &SUDO).unwrap();
-        let stream = format!("motd, no line end{} 4711\nout\n", frame.marker);
+        let stream = format!("motd, no line end{} 4711\nout\n", frame.mark.whole());
         assert_eq!(frame.opened(stream.as_bytes()), Some((Some(4711), &b"out\n"[..])));
-        let group = |said: &str| frame.opened(format!("{} {said}\n", frame.marker).as_bytes()).unwrap().0;
+        let group =
+            |said: &str| frame.opened(format!("{} {said}\n", frame.mark.whole()).as_bytes()).unwrap().0;
         assert_eq!((group("1"), group(""), group("no")), (None, None, None));
         assert_eq!(frame.after_marker(stream.as_bytes()), Some(&b"out\n"[..]));
         assert_eq!(frame.after_marker(b"This account is currently not available.\n"), None);

@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::exchange::{End, GRACE, Input, Said};
+use super::exchange::{ASKED_WITHIN, End, GRACE, Input, Said};
 use super::frame::Frame;
 
 /// Of the environment, who the user is.
@@ -18,7 +18,7 @@ const KEPT: [&str; 4] = ["HOME", "USER", "LOGNAME", "SHELL"];
 const AFTER_END: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Runs to its end, or to the deadline: `None` then, and the command has been told to end.
-pub(super) async fn run(frame: &Frame, most: u64, deadline: Instant) -> std::io::Result<Option<(End, Said)>> {
+pub(super) async fn run(frame: &Frame, most: u64, deadline: Instant) -> std::io::Result<(Option<End>, Said)> {
     let mut child = Command::new("/bin/sh")
         .arg("-c")
         .arg(&frame.exec)
@@ -37,14 +37,14 @@ pub(super) async fn run(frame: &Frame, most: u64, deadline: Instant) -> std::io:
     Ok(match end {
         Ok(end) => {
             let end = end?;
-            if matches!(end, End::Full(_)) {
+            if matches!(end, End::Full(_) | End::NobodyAsked) {
                 stop(&mut child, &said).await;
             }
-            Some((end, said))
+            (Some(end), said)
         }
         Err(_) => {
             stop(&mut child, &said).await;
-            None
+            (None, said)
         }
     })
 }
@@ -68,6 +68,8 @@ async fn talk(child: &mut Child, frame: &Frame, said: &mut Said) -> std::io::Res
     let (mut written, mut out_ended, mut err_ended) = (false, false, false);
     let (mut out, mut err) = (vec![0; 64 * 1024], vec![0; 64 * 1024]);
     let mut status: Option<ExitStatus> = None;
+    let patience = sleep(ASKED_WITHIN);
+    tokio::pin!(patience);
     while status.is_none() || !(out_ended && err_ended) {
         tokio::select! {
             biased;
@@ -85,6 +87,7 @@ async fn talk(child: &mut Child, frame: &Frame, said: &mut Said) -> std::io::Res
                 }
             },
             () = &mut write, if !written => written = true,
+            () = &mut patience, if input.is_waiting() => return Ok(End::NobodyAsked),
             ended = child.wait(), if status.is_none() => status = Some(ended?),
             () = sleep(AFTER_END), if status.is_some() => break,
         }

@@ -152,7 +152,7 @@ impl Session {
         let deadline = Instant::now() + Duration::from_secs(seconds);
         let ended = match &self.line {
             Line::Ssh(link) => self.over_ssh(link, command, frame, most, deadline).await?,
-            Line::Local => local::run(frame, most, deadline).await.map_err(|error| {
+            Line::Local => self.here(command, frame, most, deadline).await.map_err(|error| {
                 refusal(NO_STATUS, format!("cannot run a command here: {}", error.to_string().to_lowercase()))
             })?,
         };
@@ -170,10 +170,38 @@ impl Session {
                 Err(refusal(NO_STATUS, text))
             }
             End::Full(Full::Disk(error)) => Err(refusal(NO_STATUS, cannot_keep(&error))),
+            End::NobodyAsked => {
+                let text = "the command did not start: neither was a password asked for, nor did a shell start\n\
+                            hint: does sudo or su ask in words of its own, or for more than a password?";
+                Err(refusal(NO_STATUS, text.to_owned()))
+            }
             End::ExecRefused => Err(refusal(NO_STATUS, format!("{} refuses to run commands", self.place()))),
             End::Status(status) => self.judge(frame, said, status, None),
             End::Signal(name, number) => self.judge(frame, said, 128 + number, Some(name)),
         }
+    }
+
+    /// `None` where the deadline came first: what runs as another user is told to end as that user.
+    async fn here(
+        &self,
+        command: &Command,
+        frame: &Frame,
+        most: u64,
+        deadline: Instant,
+    ) -> std::io::Result<Option<(End, Said)>> {
+        let (end, said) = local::run(frame, most, deadline).await?;
+        match (&end, said.stdout.group()) {
+            (Some(_), _) | (None, None) => (),
+            (None, Some(group)) => {
+                for signal in ["TERM", "KILL"] {
+                    let kill = kill(command, group, signal);
+                    let Ok(frame) = Frame::new(&kill, &self.user, &self.becoming) else { break };
+                    let _ = local::run(&frame, MAX_STDOUT, Instant::now() + 2 * GRACE).await;
+                    sleep(GRACE / 2).await;
+                }
+            }
+        }
+        Ok(end.map(|end| (end, said)))
     }
 
     /// `None` where the deadline came first.
@@ -192,7 +220,7 @@ impl Session {
         };
         match timeout_at(deadline, exchange.finish(frame, link.handle())).await {
             Ok(end) => {
-                if matches!(end, End::Full(_)) {
+                if matches!(end, End::Full(_) | End::NobodyAsked) {
                     self.end(link, command, frame, &mut exchange).await;
                 }
                 Ok(Some((end, exchange.into_said())))
@@ -211,7 +239,16 @@ impl Session {
         }
         // sshd passes signals on only to what other users than root run ("requires privilege separation").
         let Some(group) = exchange.group() else { return };
-        let kill = Command::new(command.run_as.clone(), "kill -s TERM -- \"-$1\"").args([group.to_string()]);
+        self.kill(link, command, group, "TERM").await;
+        if !exchange.ends(frame).await {
+            self.kill(link, command, group, "KILL").await;
+            exchange.ends(frame).await;
+        }
+    }
+
+    /// A signal to a group of processes, sent as whoever runs them.
+    async fn kill(&self, link: &Link, command: &Command, group: u32, signal: &'static str) {
+        let kill = kill(command, group, signal);
         let kill = async {
             let frame = Frame::new(&kill, &self.user, &self.becoming).ok()?;
             let channel = self.open(link).await.ok()?;
@@ -219,8 +256,7 @@ impl Session {
             Some(exchange.finish(&frame, link.handle()).await)
         };
         let sent = timeout(2 * GRACE, kill).await;
-        tracing::debug!(name = %self.name, group, ?sent, "ended a command by its process group");
-        exchange.ends(frame).await;
+        tracing::debug!(name = %self.name, group, signal, ?sent, "ended a command by its process group");
     }
 
     /// A channel for one command. A host may allow fewer than [`CHANNELS`], and frees one only when its process has
@@ -317,6 +353,11 @@ impl Session {
             hint: "the command was not sent; run again".to_owned(),
         }
     }
+}
+
+fn kill(command: &Command, group: u32, signal: &'static str) -> Command {
+    let script = "kill -s \"$2\" -- \"-$1\" 2>/dev/null || :";
+    Command::new(command.run_as.clone(), script).args([group.to_string(), signal.to_owned()])
 }
 
 /// What is said, and what to do about it; the first row that fits.
