@@ -157,6 +157,12 @@ fn rules(server: &Server, login: &str) -> Vec<(Section, Rule)> {
 
 /// Why a host needs no rule at all.
 fn needless(server: &Server, login: &str) -> Option<String> {
+    // sudo takes these for groups, netgroups and numbers, quoted or not.
+    if let Some(name) =
+        [login, &server.os_user].into_iter().find(|name| name.starts_with(['%', '+', '#', '!']))
+    {
+        return Some(format!("{name:?} is no name of a user"));
+    }
     let method = match server.host.becoming.method {
         BecomeMethod::Sudo => None,
         BecomeMethod::Su => Some("su"),

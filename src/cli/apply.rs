@@ -89,7 +89,12 @@ async fn rounds(
             report::log(&format!("there is more to do: {why}\nhint: run apply again\n"));
             return Ok((outcomes, Exit::Failed));
         }
-        facts = fleet.gather(formation).await;
+        let mut stopped = stop.clone();
+        facts = tokio::select! {
+            facts = fleet.gather(formation) => facts,
+            // Nothing is under way that would have to finish.
+            _ = stopped.wait_for(|stop| !matches!(stop, Stop::Go)) => return Ok((outcomes, Exit::Interrupted)),
+        };
     }
     let exit = exit::of(&outcomes);
     Ok((outcomes, exit))

@@ -8,6 +8,9 @@ use crate::error::{Exit, Problem};
 use crate::report;
 use crate::report::ping::Pinged;
 
+/// Seconds that a command which does nothing may take: a profile may do much.
+const PATIENCE: u64 = 15;
+
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
     /// Hosts and groups, as Ansible's patterns.
@@ -18,7 +21,8 @@ pub(super) struct Arguments {
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
     let servers = options.select(&formation, &arguments.pattern)?;
-    let nothing = |name: &crate::formation::NodeName| (name.clone(), Command::new(RunAs::Login, ":"));
+    let nothing =
+        |name: &crate::formation::NodeName| (name.clone(), Command::new(RunAs::Login, ":").timeout(PATIENCE));
     let commands = servers.iter().map(|server| nothing(&server.name)).collect();
     let (connected, answers) = answers::of_each(options, &servers, commands).await;
     let hosts: Vec<Pinged> = answers

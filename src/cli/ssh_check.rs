@@ -11,6 +11,9 @@ use crate::report::ssh_check::{Became, Hop, Way};
 use crate::resource::keeper::{AsRoot, as_root};
 use crate::ssh::Session;
 
+/// Seconds that a command which does nothing may take; PAM may ask servers of its own.
+const PATIENCE: u64 = 30;
+
 #[derive(clap::Args, Debug)]
 pub(super) struct Arguments {
     /// A host of the inventory, or any name that ssh knows.
@@ -92,7 +95,7 @@ fn wanted(options: &Options, arguments: &Arguments) -> Result<Wanted, Vec<Proble
 
 async fn becomes(session: &Session, user: String) -> Became {
     let started = Instant::now();
-    let result = session.run(&Command::new(RunAs::User(user.clone()), "id -un")).await;
+    let result = session.run(&Command::new(RunAs::User(user.clone()), "id -un").timeout(PATIENCE)).await;
     Became { user, took: started.elapsed(), failure: result.err() }
 }
 
@@ -103,7 +106,7 @@ async fn may_run(session: &Session, what: &str, programs: Vec<Vec<String>>) -> B
     let mut failure = None;
     for program in programs {
         let shown = program.join(" ");
-        let result = session.run(&Command::new(RunAs::Root, ASK).args(program)).await;
+        let result = session.run(&Command::new(RunAs::Root, ASK).args(program).timeout(PATIENCE)).await;
         failure = match result {
             Err(Failure::Refused { status, stderr }) => {
                 let why = match stderr.trim() {

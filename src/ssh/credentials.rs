@@ -27,13 +27,17 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// From `USER` or `LOGNAME`, `HOME` and `SSH_AUTH_SOCK`; key files are read when they are needed.
+    /// Who this process belongs to, as ssh has it; `HOME` and `SSH_AUTH_SOCK`; key files are read when they are needed.
     ///
-    /// A pipeline may set none of them: the user is looked up in `/etc/passwd` then, and never guessed.
+    /// `USER` is asked only where `/etc/passwd` does not know the process's user: it is whatever somebody has set, and
+    /// stands for who runs commands on this machine, too.
     pub fn from_environment() -> Self {
         let text = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
-        let user =
-            text("USER").or_else(|| text("LOGNAME")).or_else(owner_of_this_process).unwrap_or_default();
+        let plain = |name: &String| {
+            name.chars().all(|c| c.is_alphanumeric() || matches!(c, '.' | '_' | '-' | '@' | '$'))
+        };
+        let set = || text("USER").or_else(|| text("LOGNAME")).filter(plain);
+        let user = owner_of_this_process().or_else(set).unwrap_or_default();
         let path = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Credentials::new(user, path("HOME"), path("SSH_AUTH_SOCK")).asking(Asker::from_environment())
     }

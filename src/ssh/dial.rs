@@ -196,6 +196,8 @@ fn proxy_command(settings: &Settings, command: &str) -> Result<Dialled, Miss> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
+        // Ctrl-C on the terminal is for muster, which lets steps finish: they need their connections.
+        .process_group(0)
         .spawn();
     let failed = |why: String| {
         Miss::Final(Failure::Unreachable {

@@ -204,13 +204,18 @@ impl Handler for Doorman {
     async fn disconnected(&mut self, reason: DisconnectReason<Self::Error>) -> Result<(), Self::Error> {
         let (text, result) = match reason {
             DisconnectReason::ReceivedDisconnect(info) => {
-                (format!("the host says: {}", info.message), Ok(()))
+                (format!("the host says: {}", one_line(&info.message)), Ok(()))
             }
             DisconnectReason::Error(error) => (explain(&error), Err(error)),
         };
         self.ended.send_replace(Some(text));
         result
     }
+}
+
+/// Anybody may say it before a key is exchanged: it must not pass for lines of muster's own.
+fn one_line(text: &str) -> String {
+    text.chars().take(200).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 async fn refuse(reply: ChannelOpenHandle) -> Result<(), russh::Error> {
@@ -222,7 +227,7 @@ async fn refuse(reply: ChannelOpenHandle) -> Result<(), russh::Error> {
 pub(super) fn explain(error: &russh::Error) -> String {
     match error {
         russh::Error::Disconnect | russh::Error::HUP => "the host closed the connection".to_owned(),
-        russh::Error::KeepaliveTimeout => "the host has not answered for a minute".to_owned(),
+        russh::Error::KeepaliveTimeout => "the host has not answered (ServerAliveInterval)".to_owned(),
         russh::Error::SendError | russh::Error::RecvError => "the connection is closed".to_owned(),
         russh::Error::NoCommonAlgo { kind: AlgorithmKind::Key, ours, theirs } => format!(
             "the host and muster share no host key algorithm: allowed are {}, the host offers {}{}",
