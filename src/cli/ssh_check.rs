@@ -59,7 +59,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
 fn wanted(options: &Options, arguments: &Arguments) -> Result<(NodeName, Host, Vec<String>), Vec<Problem>> {
     let name = NodeName(arguments.host.clone());
     let given = arguments.become_user.clone();
-    if options.inventory.is_some() {
+    if !options.inventory.is_empty() {
         let formation = options.load()?;
         let found = formation.servers().find(|server| server.name == name).cloned();
         if let Some(server) = found {
