@@ -123,6 +123,31 @@ fn the_smallest() {
 }
 
 #[test]
+fn a_formation_as_ini() {
+    let formation = example("citus.ini");
+    assert_eq!(formation.warnings, Vec::<String>::new());
+    let rows: Vec<String> = formation
+        .nodes
+        .values()
+        .map(|node| format!("{} {} {} {:?}", node.name(), node.group, node.server.pgdata, node.standing))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "coord1.db.example 0 /pg Candidate",
+            "coord2.db.example 0 /pg Secondary",
+            "w1a.db.example 1 /pg Candidate",
+            "w1b.db.example 1 /pg Secondary",
+            "w2a.db.example 2 /pg Candidate",
+            "w2b.db.example 2 /pg Secondary",
+        ]
+        .map(|row| row.replace("/pg", "/var/lib/postgresql/16/main"))
+    );
+    let w1a = &node(&formation, "w1a.db.example").server;
+    assert_eq!((w1a.settings["max_connections"].as_str(), w1a.hba.len()), ("200", 1));
+}
+
+#[test]
 fn production() {
     let formation = example("production.yml");
     assert_eq!((formation.name.as_str(), formation.number_sync_standbys), ("shop", Some(1)));
@@ -434,6 +459,45 @@ fn files_made_to_explode_are_refused() {
         let told = shown(&problems);
         let limit = ["nested too deep or grows too large", "mapping values are not allowed"];
         assert!(problems.len() == 1 && told.len() < 500 && limit.iter().any(|l| told.contains(l)), "{told}");
+    }
+}
+
+/// As files, since INI is tried where YAML fails.
+#[test]
+fn files_too_large_are_refused() {
+    let base = tempfile::tempdir().unwrap();
+    let chain: String = (0..9000).map(|i| format!("[g{i}:children]\ng{}\n", i + 1)).collect();
+    let diamonds: String = (0..40)
+        .map(|i| {
+            format!("[a{i}:children]\nb{i}\nc{i}\n[b{i}:children]\na{0}\n[c{i}:children]\na{0}\n", i + 1)
+        })
+        .collect();
+    let many: String = (0..150_000).map(|i| format!("h{i} x={i}\n")).collect();
+    for (name, text) in [
+        ("line", "x".repeat(100 << 20)),
+        ("line.yml", format!("all: {}", "x".repeat(15 << 20))),
+        ("nul.ini", "[g]\nh x='\0'\n\0\n".to_owned()),
+        ("noise.ini", "a b c\n".repeat(300_000)),
+        ("many.ini", many),
+        ("range.ini", "[g]\nh[0:99][0:99][0:99]\n".to_owned()),
+        ("ranges.ini", "[g]\nh[1:99999999999]\n".to_owned()),
+        ("groups.ini", (0..100_000).map(|i| format!("[g{i}]\n")).collect()),
+        ("chain.ini", chain + "[g9000]\nh\n"),
+        ("diamonds.ini", diamonds + "[a40]\nh\n"),
+        ("deep.ini", format!("h x={}\n", "[".repeat(1 << 20))),
+        ("deep.json", "[".repeat(1 << 20)),
+    ] {
+        let path = base.path().join(name);
+        fs::write(&path, text).unwrap();
+        let started = std::time::Instant::now();
+        let problems = load(&path).expect_err(name);
+        assert!(started.elapsed().as_secs() < 6, "{name} takes {:?}", started.elapsed());
+        assert!(
+            problems.len() <= 501 && shown(&problems[..1]).len() < 1000,
+            "{name}: {}",
+            shown(&problems[..1])
+        );
+        fs::remove_file(&path).unwrap();
     }
 }
 

@@ -8,7 +8,7 @@ use super::source::{Source, Span, quote};
 use super::store::{Loop, Store, UNGROUPED, Vars};
 use super::tree::{Entry, Style};
 use super::words;
-use super::yaml::{add_host, is_plain_name, set_group_variable, too_many};
+use super::yaml::{add_host, is_plain_name, set_group_variable};
 use crate::error::Problem;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -173,7 +173,6 @@ impl Reader<'_> {
                         add_host(self.store, &name, span, self.file, port, Some(self.group), vars.clone());
                     }
                 }
-                too_many(self.store, span, self.source);
             }
             Err(problem) => self.source.problem(span, problem),
         }
@@ -230,7 +229,6 @@ fn head(line: &str) -> Option<(&str, &str)> {
     (fits && ended).then_some((name, kind))
 }
 
-/// An entry; the line of a password is kept out of messages.
 fn entry(key: &str, value: &str, key_span: Span, span: Span) -> Entry {
     Entry { key: key.to_owned(), key_style: Style::Exact, key_span, value: literal::parse(value, span) }
 }

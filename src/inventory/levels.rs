@@ -27,6 +27,11 @@ impl Levels {
                 Problem::new(format!("group {name} is above `all`")).hint("turn them around"),
             );
         }
+        if let Some(what) = sources.store.too_many() {
+            source.problem_of_file(
+                Problem::new(format!("the inventory has {what}")).hint("is a range too long?"),
+            );
+        }
         let own = |vars: &mut Vars| Arc::new(std::mem::take(vars));
         let groups: Vec<Arc<Vars>> =
             sources.store.groups.iter_mut().map(|group| own(&mut group.vars)).collect();

@@ -49,6 +49,9 @@ const INTERNAL: &[&str] = &[
 /// An inventory that can be read, with every variable that anybody gave.
 pub struct Listing(Levels);
 
+/// A group is shown below each of its parents: a few dozens of groups can be made to fill every disk.
+const MOST_LINES: usize = 100_000;
+
 /// Whether a graph shows variables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Detail {
@@ -129,6 +132,9 @@ impl Listing {
     fn branch(&self, index: usize, depth: usize, detail: Detail, lines: &mut Vec<String>) {
         let store = &self.0.store;
         let group = &store.groups[index];
+        if lines.len() > MOST_LINES {
+            return;
+        }
         lines.push(line(depth, &format!("@{}:", group.name)));
         for child in &group.children {
             self.branch(*child, depth + 1, detail, lines);

@@ -102,6 +102,9 @@ fn read(names: &[String], source: &mut Source) -> Sources {
 fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
     let whole = sources.whole == Whole::Yes;
     let Levels { store, world, of_groups } = Levels::new(sources, &mut source);
+    if store.too_many().is_some() {
+        return Err(source.finish().err().unwrap_or_default());
+    }
     let mut known = Known::new(world);
     for level in of_groups.iter().flatten() {
         known.look(level, &mut source);

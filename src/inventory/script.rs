@@ -10,7 +10,7 @@ use super::known::hide_secrets;
 use super::source::{Source, Span, quote};
 use super::store::{Loop, Store, Vars};
 use super::tree::{self, Entry, Node, Tree};
-use super::yaml::{add_host, is_plain_name, mapping, set_group_variable, too_many};
+use super::yaml::{add_host, is_plain_name, mapping, set_group_variable};
 use crate::error::Problem;
 
 /// How long an inventory may take to answer.
@@ -62,7 +62,6 @@ fn group(entry: &Entry, file: &str, hosts: &mut Vec<(String, Span)>, store: &mut
         if is_plain_name("host", name, span, source) {
             hosts.push((name.to_owned(), span));
             add_host(store, name, span, file, None, Some(group), Vars::default());
-            too_many(store, span, source);
         }
     };
     let parts = match &entry.value.tree {

@@ -17,6 +17,8 @@ pub(super) struct Span {
 
 /// A longer line wraps, and its caret stands nowhere: it is better not shown.
 const LONGEST_LINE: usize = 300;
+/// Nobody reads more; a file that is no inventory is wrong in every line.
+const MOST_PROBLEMS: usize = 500;
 
 /// Every file, and everything found wrong in them so far.
 #[derive(Default)]
@@ -67,6 +69,9 @@ impl Source {
 
     /// Adds a problem at a place. One mistake in an outer level reaches many hosts and is told once.
     pub(super) fn problem(&mut self, span: Span, problem: Problem) {
+        if self.problems.len() >= MOST_PROBLEMS {
+            return;
+        }
         let problem = problem.at(self.place(span));
         if !self.problems.iter().any(|(_, known)| *known == problem) {
             self.problems.push((span, problem));
@@ -83,7 +88,7 @@ impl Source {
             Some(span) => format!("{}:{}: {message}", self.name(span), span.line),
             None => message.to_string(),
         };
-        if !self.warnings.contains(&warning) {
+        if self.warnings.len() < MOST_PROBLEMS && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
     }

@@ -41,7 +41,10 @@ impl FromIterator<Entry> for Vars {
 pub(super) const MERGED: [&str; 2] = ["settings", "hba"];
 
 /// Most hosts of an inventory: no formation comes near, and a range can be written by mistake.
-pub(super) const MOST_HOSTS: usize = 20_000;
+pub(super) const MOST_HOSTS: usize = 10_000;
+
+/// Most groups.
+const MOST_GROUPS: usize = 3_000;
 
 pub(super) const ALL: usize = 0;
 pub(super) const UNGROUPED: usize = 1;
@@ -52,12 +55,16 @@ pub(super) struct Store {
     pub(super) hosts: Vec<HostEntry>,
     group_of: BTreeMap<String, usize>,
     host_of: BTreeMap<String, usize>,
+    /// What there is more of than can be.
+    too_many: Option<String>,
 }
 
 #[derive(Default)]
 pub(super) struct Group {
     pub(super) name: String,
     pub(super) hosts: Vec<usize>,
+    /// The same, to look them up.
+    members: BTreeSet<usize>,
     pub(super) children: Vec<usize>,
     pub(super) parents: BTreeSet<usize>,
     pub(super) vars: Vars,
@@ -84,6 +91,7 @@ impl Store {
             hosts: Vec::new(),
             group_of: BTreeMap::new(),
             host_of: BTreeMap::new(),
+            too_many: None,
         };
         store.group("all");
         store.group("ungrouped");
@@ -96,6 +104,10 @@ impl Store {
     pub(super) fn group(&mut self, name: &str) -> usize {
         if let Some(group) = self.group_of.get(name) {
             return *group;
+        }
+        if self.groups.len() >= MOST_GROUPS {
+            self.too_many = Some(format!("more than {MOST_GROUPS} groups"));
+            return UNGROUPED;
         }
         self.groups.push(Group { name: name.to_owned(), ..Group::default() });
         self.group_of.insert(name.to_owned(), self.groups.len() - 1);
@@ -115,6 +127,10 @@ impl Store {
         if let Some(host) = self.host_of.get(name) {
             return (*host, Mention::Again);
         }
+        if self.hosts.len() >= MOST_HOSTS {
+            self.too_many = Some(format!("more than {MOST_HOSTS} hosts"));
+            return (0, Mention::Again);
+        }
         let entry = HostEntry { name: name.to_owned(), span, vars: Vars::default(), file: file.to_owned() };
         self.hosts.push(entry);
         self.host_of.insert(name.to_owned(), self.hosts.len() - 1);
@@ -122,10 +138,14 @@ impl Store {
     }
 
     pub(super) fn put(&mut self, host: usize, group: usize) {
-        let hosts = &mut self.groups[group].hosts;
-        if !hosts.contains(&host) {
-            hosts.push(host);
+        if self.groups[group].members.insert(host) {
+            self.groups[group].hosts.push(host);
         }
+    }
+
+    /// What there is more of than can be; what came after that is left out.
+    pub(super) fn too_many(&self) -> Option<&str> {
+        self.too_many.as_deref()
     }
 
     /// The variables of a name: like Ansible, of the group where a group and a host share it.
@@ -138,7 +158,7 @@ impl Store {
     }
 
     pub(super) fn add_child(&mut self, parent: usize, child: usize) -> Result<(), Loop> {
-        if parent == child || self.ancestors(parent).contains(&child) {
+        if self.is_above(child, parent) {
             return Err(Loop);
         }
         if !self.groups[parent].children.contains(&child) {
@@ -146,6 +166,23 @@ impl Store {
             self.groups[child].parents.insert(parent);
         }
         Ok(())
+    }
+
+    /// Whether one group is the other, or above it.
+    fn is_above(&self, group: usize, other: usize) -> bool {
+        // Most often the one below is new.
+        let (mut seen, mut next) = (vec![false; self.groups.len()], vec![group]);
+        while let Some(at) = next.pop() {
+            if at == other {
+                return true;
+            }
+            for child in &self.groups[at].children {
+                if !std::mem::replace(&mut seen[*child], true) {
+                    next.push(*child);
+                }
+            }
+        }
+        false
     }
 
     /// The groups above a group.
@@ -184,11 +221,15 @@ impl Store {
         for (host, groups) in self.memberships().into_iter().enumerate() {
             let alone = groups.is_subset(&outer);
             match (alone, groups.contains(&UNGROUPED)) {
-                (false, true) => self.groups[UNGROUPED].hosts.retain(|other| *other != host),
+                (false, true) => {
+                    self.groups[UNGROUPED].members.remove(&host);
+                }
                 (true, false) => self.put(host, UNGROUPED),
                 (false, false) | (true, true) => {}
             }
         }
+        let ungrouped = &mut self.groups[UNGROUPED];
+        ungrouped.hosts.retain(|host| ungrouped.members.contains(host));
         self.deepen();
         Ok(())
     }
@@ -227,10 +268,14 @@ impl Store {
 
     /// The hosts of a group and of those below it, outer ones first.
     pub(super) fn hosts_below(&self, group: usize) -> Vec<usize> {
-        let (mut order, mut seen) = (vec![group], BTreeSet::from([group]));
+        let (mut order, mut seen) = (vec![group], vec![false; self.groups.len()]);
         let mut at = 0;
         while let Some(group) = order.get(at).copied() {
-            order.extend(self.groups[group].children.iter().filter(|child| seen.insert(**child)));
+            for child in &self.groups[group].children {
+                if !std::mem::replace(&mut seen[*child], true) {
+                    order.push(*child);
+                }
+            }
             at += 1;
         }
         let mut told = BTreeSet::new();

@@ -2,7 +2,7 @@
 
 use super::range;
 use super::source::{Source, Span, quote};
-use super::store::{ALL, Loop, MOST_HOSTS, Mention, Store, Vars};
+use super::store::{ALL, Loop, Mention, Store, Vars};
 use super::tree::{Entry, Node, Style, Tree};
 use super::variables::nearest;
 use crate::error::Problem;
@@ -117,7 +117,6 @@ impl Reader<'_> {
                     add_host(self.store, &named.key, named.key_span, self.file, port, Some(group), vars);
                 }
             }
-            too_many(self.store, entry.key_span, self.source);
         }
     }
 
@@ -208,12 +207,6 @@ pub(super) fn add_host(
     }
     if let Some(known) = store.vars_of(name) {
         known.extend(vars.now.into_values());
-    }
-}
-
-pub(super) fn too_many(store: &Store, at: Span, source: &mut Source) {
-    if store.hosts.len() > MOST_HOSTS {
-        source.problem(at, Problem::new(format!("the inventory has more than {MOST_HOSTS} hosts")));
     }
 }
 
