@@ -293,3 +293,20 @@ fn a_program_that_fails_says_why() {
         said.stderr
     );
 }
+
+#[test]
+fn a_program_that_leaves_another_behind_is_not_waited_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let text = "#!/bin/sh\nsleep 20 &\necho '{\"g\": {\"hosts\": [\"a\"]}, \"_meta\": {\"hostvars\": {}}}'\n";
+    let (_dir, path) = inventory(text);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let started = std::time::Instant::now();
+    let said = muster(&["inventory", "-i", &path, "--graph"]);
+    assert_eq!(
+        (said.code, said.stdout.as_str()),
+        (0, "@all:\n  |--@ungrouped:\n  |--@g:\n  |  |--a\n"),
+        "{}",
+        said.stderr
+    );
+    assert!(started.elapsed().as_secs() < 10);
+}

@@ -1,8 +1,9 @@
 //! An executable inventory: asked with `--list`, and with `--host NAME` where that told nothing of hosts.
 
-use std::io::Read as _;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -156,9 +157,9 @@ fn run(path: &Path, arguments: &[&str]) -> Result<String, Problem> {
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| failed(format!("cannot be started: {error}")))?;
-    let (out, err) = (drain(child.stdout.take()), drain(child.stderr.take()));
+    let (out, err) = (Drain::of(child.stdout.take()), Drain::of(child.stderr.take()));
     let status = wait(&mut child).map_err(failed)?;
-    let (out, err) = (out.join().unwrap_or_default(), err.join().unwrap_or_default());
+    let (out, err) = (out.text(), err.text());
     if !status.success() {
         let last: Vec<&str> = err.lines().rev().take(5).collect();
         let last: Vec<String> = last.iter().rev().map(|line| quote(line)).collect();
@@ -175,14 +176,38 @@ fn run(path: &Path, arguments: &[&str]) -> Result<String, Problem> {
 }
 
 /// Reads to the end, so that the program never waits for a reader; keeps what may be kept.
-fn drain(pipe: Option<impl std::io::Read + Send + 'static>) -> thread::JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        if let Some(mut pipe) = pipe {
-            let _ = pipe.by_ref().take(MOST_BYTES + 1).read_to_end(&mut bytes);
+struct Drain {
+    read: Arc<Mutex<Vec<u8>>>,
+    reader: thread::JoinHandle<()>,
+}
+
+impl Drain {
+    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let kept = read.clone();
+        let reader = thread::spawn(move || {
+            let Some(mut pipe) = pipe else { return };
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() as u64 <= MOST_BYTES {
+                    kept.extend_from_slice(&buffer[..count]);
+                }
+            }
+        });
+        Drain { read, reader }
+    }
+
+    /// What the program said. What it has left behind, e.g. a shared connection of ssh, may hold the pipe for hours.
+    fn text(self) -> String {
+        const GRACE: Duration = Duration::from_secs(1);
+        let ended = Instant::now();
+        while !self.reader.is_finished() && ended.elapsed() < GRACE {
+            thread::sleep(Duration::from_millis(1));
         }
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&read).into_owned()
+    }
 }
 
 fn wait(child: &mut Child) -> Result<std::process::ExitStatus, String> {
