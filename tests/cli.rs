@@ -257,3 +257,56 @@ fn sudoers_is_printed_without_asking_a_host() {
     assert_eq!(rules[0], "x ALL = (postgres) NOPASSWD: /usr/bin/sh, /bin/sh");
     assert_eq!(rules.len(), 3, "{}", said.stdout);
 }
+
+#[test]
+fn inventories_are_shown_as_ansible_shows_them() {
+    let (dir, path) = inventory("[g]\na x=1\n[p:children]\ng\n[p:vars]\ny={'k': None}\npgprot=1\n");
+    let ini = format!("{path}.ini");
+    std::fs::rename(&path, &ini).expect("it is ours");
+    let said = muster(&["inventory", "-i", &ini, "--host", "a"]);
+    let expected = "{\n    \"pgprot\": 1,\n    \"x\": 1,\n    \"y\": {\n        \"k\": null\n    }\n}\n";
+    assert_eq!((said.code, said.stdout.as_str(), said.stderr.as_str()), (0, expected, ""));
+    let said = muster(&["inventory", "-i", &ini, "-i", "b,", "--graph"]);
+    let expected = "@all:\n  |--@ungrouped:\n  |  |--b\n  |--@p:\n  |  |--@g:\n  |  |  |--a\n";
+    assert_eq!((said.code, said.stdout.as_str()), (0, expected));
+    let said = muster(&["inventory", "-i", &ini, "--graph", "g", "--vars"]);
+    let expected = "@g:\n  |--a\n  |  |--{pgprot = 1}\n  |  |--{x = 1}\n  |  |--{y = {'k': None}}\n";
+    assert_eq!((said.code, said.stdout.as_str()), (0, expected));
+    let said = muster(&["inventory", "-i", &ini, "--host", "aa"]);
+    assert_eq!((said.code, said.stdout.as_str()), (1, ""));
+    assert!(said.stderr.contains("there is no host `aa` in the inventory"), "{}", said.stderr);
+    let said = muster(&["inventory", "-i", &ini]);
+    assert_eq!(said.code, 1, "{}", said.stderr);
+    drop(dir);
+}
+
+#[test]
+fn a_program_that_fails_says_why() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_dir, path) = inventory("#!/bin/sh\necho the cloud is away >&2\nexit 7\n");
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let said = muster(&["plan", "-i", &path]);
+    assert_eq!(said.code, 1);
+    assert!(
+        said.stderr.contains("failed: exit status: 7\nhint: it said `the cloud is away`"),
+        "{}",
+        said.stderr
+    );
+}
+
+#[test]
+fn a_program_that_leaves_another_behind_is_not_waited_for() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let text = "#!/bin/sh\nsleep 20 &\necho '{\"g\": {\"hosts\": [\"a\"]}, \"_meta\": {\"hostvars\": {}}}'\n";
+    let (_dir, path) = inventory(text);
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let started = std::time::Instant::now();
+    let said = muster(&["inventory", "-i", &path, "--graph"]);
+    assert_eq!(
+        (said.code, said.stdout.as_str()),
+        (0, "@all:\n  |--@ungrouped:\n  |--@g:\n  |  |--a\n"),
+        "{}",
+        said.stderr
+    );
+    assert!(started.elapsed().as_secs() < 10);
+}

@@ -7,7 +7,7 @@ use muster::error::Problem;
 use muster::formation::{
     Auth, Formation, HbaEdit, Keeper, Monitor, Node, NodeKind, NodeName, Server, SslMode, Standing, Tls,
 };
-use muster::inventory::{load, parse};
+use muster::inventory::{load, load_all, parse};
 
 /// `tests/inventory/wrong.txt`: `==== title`, the inventory, `---- says`, the messages.
 #[test]
@@ -132,6 +132,31 @@ fn the_example_behind_a_bastion() {
     let host = &formation.nodes[&"pg1.db.example".into()].server.host;
     assert_eq!((host.address.as_str(), host.port), ("10.20.0.11", Some(2222)));
     assert!(host.host_keys.is_empty() && host.becoming.password.is_none());
+}
+
+#[test]
+fn a_formation_as_ini() {
+    let formation = example("citus.ini");
+    assert_eq!(formation.warnings, Vec::<String>::new());
+    let rows: Vec<String> = formation
+        .nodes
+        .values()
+        .map(|node| format!("{} {} {} {:?}", node.name(), node.group, node.server.pgdata, node.standing))
+        .collect();
+    assert_eq!(
+        rows,
+        [
+            "coord1.db.example 0 /pg Candidate",
+            "coord2.db.example 0 /pg Secondary",
+            "w1a.db.example 1 /pg Candidate",
+            "w1b.db.example 1 /pg Secondary",
+            "w2a.db.example 2 /pg Candidate",
+            "w2b.db.example 2 /pg Secondary",
+        ]
+        .map(|row| row.replace("/pg", "/var/lib/postgresql/16/main"))
+    );
+    let w1a = &node(&formation, "w1a.db.example").server;
+    assert_eq!((w1a.settings["max_connections"].as_str(), w1a.hba.len()), ("200", 1));
 }
 
 #[test]
@@ -273,7 +298,7 @@ fn warnings() {
     let formation = right(
         "
 all:
-  vars: {pgdata: /pg, ansible_python_interpreter: /usr/bin/python3, ansible_become: true, ansible_pipelining: true}
+  vars: {pgdata: /pg, ansible_python_interpreter: /usr/bin/python3, ansible_become: true, ansible_become_exe: pbrun}
   children:
     monitor: {hosts: {mon: }}
     coordinator: {hosts: {c: }}
@@ -287,11 +312,131 @@ all:
     assert_eq!(
         formation.warnings,
         [
-            "prod.yml:3: `ansible_pipelining` is not read here",
+            "prod.yml:3: `ansible_become_exe` is not read here",
             "prod.yml:10: the rule lets anybody in without a password (trust beyond loopback): \
              `host all all 10.0.0.0/8 trust`",
             "prod.yml:11: read-replica cluster `reports` has no coordinator: nobody can query it",
         ]
+    );
+}
+
+#[test]
+fn variables_of_others_are_theirs() {
+    let formation = right(
+        "
+all:
+  vars: {pgdata: /pg, ssl-mode: prefer, shared_buffers: 8GB, http_port: 80, users: [a, b], pgprot: 1}
+  children:
+    monitor: {hosts: {mon: }}
+    postgres: {hosts: {a: }}
+",
+    );
+    assert_eq!(
+        formation.warnings,
+        [
+            "prod.yml:3: `ssl-mode` is not read; did you mean `ssl_mode`?",
+            "prod.yml:3: `pgprot` is not read; did you mean `pgport`?",
+        ]
+    );
+}
+
+#[test]
+fn templates_in_values() {
+    let formation = right(
+        "
+all:
+  vars:
+    pgdata: '/pg/{{ version }}/{{ inventory_hostname_short }}'
+    version: 16
+    hostname: '{{ ansible_host }}'
+    pgport: '{{ 5000 + version }}'
+    listen: \"{{ [ansible_host, '127.0.0.1'] | join(',') }}\"
+    hba: ['host all all {{ hostvars[groups.monitor[0]].ansible_host }}/32 md5']
+    settings: {work_mem: '{{ mem | default(\"4MB\") }}', a: \"{{ 'x' if 'postgres' in group_names else 'y' }}\"}
+    name: '{{ inventory_hostname.split(\".\")[0].upper() }}'
+    password: !unsafe '{{ as it is }}'
+  children:
+    monitor: {hosts: {mon.example: {ansible_host: 10.0.0.1}}}
+    postgres: {hosts: {a.example: {ansible_host: 10.0.0.2, mem: 8MB, listen: '*'}}}
+",
+    );
+    let a = &node(&formation, "A");
+    assert_eq!((a.server.pgdata.as_str(), a.server.pgport), ("/pg/16/a", 5016));
+    assert_eq!((a.server.hostname.as_str(), a.server.listen.as_str()), ("10.0.0.2", "*"));
+    assert_eq!(managed(&formation).listen, "10.0.0.1,127.0.0.1");
+    assert_eq!(a.server.hba, ["host all all 10.0.0.1/32 md5"]);
+    assert_eq!(a.server.settings["work_mem"], "8MB");
+    assert_eq!(a.server.settings["a"], "x");
+    assert_eq!(managed(&formation).settings["a"], "y");
+    assert_eq!(a.password.as_ref().unwrap().reveal(), "{{ as it is }}");
+}
+
+#[test]
+fn templates_made_to_explode_are_refused() {
+    let mut laughs = String::from("all:\n  vars:\n    pgdata: '{{ a0 }}'\n");
+    for i in 0..15 {
+        laughs += &format!("    a{i}: '{{{{ a{0} }}}}{{{{ a{0} }}}}{{{{ a{0} }}}}'\n", i + 1);
+    }
+    laughs += "    a15: x\n";
+    let loops = "all:\n  vars:\n    pgdata: '{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}'\n";
+    let long = "all:\n  vars:\n    pgdata: \"{{ 'x' * 1000000000 }}\"\n";
+    for text in [laughs.as_str(), loops, long] {
+        let text =
+            format!("{text}  children: {{monitor: {{hosts: {{m: }}}}, postgres: {{hosts: {{a: }}}}}}\n");
+        let started = std::time::Instant::now();
+        assert!(parse("prod.yml", &text, Path::new("")).is_err());
+        assert!(started.elapsed().as_secs() < 2, "{text}");
+    }
+}
+
+/// A formation in the words of INI, in a folder with variables beside it, and a second source over it.
+#[test]
+fn a_shared_inventory_of_several_files() {
+    let base = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = base.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write(
+        "inv/hosts",
+        "[monitor]\nmon\n[coordinator]\ncoord\n[w1]\nw1[a:b] group=1\n[workers:children]\nw1\n",
+    );
+    write(
+        "inv/group_vars/all/main.yml",
+        "pgdata: /pg\nsettings: {a: 1, b: 1}\nknown_hosts: kh\napp_version: 3\n",
+    );
+    write("inv/group_vars/w1.yml", "settings: {b: 2}\nsecondary: \"{{ inventory_hostname == 'w1b' }}\"\n");
+    write("inv/host_vars/w1b.json", "{\"settings\": {\"c\": 3}}");
+    write("more.yml", "all: {vars: {pgport: 6000}}\nw1: {vars: {settings: {a: 4}}}\n");
+    let path = |name: &str| base.path().join(name).display().to_string();
+    let formation =
+        load_all(&[path("inv"), path("more.yml")]).unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+    let w1b = node(&formation, "w1b");
+    let settings: Vec<String> = w1b.server.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    // A file wins over what stands in an inventory, for groups as for `all`.
+    assert_eq!(settings, ["a=1", "b=2", "c=3"]);
+    assert_eq!((w1b.server.pgport, w1b.standing, w1b.group), (6000, Standing::Secondary, 1));
+    assert_eq!(w1b.server.host.known_hosts, Some(path("inv/kh")));
+    write("more.yml", "all: {vars: {pgport: 0}}\n");
+    write("inv/group_vars/w1.yml", "no_ssl: maybe\n");
+    let problems = load_all(&[path("inv"), path("more.yml")]).unwrap_err();
+    let told = shown(&problems).replace(&base.path().display().to_string(), "BASE");
+    assert_eq!(
+        told,
+        "error: `pgport` must be a number from 1 to 65535, not `0`
+ --> BASE/more.yml:1:22
+  |
+1 | all: {vars: {pgport: 0}}
+  |                      ^
+
+error: `no_ssl` must be true or false, not `maybe`
+ --> BASE/inv/group_vars/w1.yml:1:9
+  |
+1 | no_ssl: maybe
+  |         ^^^^^
+
+"
     );
 }
 
@@ -326,6 +471,45 @@ fn files_made_to_explode_are_refused() {
         let told = shown(&problems);
         let limit = ["nested too deep or grows too large", "mapping values are not allowed"];
         assert!(problems.len() == 1 && told.len() < 500 && limit.iter().any(|l| told.contains(l)), "{told}");
+    }
+}
+
+/// As files, since INI is tried where YAML fails.
+#[test]
+fn files_too_large_are_refused() {
+    let base = tempfile::tempdir().unwrap();
+    let chain: String = (0..9000).map(|i| format!("[g{i}:children]\ng{}\n", i + 1)).collect();
+    let diamonds: String = (0..40)
+        .map(|i| {
+            format!("[a{i}:children]\nb{i}\nc{i}\n[b{i}:children]\na{0}\n[c{i}:children]\na{0}\n", i + 1)
+        })
+        .collect();
+    let many: String = (0..150_000).map(|i| format!("h{i} x={i}\n")).collect();
+    for (name, text) in [
+        ("line", "x".repeat(100 << 20)),
+        ("line.yml", format!("all: {}", "x".repeat(15 << 20))),
+        ("nul.ini", "[g]\nh x='\0'\n\0\n".to_owned()),
+        ("noise.ini", "a b c\n".repeat(300_000)),
+        ("many.ini", many),
+        ("range.ini", "[g]\nh[0:99][0:99][0:99]\n".to_owned()),
+        ("ranges.ini", "[g]\nh[1:99999999999]\n".to_owned()),
+        ("groups.ini", (0..100_000).map(|i| format!("[g{i}]\n")).collect()),
+        ("chain.ini", chain + "[g9000]\nh\n"),
+        ("diamonds.ini", diamonds + "[a40]\nh\n"),
+        ("deep.ini", format!("h x={}\n", "[".repeat(1 << 20))),
+        ("deep.json", "[".repeat(1 << 20)),
+    ] {
+        let path = base.path().join(name);
+        fs::write(&path, text).unwrap();
+        let started = std::time::Instant::now();
+        let problems = load(&path).expect_err(name);
+        assert!(started.elapsed().as_secs() < 20, "{name} takes {:?}", started.elapsed());
+        assert!(
+            problems.len() <= 501 && shown(&problems[..1]).len() < 1000,
+            "{name}: {}",
+            shown(&problems[..1])
+        );
+        fs::remove_file(&path).unwrap();
     }
 }
 

@@ -1,7 +1,6 @@
 //! The command line: what can be asked, and one file for each subcommand.
 
 use std::io::IsTerminal as _;
-use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -9,7 +8,6 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::command::Failure;
 use crate::error::{Exit, Problem};
 use crate::formation::{Formation, Server};
-use crate::inventory;
 use crate::pattern;
 use crate::report;
 use crate::report::paint::Paint;
@@ -22,6 +20,7 @@ mod apply;
 mod exec;
 mod exit;
 mod facts;
+mod inventory;
 mod log;
 mod ping;
 mod plan;
@@ -55,9 +54,9 @@ pub struct Arguments {
 
 #[derive(Args, Debug)]
 struct Options {
-    /// The inventory: YAML in Ansible's shape.
+    /// An inventory as Ansible has them: YAML, INI, a folder, a program, `a,b,`. Several: the later one wins.
     #[arg(short, long, global = true, env = "MUSTER_INVENTORY", value_name = "FILE")]
-    inventory: Option<PathBuf>,
+    inventory: Vec<String>,
     /// Commands in flight at a time.
     #[arg(short, long, global = true, default_value_t = 50, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -114,6 +113,8 @@ enum Command {
     SshCheck(ssh_check::Arguments),
     /// Show how ssh would reach a host: ssh_config as muster reads it.
     SshConfig(ssh_config::Arguments),
+    /// Show the inventory as Ansible would: every host, group and variable.
+    Inventory(inventory::Arguments),
     /// Connect and log in, and change nothing.
     Ping(ping::Arguments),
     /// Run a command on hosts; what they say alike is shown once.
@@ -141,6 +142,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Facts(arguments) => facts::run(options, arguments).await,
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
             Command::SshConfig(arguments) => ssh_config::run(options, arguments),
+            Command::Inventory(arguments) => inventory::run(options, arguments),
             Command::Ping(arguments) => ping::run(options, arguments).await,
             Command::Exec(arguments) => exec::run(options, arguments).await,
             Command::Psql(arguments) => psql::run(options, arguments).await,
@@ -167,16 +169,20 @@ fn wrong(problems: &[Problem]) -> Exit {
 impl Options {
     /// The formation of the inventory; its warnings are said here, once.
     fn load(&self) -> Result<Formation, Vec<Problem>> {
-        let Some(path) = &self.inventory else {
-            let hint = "name one with -i FILE, or set MUSTER_INVENTORY";
-            return Err(vec![Problem::new("no inventory is given").hint(hint)]);
-        };
-        let formation = inventory::load(path)?;
+        let formation = crate::inventory::load_all(self.inventories()?)?;
         for warning in &formation.warnings {
             report::log(&format!("warning: {warning}\n"));
         }
         self.check_ways(&formation)?;
         Ok(formation)
+    }
+
+    fn inventories(&self) -> Result<&[String], Vec<Problem>> {
+        if self.inventory.is_empty() {
+            let hint = "name one with -i FILE, or set MUSTER_INVENTORY";
+            return Err(vec![Problem::new("no inventory is given").hint(hint)]);
+        }
+        Ok(&self.inventory)
     }
 
     /// The servers of the hosts that a pattern selects, in the order of the inventory.

@@ -75,7 +75,7 @@ struct Wanted {
 fn wanted(options: &Options, arguments: &Arguments) -> Result<Wanted, Vec<Problem>> {
     let name = NodeName(arguments.host.clone());
     let users = arguments.become_user.clone();
-    if options.inventory.is_some() {
+    if !options.inventory.is_empty() {
         let formation = options.load()?;
         if let Some(server) = formation.servers().find(|server| server.name == name) {
             let host = server.host.clone();

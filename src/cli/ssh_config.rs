@@ -48,7 +48,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<
 
 /// The host that has this name or address, if there is an inventory and it has one.
 fn of_inventory(options: &Options, name: &str) -> Result<Option<Host>, Vec<Problem>> {
-    if options.inventory.is_none() {
+    if options.inventory.is_empty() {
         return Ok(None);
     }
     let formation = options.load()?;

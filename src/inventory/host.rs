@@ -9,6 +9,7 @@ use super::variables::{Fallback, Variable, variable};
 use crate::formation::Secret;
 
 /// One variable as it stands in the file.
+#[derive(Clone)]
 pub(super) struct Given {
     pub(super) variable: &'static Variable,
     pub(super) key_span: Span,
@@ -23,6 +24,8 @@ pub(super) struct Host {
     pub(super) name: String,
     /// Where it is first named.
     pub(super) span: Span,
+    /// Its place among the hosts as the inventory names them.
+    pub(super) order: usize,
     /// Every group it is in, directly or through their children.
     pub(super) groups: BTreeSet<String>,
     /// Outer to inner.

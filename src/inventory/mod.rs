@@ -1,26 +1,38 @@
-//! From an inventory file to a [`Formation`]: YAML in Ansible's shape, every mistake found at once.
+//! From inventories to a [`Formation`]: Ansible's files, folders and programs, every mistake found at once.
 //!
-//! `tree` reads YAML with places; `groups` finds the hosts and the levels of variables that reach each of
-//! them; `variables` is the table both the reading and the documentation go by; `nodes` makes a server and a
-//! node of a host; `topology` checks what must hold between them.
+//! `sources` finds what `-i` names; `yaml`, `ini` and `script` read it into the `store` by Ansible's rules, with `tree`
+//! for what has places and `literal`, `range`, `words` for the details; `levels` puts the variables of each host in
+//! order; `listing` shows them. Then muster's own half: `variables` is the table both the reading and the documentation
+//! go by; `known` reads values by it, with `jinja` for templates; `nodes` makes a server and a node of a host;
+//! `topology` checks what must hold between them.
 //!
-//! The inner level wins: `all`, then groups by depth and name, then the host. Two things are put together
+//! The inner level wins: `all`, then groups by depth, priority and name, then the host. Two things are put together
 //! instead: `settings` merge by name, and the rules of `hba` follow each other, outer level first.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use crate::error::{Place, Problem};
+use crate::error::Problem;
 use crate::formation::{Formation, Keeper, Listed, Monitor, Node, NodeKind, Roster};
 
-mod groups;
 mod hba;
 mod host;
+mod ini;
+mod jinja;
+mod known;
+mod levels;
+mod listing;
+mod literal;
 mod monitor_uri;
 mod nodes;
+mod range;
+mod scalar;
+mod script;
 mod settings;
 mod source;
+mod sources;
 mod ssh_args;
+mod store;
 mod templates;
 mod text;
 mod tls;
@@ -28,48 +40,110 @@ mod topology;
 mod tree;
 mod value;
 pub mod variables;
+mod words;
+mod yaml;
 
+pub use listing::{Detail, Listing};
 pub use templates::TEMPLATES;
 
-use groups::Hosts;
 use host::Host;
+use known::Known;
+use levels::Levels;
 use nodes::Role;
 use source::Source;
+use sources::Sources;
 use topology::Member;
 use value::Value;
+use yaml::Whole;
 
 /// Reads and checks an inventory; every mistake at once, each with file, line, caret and hint.
 ///
 /// # Errors
 /// The problems in the order of the file. No problem shows a line that holds a password.
 pub fn load(path: &Path) -> Result<Formation, Vec<Problem>> {
-    let file = path.display().to_string();
-    let text = std::fs::read(path).map_err(|error| {
-        vec![Problem::new(format!("cannot read the inventory {}: {error}", source::quote(&file)))]
-    })?;
-    let text = String::from_utf8(text).map_err(|error| {
-        let line =
-            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        let place = Place { file: file.clone(), line, column: 1, width: 1, text: String::new() };
-        vec![Problem::new("the inventory is not UTF-8").hint("save it as UTF-8").at(place)]
-    })?;
-    parse(&file, &text, path.parent().unwrap_or(Path::new("")))
+    load_all(&[path.display().to_string()])
+}
+
+/// As [`load`], from all that `-i` names, in that order; the later one wins.
+pub fn load_all(names: &[String]) -> Result<Formation, Vec<Problem>> {
+    let mut source = Source::default();
+    let sources = read(names, &mut source);
+    formed(sources, source)
 }
 
 /// As [`load`], from text; `file` names it in messages, relative paths in it start at `base`.
 pub fn parse(file: &str, text: &str, base: &Path) -> Result<Formation, Vec<Problem>> {
-    let mut source = Source::new(file, text);
-    let Some(root) = tree::read(text, &mut source) else {
+    let mut source = Source::default();
+    let mut sources = Sources::new();
+    sources.add_text(file, text, base, &mut source);
+    formed(sources, source)
+}
+
+/// What the inventories say in Ansible's words, whatever it means to muster.
+///
+/// # Errors
+/// What cannot be read.
+pub fn list(names: &[String]) -> Result<Listing, Vec<Problem>> {
+    let mut source = Source::default();
+    let sources = read(names, &mut source);
+    let levels = Levels::new(sources, &mut source);
+    source.finish()?;
+    Ok(Listing::new(levels))
+}
+
+fn read(names: &[String], source: &mut Source) -> Sources {
+    let mut sources = Sources::new();
+    for name in names {
+        sources.add(name, source);
+    }
+    sources
+}
+
+fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
+    let whole = sources.whole == Whole::Yes;
+    let Levels { store, world, of_groups } = Levels::new(sources, &mut source);
+    if store.too_many().is_some() {
         return Err(source.finish().err().unwrap_or_default());
-    };
-    let Hosts { hosts, groups, partial } = groups::read(&root, &mut source);
-    let members: Vec<Member> = hosts.into_iter().map(|host| member(host, base, &mut source)).collect();
+    }
+    let mut known = Known::new(world);
+    for level in of_groups.iter().flatten() {
+        known.look(level, &mut source);
+    }
+    if store.hosts.is_empty() {
+        if !source.has_problems() {
+            let problem = Problem::new("the inventory has no hosts");
+            source.problem(source::START, problem.hint("write them under `hosts:` of a group"));
+        }
+        return Err(source.finish().err().unwrap_or_default());
+    }
+    let memberships = store.memberships();
+    let hosts: Vec<Host> = store
+        .hosts
+        .iter()
+        .zip(memberships)
+        .enumerate()
+        .map(|(index, (host, groups))| {
+            let groups = groups.iter().map(|group| store.groups[*group].name.clone());
+            Host {
+                name: host.name.clone(),
+                span: host.span,
+                order: index,
+                groups: groups.filter(|group| group != "ungrouped").collect(),
+                levels: known.levels(index, &mut source),
+            }
+        })
+        .collect();
+    let groups = store.groups.iter().filter(|group| group.name != "ungrouped");
+    let groups: BTreeSet<String> = groups.map(|group| group.name.clone()).collect();
+    let mut members: Vec<Member> = hosts.into_iter().map(|host| member(host, &mut source)).collect();
+    // What differs is told of the later name.
+    members.sort_by(|a, b| a.host.name.cmp(&b.host.name));
     topology::check(&members, &mut source);
-    let whole = !partial && members.iter().all(Member::is_whole);
+    let whole = whole && !source.has_problems() && members.iter().all(Member::is_whole);
     if whole {
         topology::check_presence(&members, &mut source);
     }
-    let formation = formation(members, groups, base, &mut source);
+    let formation = formation(members, groups, &mut source);
     let warnings = source.finish()?;
     // A host that was left out without a word would be taken for one that is not wanted.
     formation.filter(|_| whole).map(|formation| Formation { warnings, ..formation }).ok_or_else(|| {
@@ -79,9 +153,9 @@ pub fn parse(file: &str, text: &str, base: &Path) -> Result<Formation, Vec<Probl
     })
 }
 
-fn member(host: Host, base: &Path, source: &mut Source) -> Member {
+fn member(host: Host, source: &mut Source) -> Member {
     let role = nodes::role(&host, source);
-    let server = role.and_then(|role| nodes::server(&host, role, base, source));
+    let server = role.and_then(|role| nodes::server(&host, role, source));
     let node = match (role, &server) {
         (Some(Role::Node(kind)), Some(server)) => nodes::node(&host, kind, server.clone(), source),
         _ => None,
@@ -89,14 +163,9 @@ fn member(host: Host, base: &Path, source: &mut Source) -> Member {
     Member { host, role, server, node }
 }
 
-fn formation(
-    mut members: Vec<Member>,
-    groups: BTreeSet<String>,
-    base: &Path,
-    source: &mut Source,
-) -> Option<Formation> {
+fn formation(mut members: Vec<Member>, groups: BTreeSet<String>, source: &mut Source) -> Option<Formation> {
     // The first candidate of a group is its primary: first in the file, not by name.
-    members.sort_by_key(|member| (member.host.span.line, member.host.span.column));
+    members.sort_by_key(|member| member.host.order);
     // The nodes agree on what is the formation's, so any of them can be asked; the monitor need not know.
     let node = members.iter().find(|member| member.node.is_some())?;
     let name = node.host.text("formation")?;
@@ -105,7 +174,10 @@ fn formation(
         node.host.text("dbname").unwrap_or_else(|| if citus { "citus" } else { "postgres" }.to_owned());
     let number_sync_standbys = node.host.number("number_sync_standbys");
     let templates = match (node.host.given("templates_dir"), node.host.text("templates_dir")) {
-        (Some(given), Some(folder)) => templates::read(Path::new(&resolved(base, &folder)), given, source),
+        (Some(given), Some(folder)) => {
+            let folder = resolved(source.base(given.span), &folder);
+            templates::read(Path::new(&folder), given, source)
+        }
         _ => Default::default(),
     };
     keepers(&members, source);

@@ -1,7 +1,6 @@
 //! A host and its variables become a server, and a node where it is not the monitor.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 
 use super::host::Host;
 use super::source::{Source, quote};
@@ -59,7 +58,7 @@ pub(super) fn role(host: &Host, source: &mut Source) -> Option<Role> {
 }
 
 /// The PostgreSQL server of a host; `None` where a problem was reported.
-pub(super) fn server(host: &Host, role: Role, base: &Path, source: &mut Source) -> Option<Server> {
+pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Server> {
     let missing: Vec<&str> = VARIABLES
         .iter()
         .filter(|row| row.default == Fallback::Required && host.given(row.name).is_none())
@@ -68,7 +67,13 @@ pub(super) fn server(host: &Host, role: Role, base: &Path, source: &mut Source) 
     for name in &missing {
         let doc = variable(name).map_or("", |row| row.doc).trim_end_matches('.').to_lowercase();
         let problem = Problem::new(format!("host {} has no `{name}`", quote(&host.name)));
-        source.problem(host.span, problem.hint(format!("give {doc}, e.g. in `vars:` of `all`")));
+        let hint = match source.nearly(name) {
+            Some((near, at)) => {
+                format!("is it {} on {}? give {doc} as `{name}`", quote(near), source.line(*at))
+            }
+            None => format!("give {doc}, e.g. in `vars:` of `all`"),
+        };
+        source.problem(host.span, problem.hint(hint));
     }
     let address = host.text("ansible_host").unwrap_or_else(|| host.name.clone());
     let name = node_name(host, source);
@@ -77,7 +82,7 @@ pub(super) fn server(host: &Host, role: Role, base: &Path, source: &mut Source) 
     Some(Server {
         name: NodeName(name?),
         hostname: host.text("hostname").unwrap_or_else(|| address.clone()),
-        host: reached(host, address, base),
+        host: reached(host, address, source),
         pgctl: host.text("pgctl"),
         pgdata: normal(&host.text("pgdata")?),
         pghost: host.text("pghost"),
@@ -150,7 +155,8 @@ fn node_name(host: &Host, source: &mut Source) -> Option<String> {
     fits.then(|| host.name.clone())
 }
 
-fn reached(host: &Host, address: String, base: &Path) -> Reached {
+fn reached(host: &Host, address: String, source: &Source) -> Reached {
+    let file = |name: &str| Some(super::resolved(source.base(host.span_of(name)), &host.text(name)?));
     // In the order of Ansible's command line: the first value of a keyword counts.
     let arguments = || {
         let names = ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"];
@@ -167,12 +173,8 @@ fn reached(host: &Host, address: String, base: &Path) -> Reached {
         address,
         port: host.number("ansible_port"),
         user: host.text("ansible_user"),
-        identity_files: host
-            .text("ansible_ssh_private_key_file")
-            .map(|path| super::resolved(base, &path))
-            .into_iter()
-            .collect(),
-        known_hosts: host.text("known_hosts").map(|path| super::resolved(base, &path)),
+        identity_files: file("ansible_ssh_private_key_file").into_iter().collect(),
+        known_hosts: file("known_hosts"),
         host_keys: match host.given("host_key").map(|given| &given.value) {
             Some(Value::HostKeys(keys)) => keys.clone(),
             _ => Vec::new(),
@@ -202,7 +204,7 @@ fn hba_edit(host: &Host, source: &mut Source) -> Option<HbaEdit> {
             let (skip, lan) = (host.span_of("skip_pg_hba"), host.span_of("pg_hba_lan"));
             let problem = Problem::new("`skip_pg_hba` cannot be with `pg_hba_lan`");
             let hint =
-                format!("the other is on {}; one adds no rules, the other more", Source::line(lan.min(skip)));
+                format!("the other is on {}; one adds no rules, the other more", source.line(lan.min(skip)));
             source.problem(lan.max(skip), problem.hint(hint));
             None
         }

@@ -111,7 +111,7 @@ fn scalar(name: &str, tree: &Tree) -> Result<String, Problem> {
         Tree::Flag { value: true, .. } => "on",
         Tree::Flag { value: false, .. } => "off",
         Tree::Number(text) | Tree::Text(text) => text,
-        Tree::Null | Tree::List(_) | Tree::Map(_) => {
+        Tree::Null | Tree::Vault(_) | Tree::List(_) | Tree::Map(_) => {
             let problem = value::mismatch(name, "one value", tree);
             return Err(match tree {
                 Tree::List(_) => problem.hint("write one text with commas"),

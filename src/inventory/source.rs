@@ -1,12 +1,15 @@
-//! The text of an inventory file: where things are in it, and which of its lines may not be shown.
+//! The texts of an inventory: where things are in them, and which of their lines may not be shown.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use crate::error::{Place, Problem};
 
 /// A stretch of one line; lines and columns count characters from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Span {
+    /// Which of the files, in the order in which they were read.
+    pub(super) file: usize,
     pub(super) line: usize,
     pub(super) column: usize,
     pub(super) width: usize,
@@ -14,100 +17,161 @@ pub(super) struct Span {
 
 /// A longer line wraps, and its caret stands nowhere: it is better not shown.
 const LONGEST_LINE: usize = 300;
+/// Nobody reads more; a file that is no inventory is wrong in every line.
+const MOST_PROBLEMS: usize = 500;
 
-/// One file and everything found wrong in it so far.
-pub(super) struct Source<'a> {
-    file: &'a str,
-    lines: Vec<&'a str>,
-    secret: BTreeSet<usize>,
-    problems: Vec<Problem>,
+/// Every file, and everything found wrong in them so far.
+#[derive(Default)]
+pub(super) struct Source {
+    files: Vec<File>,
+    problems: Vec<(Span, Problem)>,
     warnings: Vec<String>,
+    near_misses: BTreeMap<&'static str, (String, Span)>,
 }
 
-impl<'a> Source<'a> {
-    pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        let lines: Vec<&str> = text.lines().collect();
-        let secret = (1..=lines.len()).filter(|line| has_password(lines[line - 1])).collect();
-        Source { file, lines, secret, problems: Vec::new(), warnings: Vec::new() }
+struct File {
+    name: String,
+    /// Where relative paths in it start.
+    base: PathBuf,
+    lines: Vec<String>,
+    secret: BTreeSet<usize>,
+}
+
+/// The first line of all.
+pub(super) const START: Span = Span { file: 0, line: 1, column: 1, width: 1 };
+
+/// Behind every file: for what no line is to blame for.
+const NOWHERE: Span = Span { file: usize::MAX, line: 0, column: 0, width: 0 };
+
+impl Source {
+    /// Takes a file in; its number is what spans in it carry.
+    pub(super) fn add(&mut self, name: &str, text: &str, base: &Path) -> usize {
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let secret = (1..=lines.len()).filter(|line| has_password(&lines[line - 1])).collect();
+        self.files.push(File { name: name.to_owned(), base: base.to_owned(), lines, secret });
+        self.files.len() - 1
     }
 
     /// Keeps a line, and the rest of a value that goes on below it, out of every message.
-    pub(super) fn hide(&mut self, line: usize) {
-        self.secret.extend(with_deeper_lines(&self.lines, line));
+    pub(super) fn hide(&mut self, at: Span) {
+        if let Some(file) = self.files.get_mut(at.file) {
+            file.secret.extend(with_deeper_lines(&file.lines, at.line));
+        }
     }
 
     /// Does so for what merely looks like a password: all there is to go by in a file that cannot be parsed.
-    pub(super) fn hide_all_suspects(&mut self) {
-        for line in self.secret.clone() {
-            self.hide(line);
+    pub(super) fn hide_all_suspects(&mut self, file: usize) {
+        let suspects = self.files.get(file).map(|file| file.secret.clone()).unwrap_or_default();
+        for line in suspects {
+            self.hide(Span { file, line, column: 1, width: 1 });
         }
     }
 
     /// Adds a problem at a place. One mistake in an outer level reaches many hosts and is told once.
     pub(super) fn problem(&mut self, span: Span, problem: Problem) {
+        if self.problems.len() >= MOST_PROBLEMS {
+            return;
+        }
         let problem = problem.at(self.place(span));
-        if !self.problems.contains(&problem) {
-            self.problems.push(problem);
+        if !self.problems.iter().any(|(_, known)| *known == problem) {
+            self.problems.push((span, problem));
         }
     }
 
     /// Adds a problem that no line is to blame for.
     pub(super) fn problem_of_file(&mut self, problem: Problem) {
-        self.problems.push(problem);
+        self.problems.push((NOWHERE, problem));
     }
 
     pub(super) fn warning(&mut self, span: Option<Span>, message: impl std::fmt::Display) {
         let warning = match span {
-            Some(span) => format!("{}:{}: {message}", self.file, span.line),
+            Some(span) => format!("{}:{}: {message}", self.name(span), span.line),
             None => message.to_string(),
         };
-        if !self.warnings.contains(&warning) {
+        if self.warnings.len() < MOST_PROBLEMS && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
+    }
+
+    /// Remembers a name that is nearly that of a variable, for whoever misses the variable.
+    pub(super) fn near_miss(&mut self, variable: &'static str, name: &str, at: Span) {
+        self.near_misses.entry(variable).or_insert_with(|| (name.to_owned(), at));
+    }
+
+    pub(super) fn nearly(&self, variable: &str) -> Option<&(String, Span)> {
+        self.near_misses.get(variable)
     }
 
     pub(super) fn has_problems(&self) -> bool {
         !self.problems.is_empty()
     }
 
-    /// The warnings, or every problem in the order of the file.
+    /// How many problems there are, to go back to.
+    pub(super) fn mark(&self) -> usize {
+        self.problems.len()
+    }
+
+    /// Forgets the problems since a mark, and hands them out.
+    pub(super) fn take_since(&mut self, mark: usize) -> Vec<(Span, Problem)> {
+        self.problems.split_off(mark)
+    }
+
+    pub(super) fn put_back(&mut self, problems: Vec<(Span, Problem)>) {
+        self.problems.extend(problems);
+    }
+
+    /// The warnings, or every problem in the order of the files.
     pub(super) fn finish(mut self) -> Result<Vec<String>, Vec<Problem>> {
         if self.problems.is_empty() {
             return Ok(self.warnings);
         }
-        for place in self.problems.iter_mut().filter_map(|problem| problem.place.as_mut()) {
-            if self.secret.contains(&place.line) || place.text.len() > LONGEST_LINE {
+        for (span, problem) in &mut self.problems {
+            let secret = self.files.get(span.file).is_some_and(|file| file.secret.contains(&span.line));
+            if let Some(place) = &mut problem.place
+                && (secret || place.text.len() > LONGEST_LINE)
+            {
                 place.text.clear();
             }
         }
-        self.problems.sort_by_key(|problem| {
-            problem.place.as_ref().map_or((usize::MAX, 0), |place| (place.line, place.column))
-        });
-        Err(self.problems)
+        self.problems.sort_by_key(|(span, _)| (span.file, span.line, span.column));
+        Err(self.problems.into_iter().map(|(_, problem)| problem).collect())
     }
 
-    /// `line 12`, for a hint that points at a second place.
-    pub(super) fn line(span: Span) -> String {
-        format!("line {}", span.line)
+    /// `line 12`, for a hint that points at a second place; with its file where there are several.
+    pub(super) fn line(&self, span: Span) -> String {
+        match self.files.len() {
+            0 | 1 => format!("line {}", span.line),
+            _ => format!("{}:{}", self.name(span), span.line),
+        }
+    }
+
+    /// The name of a span's file.
+    pub(super) fn name(&self, span: Span) -> &str {
+        self.files.get(span.file).map_or("", |file| &file.name)
+    }
+
+    /// Where relative paths of a span's file start: beside the inventory, also in its `group_vars`.
+    pub(super) fn base(&self, span: Span) -> &Path {
+        self.files.get(span.file).map_or(Path::new(""), |file| &file.base)
     }
 
     fn place(&self, span: Span) -> Place {
+        let text = self.files.get(span.file).and_then(|file| file.lines.get(span.line.checked_sub(1)?));
         // A control character would move the caret, or the operator's terminal.
-        let text: String =
-            self.text(span.line).chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text: String = text.map_or("", String::as_str).chars().map(printable).collect();
         let rest = (text.chars().count() + 1).saturating_sub(span.column);
         Place {
-            file: self.file.to_owned(),
+            file: self.name(span).to_owned(),
             line: span.line,
             column: span.column.max(1),
             width: span.width.clamp(1, rest.max(1)),
             text,
         }
     }
+}
 
-    fn text(&self, line: usize) -> &'a str {
-        line.checked_sub(1).and_then(|index| self.lines.get(index)).copied().unwrap_or_default()
-    }
+fn printable(c: char) -> char {
+    if c.is_control() { ' ' } else { c }
 }
 
 /// A value as it may stand in a message: short, on one line, without control characters.
@@ -131,9 +195,9 @@ fn has_password(line: &str) -> bool {
 }
 
 /// The line and those below it that are blank or indented deeper.
-fn with_deeper_lines(lines: &[&str], line: usize) -> std::ops::Range<usize> {
+fn with_deeper_lines(lines: &[String], line: usize) -> std::ops::Range<usize> {
     let indent = |text: &str| text.len() - text.trim_start().len();
-    let own = lines.get(line - 1).map_or(0, |text| indent(text));
+    let own = lines.get(line.saturating_sub(1)).map_or(0, |text| indent(text));
     let more =
         lines.iter().skip(line).take_while(|text| text.trim().is_empty() || indent(text) > own).count();
     line..line + more + 1

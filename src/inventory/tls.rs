@@ -135,7 +135,7 @@ fn conflict(one: &Given, other: &Given, source: &mut Source) {
         Problem::new(format!("`{}` cannot be with `{}`", second.variable.name, first.variable.name));
     let hint = format!(
         "the other is on {}; choose one: ssl_self_signed, no_ssl, or server_cert with server_key",
-        Source::line(first.key_span)
+        source.line(first.key_span)
     );
     source.problem(second.key_span, problem.hint(hint));
 }

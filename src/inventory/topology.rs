@@ -63,7 +63,7 @@ fn one_monitor(members: &[Member], source: &mut Source) {
             format!(
                 "{} is one already, on {}; keep one",
                 quote(&first.host.name),
-                Source::line(first.host.span)
+                source.line(first.host.span)
             )
         });
         source.problem(other.host.span, problem.hint(hint));
@@ -74,7 +74,7 @@ fn one_monitor(members: &[Member], source: &mut Source) {
         let hint = format!(
             "keep one: the URI of an existing monitor, or {} on {}",
             quote(&first.host.name),
-            Source::line(first.host.span)
+            source.line(first.host.span)
         );
         source.problem(uri.key_span, problem.hint(hint));
     }
@@ -103,7 +103,7 @@ fn kinds(members: &[Member], source: &mut Source) {
         let hint = format!(
             "{} on {} is of Citus; give each kind its own inventory",
             quote(&citus.host.name),
-            Source::line(citus.host.span)
+            source.line(citus.host.span)
         );
         source.problem(standalone.host.span, problem.hint(hint));
     }
@@ -149,14 +149,22 @@ fn same_values(members: &[Member], source: &mut Source) {
             };
             if let (false, Some(at)) = (same, given.or(expected)) {
                 let here = given.is_some();
-                let problem = differs(row.name, row.scope, host, &member.host, expected.filter(|_| here));
+                let problem =
+                    differs(row.name, row.scope, host, &member.host, expected.filter(|_| here), source);
                 source.problem(at.span, problem);
             }
         }
     }
 }
 
-fn differs(name: &str, scope: Scope, one: &Host, other: &Host, at: Option<&Given>) -> Problem {
+fn differs(
+    name: &str,
+    scope: Scope,
+    one: &Host,
+    other: &Host,
+    at: Option<&Given>,
+    source: &Source,
+) -> Problem {
     let (one, other) = (quote(&one.name), quote(&other.name));
     let message = format!("`{name}` is not the same for {one} and {other}");
     let why = match (name, scope) {
@@ -167,7 +175,7 @@ fn differs(name: &str, scope: Scope, one: &Host, other: &Host, at: Option<&Given
         _ => "it is one for the whole formation: give it in `vars:` of `all`",
     };
     Problem::new(message).hint(match at {
-        Some(first) => format!("the other is on {}; {why}", Source::line(first.span)),
+        Some(first) => format!("the other is on {}; {why}", source.line(first.span)),
         None => why.to_owned(),
     })
 }

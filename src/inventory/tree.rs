@@ -1,11 +1,11 @@
-//! YAML as a small tree in which every key and value knows its place and its own spelling.
+//! YAML and JSON as a small tree in which every key and value knows its place and its own spelling.
 
 use std::fmt;
 
 use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Error, Location, Spanned};
+use serde_saphyr::{Error, Location, Spanned, Tagged};
 
 use super::source::{Source, Span};
 use crate::error::Problem;
@@ -15,23 +15,44 @@ const DEEPEST: usize = 32;
 /// Most keys and values, aliases expanded: thousands of hosts fit, a file made to explode does not.
 const MOST_NODES: usize = 100_000;
 
+#[derive(Clone)]
 pub(super) struct Node {
     pub(super) span: Span,
     pub(super) tree: Tree,
+    pub(super) style: Style,
+}
+
+/// What a scalar means to Ansible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Style {
+    /// Without quotes in YAML: YAML 1.1 says what it is, so `yes` is a boolean and `0644` is 420.
+    Plain,
+    /// What the tree says.
+    Exact,
+    /// `!unsafe`: braces in it are no template.
+    Unsafe,
 }
 
 /// Numbers and booleans keep the spelling of the file: `0.90` and `0644` mean what they look like.
+#[derive(Clone)]
 pub(super) enum Tree {
     Null,
-    Flag { value: bool, spelling: String },
+    Flag {
+        value: bool,
+        spelling: String,
+    },
     Number(String),
     Text(String),
+    /// What is encrypted by ansible-vault: a header and hexadecimal digits.
+    Vault(String),
     List(Vec<Node>),
     Map(Vec<Entry>),
 }
 
+#[derive(Clone)]
 pub(super) struct Entry {
     pub(super) key: String,
+    pub(super) key_style: Style,
     pub(super) key_span: Span,
     pub(super) value: Node,
 }
@@ -44,6 +65,7 @@ impl Tree {
             Tree::Flag { .. } => "a boolean",
             Tree::Number(_) => "a number",
             Tree::Text(_) => "text",
+            Tree::Vault(_) => "an encrypted value",
             Tree::List(_) => "a list",
             Tree::Map(_) => "a mapping",
         }
@@ -51,12 +73,11 @@ impl Tree {
 }
 
 /// Reads one document; a syntax error ends it, a key given twice is reported and the first one kept.
-pub(super) fn read(text: &str, source: &mut Source) -> Option<Node> {
+pub(super) fn read(text: &str, file: usize, source: &mut Source) -> Option<Node> {
     let options = serde_saphyr::options! {
         strict_booleans: true,
         strict_indentation: true,
         with_snippet: false, // it shows neighbouring lines, which may hold a password
-        reject_unsupported_tags: true,
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
         budget: serde_saphyr::budget! {
@@ -65,17 +86,23 @@ pub(super) fn read(text: &str, source: &mut Source) -> Option<Node> {
             enforce_alias_anchor_ratio: false, // `<<: *defaults` in hundreds of hosts is ordinary
         },
     };
-    match serde_saphyr::from_str_with_options::<Spanned<Raw>>(text, options) {
-        Ok(raw) => Some(Reader { text, source }.node(raw)),
+    // YAML knows more of numbers than JSON does; and it minds tabs, which JSON has between tokens alone.
+    let json = text.trim_start().starts_with(['{', '['])
+        && serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let untabbed = if json { text.replace('\t', " ") } else { String::new() };
+    let text = if json { &untabbed } else { text };
+    let plain = if json { Style::Exact } else { Style::Plain };
+    match serde_saphyr::from_str_with_options::<Spanned<Tagged<Raw>>>(text, options) {
+        Ok(raw) => Some(Reader { text, file, plain, source }.node(raw)),
         Err(error) => {
-            syntax(&error, source);
+            syntax(&error, file, source);
             None
         }
     }
 }
 
-fn syntax(error: &Error, source: &mut Source) {
-    source.hide_all_suspects();
+fn syntax(error: &Error, file: usize, source: &mut Source) {
+    source.hide_all_suspects(file);
     let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
     let message = message.lines().next().unwrap_or_default();
     // The place is shown by ours; theirs stands before or after the message.
@@ -85,9 +112,6 @@ fn syntax(error: &Error, source: &mut Source) {
     };
     let mut problem = Problem::new(format!("cannot read this as YAML: {message}"));
     match error {
-        Error::UnsupportedTag { tag, .. } if tag.contains("vault") => {
-            problem = problem.hint("a vault value cannot be read; give the text itself");
-        }
         // The limit can be met below an alias, and is then told in text alone.
         _ if message.contains("limits breached") || message.contains("limit exceeded") => {
             problem = Problem::new("the inventory is nested too deep or grows too large");
@@ -102,7 +126,7 @@ fn syntax(error: &Error, source: &mut Source) {
         _ => {}
     }
     match error.location() {
-        Some(location) if location.line() > 0 => source.problem(span(location), problem),
+        Some(location) if location.line() > 0 => source.problem(span(location, file), problem),
         _ => source.problem_of_file(problem),
     }
 }
@@ -113,20 +137,28 @@ enum Raw {
     Flag(bool),
     Number,
     Text(String),
-    List(Vec<Spanned<Raw>>),
-    Map(Vec<(Spanned<String>, Spanned<Raw>)>),
+    List(Vec<Spanned<Tagged<Raw>>>),
+    Map(Vec<(Spanned<String>, Spanned<Tagged<Raw>>)>),
 }
 
-struct Reader<'a, 's, 't> {
+struct Reader<'a, 's> {
     text: &'a str,
-    source: &'s mut Source<'t>,
+    file: usize,
+    /// What a scalar without quotes is.
+    plain: Style,
+    source: &'s mut Source,
 }
 
-impl Reader<'_, '_, '_> {
-    fn node(&mut self, raw: Spanned<Raw>) -> Node {
+/// Tags that say what a scalar is anyway.
+const PLAIN_TAGS: [&str; 6] = ["str", "int", "float", "bool", "seq", "map"];
+
+impl Reader<'_, '_> {
+    fn node(&mut self, raw: Spanned<Tagged<Raw>>) -> Node {
         // Where a value is defined, not where an alias names it: that is the text to correct.
         let at = raw.defined;
-        let tree = match raw.value {
+        let Tagged(value, tag) = raw.value;
+        let mut style = self.style(at);
+        let mut tree = match value {
             Raw::Null => Tree::Null,
             Raw::Flag(value) => Tree::Flag { value, spelling: self.spelling(at) },
             Raw::Number => Tree::Number(self.spelling(at)),
@@ -134,25 +166,68 @@ impl Reader<'_, '_, '_> {
             Raw::List(items) => Tree::List(items.into_iter().map(|item| self.node(item)).collect()),
             Raw::Map(entries) => Tree::Map(self.entries(entries)),
         };
-        Node { span: span(at), tree }
+        let span = span(at, self.file);
+        match tag.as_deref() {
+            None => {}
+            Some("!unsafe") => {
+                tree = exact(tree, style);
+                style = Style::Unsafe;
+            }
+            Some("!vault" | "!vault-encrypted") => {
+                style = Style::Exact;
+                match tree {
+                    Tree::Text(text) => tree = Tree::Vault(text),
+                    _ => self.source.problem(span, Problem::new("`!vault` is for text")),
+                }
+            }
+            Some(tag) if is_plain_tag(tag) => style = if tag.ends_with("str") { Style::Exact } else { style },
+            Some(tag) => {
+                let name = super::source::quote(tag);
+                self.source.problem(
+                    span,
+                    Problem::new(format!("cannot read this as YAML: unsupported tag {name}"))
+                        .hint("remove the tag; `!vault` and `!unsafe` are known here"),
+                );
+            }
+        }
+        Node { span, tree, style }
     }
 
-    fn entries(&mut self, raw: Vec<(Spanned<String>, Spanned<Raw>)>) -> Vec<Entry> {
+    /// Quotes and block scalars leave nothing to guess.
+    fn style(&self, at: Location) -> Style {
+        match self.spelling(at).starts_with(['"', '\'', '|', '>']) || self.is_block(at) {
+            true => Style::Exact,
+            false => self.plain,
+        }
+    }
+
+    /// The place of a block scalar is that of its text; the `|` or `>` stands at the end of the line above.
+    fn is_block(&self, at: Location) -> bool {
+        let start = at.span().byte_offset().and_then(|start| usize::try_from(start).ok());
+        let before = start.and_then(|start| self.text.get(..start)).unwrap_or_default();
+        let above = before.trim_end();
+        let mark = above.rsplit([' ', '\t', '\n']).next().unwrap_or_default();
+        let marked = mark.starts_with(['|', '>']) && mark.len() < 4;
+        marked && before[above.len()..].contains('\n') && !mark.ends_with(':')
+    }
+
+    fn entries(&mut self, raw: Vec<(Spanned<String>, Spanned<Tagged<Raw>>)>) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
         let mut seen = std::collections::BTreeMap::new();
         for (key, value) in raw {
-            let key_span = span(key.defined);
+            let key_span = span(key.defined, self.file);
+            let key_style = self.style(key.defined);
             if let Some(first) = seen.insert(key.value.clone(), key_span) {
                 let name = super::source::quote(&key.value);
                 self.source.problem(
                     key_span,
                     Problem::new(format!("{name} is given twice in one mapping"))
-                        .hint(format!("it is also on {}; keep one", Source::line(first))),
+                        .hint(format!("it is also on {}; keep one", self.source.line(first))),
                 );
                 seen.insert(key.value, first);
                 continue;
             }
-            entries.push(Entry { key: key.value, key_span, value: self.node(value) });
+            entries.push(Entry { key: key.value, key_style, key_span, value: self.node(value) });
         }
         entries
     }
@@ -167,9 +242,22 @@ impl Reader<'_, '_, '_> {
     }
 }
 
-fn span(at: Location) -> Span {
+fn is_plain_tag(tag: &str) -> bool {
+    let name = tag.strip_prefix("!!").or_else(|| tag.strip_prefix("tag:yaml.org,2002:"));
+    tag == "!" || name.is_some_and(|name| PLAIN_TAGS.contains(&name))
+}
+
+/// A scalar as it is spelt: `!unsafe` keeps what YAML makes of it.
+fn exact(tree: Tree, style: Style) -> Tree {
+    match tree {
+        Tree::Text(text) if style == Style::Plain => super::scalar::tree(&text),
+        other => other,
+    }
+}
+
+fn span(at: Location, file: usize) -> Span {
     let number = |n: u64| usize::try_from(n).unwrap_or(usize::MAX).max(1);
-    Span { line: number(at.line()), column: number(at.column()), width: number(at.span().len()) }
+    Span { file, line: number(at.line()), column: number(at.column()), width: number(at.span().len()) }
 }
 
 impl<'de> Deserialize<'de> for Raw {

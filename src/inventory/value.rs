@@ -13,6 +13,7 @@ use crate::error::Problem;
 use crate::formation::{MonitorUri, Secret};
 
 /// A value that fits its variable.
+#[derive(Clone)]
 pub(super) enum Value {
     Flag(bool),
     Number(i64),
@@ -86,7 +87,7 @@ pub(super) fn mismatch(name: &str, expected: &str, found: &Tree) -> Problem {
     Problem::new(format!("`{name}` must be {expected}, not {found}"))
 }
 
-/// What would change the lines of a generated file, or mean something else to Ansible.
+/// What would change the lines of a generated file.
 pub(super) fn unclean(name: &str, text: &str) -> Option<Problem> {
     if text.contains(['\n', '\r']) {
         let problem = Problem::new(format!("`{name}` holds a line break"));
@@ -94,10 +95,6 @@ pub(super) fn unclean(name: &str, text: &str) -> Option<Problem> {
     }
     if text.contains('\0') {
         return Some(Problem::new(format!("`{name}` holds a NUL character")));
-    }
-    if text.contains("{{") || text.contains("{%") {
-        let problem = Problem::new(format!("`{name}` holds a template, which is not evaluated here"));
-        return Some(problem.hint("write the value itself"));
     }
     None
 }
@@ -194,8 +191,13 @@ fn host_keys(variable: &Variable, node: &Node) -> Result<Value, Problem> {
 /// As [`text`], without a word of the value in any message.
 fn secret(variable: &Variable, node: &Node) -> Result<Value, Problem> {
     let (Tree::Text(found) | Tree::Number(found)) = &node.tree else {
-        let noun = node.tree.noun();
-        return Err(Problem::new(format!("`{}` must be text, not {noun}", variable.name)));
+        let problem = Problem::new(format!("`{}` must be text, not {}", variable.name, node.tree.noun()));
+        return Err(match &node.tree {
+            Tree::Vault(_) => {
+                problem.hint("what ansible-vault encrypted is not read yet; give the text itself")
+            }
+            _ => problem,
+        });
     };
     if let Some(problem) = unclean(variable.name, found) {
         return Err(problem);

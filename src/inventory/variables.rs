@@ -66,14 +66,24 @@ pub fn variable(name: &str) -> Option<&'static Variable> {
 }
 
 /// The known word that was probably meant.
-pub(super) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this, words share letters by chance.
     const ALIKE: f64 = 0.6;
+    closest(word, known, ALIKE)
+}
+
+/// The same for a word that may well be another's: a letter or two make the difference.
+pub(super) fn alike<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const ALIKE: f64 = 0.82;
+    closest(word, known, ALIKE)
+}
+
+fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, alike: f64) -> Option<&'a str> {
     let word = word.to_ascii_lowercase().replace('-', "_");
     known
         .into_iter()
         .map(|name| (strsim::normalized_damerau_levenshtein(&word, name), name))
-        .filter(|(alike, _)| *alike >= ALIKE)
+        .filter(|(found, _)| *found >= alike)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
 }

@@ -1,0 +1,387 @@
+//! Templates in values, evaluated when a variable is used: what they say depends on the host.
+//!
+//! Everything stops somewhere: nesting, the work of one template, the number of them behind one value, and its length.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+
+use minijinja::value::{Enumerator, Object, Serde, Value};
+use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+
+use super::scalar;
+use super::source::quote;
+use super::store::Vars;
+use super::tree::{Entry, Node, Style, Tree};
+use super::variables::{Kind, variable};
+use crate::error::Problem;
+
+/// How deep one value may stand on others.
+const DEEPEST: usize = 20;
+/// How many templates there may be behind one value.
+const MOST: usize = 2_000;
+/// minijinja's count of what a template may do.
+const FUEL: u64 = 50_000;
+/// Bytes of a value.
+const LONGEST: usize = 1 << 20;
+
+/// Ansible's plugins, which read what is on the control machine.
+const FUNCTIONS: [&str; 3] = ["lookup", "query", "q"];
+
+/// Every host with its levels of variables, as templates see them.
+pub(super) struct World {
+    hosts: Vec<WorldHost>,
+    host_of: BTreeMap<String, usize>,
+    groups: BTreeMap<String, Vec<String>>,
+    environment: Environment<'static>,
+    depth: AtomicUsize,
+    count: AtomicUsize,
+    secret: AtomicBool,
+    this: Weak<World>,
+}
+
+pub(super) struct WorldHost {
+    pub(super) name: String,
+    /// Outer to inner.
+    pub(super) levels: Vec<Arc<Vars>>,
+    /// Without `all`, by name.
+    pub(super) groups: Vec<String>,
+    /// The source that named the host first.
+    pub(super) file: String,
+}
+
+/// A value without templates.
+pub(super) struct Evaluated {
+    pub(super) node: Node,
+    /// Whether a password went into it, so that it may not be shown.
+    pub(super) from_secret: bool,
+}
+
+/// Whether a value holds a template.
+pub(super) fn is_template(node: &Node) -> bool {
+    match &node.tree {
+        Tree::Text(text) => node.style != Style::Unsafe && has_braces(text),
+        Tree::List(items) => items.iter().any(is_template),
+        Tree::Map(entries) => entries.iter().any(|entry| is_template(&entry.value)),
+        Tree::Null | Tree::Flag { .. } | Tree::Number(_) | Tree::Vault(_) => false,
+    }
+}
+
+fn has_braces(text: &str) -> bool {
+    ["{{", "{%", "{#"].iter().any(|braces| text.contains(braces))
+}
+
+impl World {
+    pub(super) fn new(hosts: Vec<WorldHost>, groups: BTreeMap<String, Vec<String>>) -> Arc<World> {
+        let mut environment = Environment::new();
+        environment.set_undefined_behavior(UndefinedBehavior::Strict);
+        environment.set_auto_escape_callback(|_| AutoEscape::None);
+        // With debug on, errors carry the values of variables.
+        environment.set_debug(false);
+        environment.set_fuel(Some(FUEL));
+        environment
+            .set_unknown_method_callback(|_, value, method, arguments| python(value, method, arguments));
+        for name in FUNCTIONS {
+            let refused = move |_: minijinja::value::Rest<Value>| -> Result<Value, Error> {
+                Err(Error::new(ErrorKind::UnknownFunction, format!("`{name}` is Ansible's alone")))
+            };
+            environment.add_function(name, refused);
+        }
+        let host_of = hosts.iter().enumerate().map(|(index, host)| (host.name.clone(), index)).collect();
+        Arc::new_cyclic(|this| World {
+            hosts,
+            host_of,
+            groups,
+            environment,
+            depth: AtomicUsize::new(0),
+            count: AtomicUsize::new(0),
+            secret: AtomicBool::new(false),
+            this: this.clone(),
+        })
+    }
+
+    pub(super) fn levels(&self, host: usize) -> &[Arc<Vars>] {
+        &self.hosts[host].levels
+    }
+
+    /// The value as this host has it.
+    ///
+    /// # Errors
+    /// What is undefined, not known here, or too much.
+    pub(super) fn evaluate(&self, host: usize, node: &Node) -> Result<Evaluated, Problem> {
+        self.depth.store(0, Ordering::Relaxed);
+        self.count.store(0, Ordering::Relaxed);
+        self.secret.store(false, Ordering::Relaxed);
+        let tree = self.tree(host, node).map_err(|error| problem(&error))?;
+        let node = Node { span: node.span, tree, style: Style::Exact };
+        Ok(Evaluated { node, from_secret: self.secret.load(Ordering::Relaxed) })
+    }
+
+    /// Keeps what is no template as it is spelt.
+    fn tree(&self, host: usize, node: &Node) -> Result<Tree, Error> {
+        if !is_template(node) {
+            return Ok(node.tree.clone());
+        }
+        let inner = |node: &Node| Ok(Node { tree: self.tree(host, node)?, ..node.clone() });
+        Ok(match &node.tree {
+            Tree::Text(text) => tree(&self.render(host, text)?, node)?,
+            Tree::List(items) => Tree::List(items.iter().map(inner).collect::<Result<_, Error>>()?),
+            Tree::Map(entries) => {
+                let entry = |entry: &Entry| Ok(Entry { value: inner(&entry.value)?, ..entry.clone() });
+                Tree::Map(entries.iter().map(entry).collect::<Result<_, Error>>()?)
+            }
+            other => other.clone(),
+        })
+    }
+
+    fn render(&self, host: usize, text: &str) -> Result<Value, Error> {
+        if self.count.fetch_add(1, Ordering::Relaxed) >= MOST {
+            return Err(error("the templates behind it are too many"));
+        }
+        if self.depth.fetch_add(1, Ordering::Relaxed) >= DEEPEST {
+            return Err(error("the templates stand on each other in a circle, or too deep"));
+        }
+        let rendered = self.render_one(host, text);
+        self.depth.fetch_sub(1, Ordering::Relaxed);
+        let rendered = rendered?;
+        match rendered.as_str().is_some_and(|text| text.len() > LONGEST) {
+            true => Err(error("what the template gives is too long")),
+            false => Ok(rendered),
+        }
+    }
+
+    fn render_one(&self, host: usize, text: &str) -> Result<Value, Error> {
+        let Some(world) = self.this.upgrade() else { return Err(error("the inventory is gone")) };
+        let context = Value::from_object(HostVars { world, host });
+        // An expression alone keeps its type: a list stays one.
+        let alone = text.trim().strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
+        let expression = alone.map(|text| text.strip_prefix('-').unwrap_or(text));
+        let expression = expression.map(|text| text.strip_suffix('-').unwrap_or(text));
+        if let Some(expression) = expression.filter(|text| !text.contains("}}"))
+            && let Ok(compiled) = self.environment.compile_expression(expression)
+        {
+            let names = || self.undefined(host, compiled.undeclared_variables(false));
+            let value = compiled.eval(context).map_err(|why| named(why, names))?;
+            return match value.is_undefined() {
+                true => Err(undefined(names().unwrap_or_else(|| quote(expression.trim())))),
+                false => Ok(value),
+            };
+        }
+        let template = self.environment.template_from_str(text)?;
+        let names = || self.undefined(host, template.undeclared_variables(false));
+        template.render(context).map(Value::from).map_err(|why| named(why, names))
+    }
+
+    /// The names in a template that nobody gave this host.
+    fn undefined(&self, host: usize, names: impl IntoIterator<Item = String>) -> Option<String> {
+        let host = self.this.upgrade().map(|world| Arc::new(HostVars { world, host }))?;
+        let known = |name: &str| host.get_value(&Value::from(name)).is_some() || FUNCTIONS.contains(&name);
+        let mut names: Vec<String> = names.into_iter().filter(|name| !known(name)).collect();
+        names.sort_unstable();
+        let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
+        (!names.is_empty()).then(|| names.join(", "))
+    }
+
+    fn variable(&self, host: usize, name: &str) -> Option<Value> {
+        let entry = self.hosts[host].levels.iter().rev().find_map(|level| level.now.get(name))?;
+        let known = variable(name).map(|variable| variable.kind);
+        if matches!(known, Some(Kind::Secret | Kind::MonitorUri)) || sounds_secret(name) {
+            self.secret.store(true, Ordering::Relaxed);
+        }
+        Some(self.value(host, &entry.value).unwrap_or_else(|why| {
+            // The first name is where to look; those above it follow from it.
+            match why.detail() {
+                Some(detail) if detail.ends_with('`') && detail.contains(", in `") => Value::from(why),
+                _ => Value::from(Error::new(why.kind(), format!("{}, in {}", message(&why), quote(name)))),
+            }
+        }))
+    }
+
+    fn value(&self, host: usize, node: &Node) -> Result<Value, Error> {
+        match &node.tree {
+            Tree::Text(text) if node.style == Style::Unsafe => Ok(Value::from(text.as_str())),
+            Tree::Text(text) if has_braces(text) => self.render(host, text),
+            Tree::Vault(_) => Err(error("an encrypted value cannot be read")),
+            Tree::List(items) => {
+                let items: Result<Vec<Value>, Error> =
+                    items.iter().map(|item| self.value(host, item)).collect();
+                Ok(Value::from(items?))
+            }
+            Tree::Map(entries) => {
+                let pair = |entry: &Entry| Ok((entry.key.clone(), self.value(host, &entry.value)?));
+                let pairs: Result<BTreeMap<String, Value>, Error> = entries.iter().map(pair).collect();
+                Ok(Value::from(pairs?))
+            }
+            Tree::Null | Tree::Flag { .. } | Tree::Number(_) | Tree::Text(_) => {
+                Ok(Value::from(Serde(scalar::value(node))))
+            }
+        }
+    }
+}
+
+fn sounds_secret(name: &str) -> bool {
+    ["pass", "secret", "vault", "token", "key"].iter().any(|word| name.to_ascii_lowercase().contains(word))
+}
+
+/// The variables of one host, and what Ansible adds to them.
+struct HostVars {
+    world: Arc<World>,
+    host: usize,
+}
+
+impl fmt::Debug for HostVars {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the variables of a host")
+    }
+}
+
+impl Object for HostVars {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let host = &self.world.hosts[self.host];
+        let folder = || std::path::Path::new(&host.file).parent().map(|path| path.display().to_string());
+        Some(match key.as_str()? {
+            "inventory_hostname" => host.name.as_str().into(),
+            "inventory_hostname_short" => short(&host.name).into(),
+            "inventory_file" => host.file.as_str().into(),
+            "inventory_dir" => folder().unwrap_or_default().into(),
+            "group_names" => Value::from(host.groups.clone()),
+            "groups" => Value::from(self.world.groups.clone()),
+            "hostvars" => Value::from_object(All { world: self.world.clone() }),
+            name => return self.world.variable(self.host, name),
+        })
+    }
+}
+
+/// `hostvars`: every host by its name.
+struct All {
+    world: Arc<World>,
+}
+
+impl fmt::Debug for All {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the variables of all hosts")
+    }
+}
+
+impl Object for All {
+    fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
+        let host = *self.world.host_of.get(key.as_str()?)?;
+        Some(Value::from_object(HostVars { world: self.world.clone(), host }))
+    }
+
+    fn enumerate(self: &Arc<Self>) -> Enumerator {
+        Enumerator::Values(self.world.host_of.keys().map(|name| name.as_str().into()).collect())
+    }
+}
+
+/// An address has no short name.
+pub(super) fn short(name: &str) -> &str {
+    match name.parse::<std::net::Ipv4Addr>().is_ok() || super::range::is_ipv6(name) {
+        true => name,
+        false => name.split('.').next().unwrap_or(name),
+    }
+}
+
+/// The methods of Python's texts and mappings that inventories use; minijinja has filters in their place.
+fn python(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
+    let unknown = || Error::new(ErrorKind::UnknownMethod, format!("the method `{method}` is not known here"));
+    let word = |at: usize| arguments.get(at).and_then(Value::as_str);
+    let Some(text) = value.as_str() else {
+        return match (method, arguments) {
+            ("get", [key]) => Ok(defined(value.get_item(key)?, &Value::from(()))),
+            ("get", [key, default]) => Ok(defined(value.get_item(key)?, default)),
+            ("keys", []) => Ok(Value::from(value.try_iter()?.collect::<Vec<Value>>())),
+            _ => Err(unknown()),
+        };
+    };
+    Ok(match (method, arguments) {
+        ("upper", []) => text.to_uppercase().into(),
+        ("lower", []) => text.to_lowercase().into(),
+        ("strip", []) => text.trim().into(),
+        ("split", []) => Value::from(text.split_whitespace().map(Value::from).collect::<Vec<_>>()),
+        ("split", [_]) => {
+            let separator = word(0).filter(|separator| !separator.is_empty()).ok_or_else(unknown)?;
+            Value::from(text.split(separator).map(Value::from).collect::<Vec<_>>())
+        }
+        ("replace", [_, _]) => {
+            let (from, to) = word(0).zip(word(1)).ok_or_else(unknown)?;
+            if text.len().saturating_mul(to.len() + 1) > LONGEST {
+                return Err(error("what `replace` gives is too long"));
+            }
+            text.replace(from, to).into()
+        }
+        ("startswith", [_]) => text.starts_with(word(0).ok_or_else(unknown)?).into(),
+        ("endswith", [_]) => text.ends_with(word(0).ok_or_else(unknown)?).into(),
+        _ => return Err(unknown()),
+    })
+}
+
+fn defined(value: Value, default: &Value) -> Value {
+    if value.is_undefined() { default.clone() } else { value }
+}
+
+/// A value as a tree again, by way of JSON.
+fn tree(value: &Value, at: &Node) -> Result<Tree, Error> {
+    let json = serde_json::to_value(value).map_err(|_| error("what the template gives is no text"))?;
+    Ok(from_json(json, at).tree)
+}
+
+fn from_json(json: serde_json::Value, at: &Node) -> Node {
+    use serde_json::Value as Json;
+    let tree = match json {
+        Json::Null => Tree::Null,
+        Json::Bool(value) => Tree::Flag { value, spelling: value.to_string() },
+        Json::Number(number) => Tree::Number(number.to_string()),
+        Json::String(text) => Tree::Text(text),
+        Json::Array(items) => Tree::List(items.into_iter().map(|item| from_json(item, at)).collect()),
+        Json::Object(pairs) => {
+            let entry = |(key, value)| Entry {
+                key,
+                key_style: Style::Exact,
+                key_span: at.span,
+                value: from_json(value, at),
+            };
+            Tree::Map(pairs.into_iter().map(entry).collect())
+        }
+    };
+    Node { span: at.span, tree, style: Style::Exact }
+}
+
+/// minijinja says that something is undefined, and not what.
+fn named(why: Error, names: impl Fn() -> Option<String>) -> Error {
+    match (why.kind(), why.detail()) {
+        (ErrorKind::UndefinedError, None) => names().map_or(why, undefined),
+        _ => why,
+    }
+}
+
+fn undefined(names: String) -> Error {
+    Error::new(ErrorKind::UndefinedError, format!("{names} is undefined"))
+}
+
+fn error(why: impl Into<String>) -> Error {
+    Error::new(ErrorKind::InvalidOperation, why.into())
+}
+
+fn message(why: &Error) -> String {
+    match (why.kind(), why.detail()) {
+        (ErrorKind::UndefinedError, None) => "a variable is undefined".to_owned(),
+        (kind, None) => kind.to_string(),
+        (_, Some(detail)) => detail.to_owned(),
+    }
+}
+
+fn problem(why: &Error) -> Problem {
+    let hint = match why.kind() {
+        ErrorKind::UnknownFilter
+        | ErrorKind::UnknownFunction
+        | ErrorKind::UnknownTest
+        | ErrorKind::UnknownMethod => "filters and functions are minijinja's; those of Ansible are not there",
+        ErrorKind::UndefinedError => {
+            "templates see the variables of the inventory; facts of hosts are not there"
+        }
+        _ => "write the value itself, or a simpler template",
+    };
+    Problem::new(format!("the template fails: {}", message(why))).hint(hint)
+}

@@ -1,0 +1,216 @@
+//! From variables as they are written to those that muster knows: the table's names, values of the right kind.
+
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::host::{Given, Level};
+use super::jinja::{self, World};
+use super::source::{Source, quote};
+use super::store::{MERGED, Vars};
+use super::tree::{Entry, Node, Tree};
+use super::value::{self, Value};
+use super::variables::{Kind, VARIABLES, Variable, alike, variable};
+use crate::error::Problem;
+
+/// Ansible's own variables that change nothing in how muster reaches a host.
+const HARMLESS: [&str; 10] = [
+    // Python is not needed.
+    "ansible_python_",
+    "ansible_group_priority",
+    "ansible_pipelining",
+    "ansible_ssh_pipelining",
+    "ansible_ssh_retries",
+    "ansible_scp_",
+    "ansible_sftp_",
+    "ansible_shell_",
+    "ansible_winrm_",
+    "ansible_network_os",
+];
+
+const ANSIBLE: &str = "ansible_";
+/// Muster becomes whom it must.
+const BECOME: &str = "ansible_become";
+
+/// Levels read once, however many hosts they reach.
+pub(super) struct Known {
+    world: Arc<World>,
+    read: BTreeMap<usize, Read>,
+}
+
+/// A level without its templates, and those: what they say depends on the host.
+struct Read {
+    level: Rc<Level>,
+    templates: Vec<(&'static Variable, Entry)>,
+}
+
+impl Known {
+    pub(super) fn new(world: Arc<World>) -> Self {
+        Known { world, read: BTreeMap::new() }
+    }
+
+    /// Reads a level that may reach no host: what is wrong in it is wrong all the same.
+    pub(super) fn look(&mut self, vars: &Arc<Vars>, source: &mut Source) {
+        self.read.entry(key(vars)).or_insert_with(|| read(vars, source));
+    }
+
+    /// The levels of a host, outer to inner.
+    pub(super) fn levels(&mut self, host: usize, source: &mut Source) -> Vec<Rc<Level>> {
+        let world = self.world.clone();
+        let raw = world.levels(host);
+        for vars in raw {
+            self.look(vars, source);
+        }
+        let found: Vec<&Read> = raw.iter().filter_map(|vars| self.read.get(&key(vars))).collect();
+        let mut levels = Vec::new();
+        for (index, (vars, read)) in raw.iter().zip(&found).enumerate() {
+            levels.extend(vars.earlier.iter().map(|entry| Rc::new(self.earlier(host, entry, source))));
+            if read.templates.is_empty() {
+                levels.push(read.level.clone());
+                continue;
+            }
+            let mut level = Level::clone(&read.level);
+            for (variable, entry) in &read.templates {
+                // What an inner level replaces may be undefined here.
+                let inner = &found[index + 1..];
+                let hidden = inner.iter().any(|read| read.has(variable.name));
+                if !hidden || MERGED.contains(&variable.name) {
+                    let value = self.evaluate(host, variable, &entry.value, source);
+                    insert(&mut level, given(variable, entry, value), source);
+                }
+            }
+            levels.push(Rc::new(level));
+        }
+        levels
+    }
+
+    fn earlier(&self, host: usize, entry: &Entry, source: &mut Source) -> Level {
+        let Some(variable) = variable(&entry.key) else { return Level::new() };
+        let value = match jinja::is_template(&entry.value) {
+            true => self.evaluate(host, variable, &entry.value, source),
+            false => value::read(variable, &entry.value, source),
+        };
+        Level::from([(variable.name, given(variable, entry, value))])
+    }
+
+    fn evaluate(&self, host: usize, variable: &Variable, node: &Node, source: &mut Source) -> Value {
+        match self.world.evaluate(host, node) {
+            Ok(jinja::Evaluated { node, from_secret }) => {
+                let mark = source.mark();
+                let value = value::read(variable, &node, source);
+                if from_secret && !source.take_since(mark).is_empty() {
+                    let problem =
+                        Problem::new(format!("`{}` cannot be what its template gives", variable.name));
+                    source.problem(node.span, problem.hint("the value comes from a secret and is not shown"));
+                }
+                value
+            }
+            Err(problem) => {
+                let problem =
+                    Problem { message: format!("`{}`: {}", variable.name, problem.message), ..problem };
+                source.problem(node.span, problem);
+                Value::Bad
+            }
+        }
+    }
+}
+
+impl Read {
+    fn has(&self, name: &str) -> bool {
+        self.level.contains_key(name) || self.templates.iter().any(|(variable, _)| variable.name == name)
+    }
+}
+
+/// A level is one place in memory for all hosts, and lives as long as they do.
+fn key(vars: &Arc<Vars>) -> usize {
+    Arc::as_ptr(vars).addr()
+}
+
+fn given(variable: &'static Variable, entry: &Entry, value: Value) -> Given {
+    Given { variable, key_span: entry.key_span, span: entry.value.span, value }
+}
+
+fn read(vars: &Vars, source: &mut Source) -> Read {
+    let mut level = Level::new();
+    let mut templates = Vec::new();
+    // In the order of the file, so that of two names the second one is told.
+    let mut entries: Vec<&Entry> = vars.now.values().collect();
+    entries.sort_by_key(|entry| entry.key_span);
+    for entry in entries {
+        hide_entry(entry, source);
+        match variable(&entry.key) {
+            Some(variable) if jinja::is_template(&entry.value) => templates.push((variable, entry.clone())),
+            Some(variable) => {
+                let value = value::read(variable, &entry.value, source);
+                insert(&mut level, given(variable, entry, value), source);
+            }
+            None => unknown(entry, source),
+        }
+    }
+    Read { level: Rc::new(level), templates }
+}
+
+fn insert(level: &mut Level, given: Given, source: &mut Source) {
+    let name = given.variable.name;
+    let same = level.get(name).is_some_and(|first| first.value == given.value);
+    let at = given.key_span;
+    if let Some(first) = level.insert(name, given)
+        && !same
+    {
+        let problem = Problem::new(format!("`{name}` is given under two of its names"));
+        let hint = format!("the other is on {}; keep one", source.line(first.key_span));
+        source.problem(at, problem.hint(hint));
+    }
+}
+
+/// What muster does not know is another's; a name that is nearly one of ours is probably a mistake.
+fn unknown(entry: &Entry, source: &mut Source) {
+    let name = entry.key.as_str();
+    let names = VARIABLES.iter().flat_map(|v| v.other_names.iter().copied().chain([v.name]));
+    // What all of Ansible's names have in common makes none of them alike.
+    let near = match name.strip_prefix(ANSIBLE) {
+        Some(rest) => {
+            alike(rest, names.filter_map(|name| name.strip_prefix(ANSIBLE))).map(|near| (ANSIBLE, near))
+        }
+        None => alike(name, names).map(|near| ("", near)),
+    };
+    if let Some((prefix, near)) = near {
+        let near = format!("{prefix}{near}");
+        source.warning(Some(entry.key_span), format!("{} is not read; did you mean `{near}`?", quote(name)));
+        if let Some(variable) = variable(&near) {
+            source.near_miss(variable.name, name, entry.key_span);
+        }
+    } else if name.starts_with(ANSIBLE)
+        && name != BECOME
+        && !HARMLESS.iter().any(|harmless| name.starts_with(harmless))
+    {
+        source.warning(Some(entry.key_span), format!("{} is not read here", quote(name)));
+    }
+}
+
+/// Keeps the lines of every password out of messages, also where an alias takes it from elsewhere.
+pub(super) fn hide_secrets(node: &Node, source: &mut Source) {
+    match &node.tree {
+        Tree::Map(entries) => {
+            for entry in entries {
+                hide_entry(entry, source);
+                hide_secrets(&entry.value, source);
+            }
+        }
+        Tree::List(items) => items.iter().for_each(|item| hide_secrets(item, source)),
+        Tree::Null | Tree::Flag { .. } | Tree::Number(_) | Tree::Text(_) | Tree::Vault(_) => {}
+    }
+}
+
+fn hide_entry(entry: &Entry, source: &mut Source) {
+    let secret = match variable(&entry.key).map(|variable| variable.kind) {
+        Some(Kind::Secret) => true,
+        // A group may have this name too.
+        Some(Kind::MonitorUri) => matches!(entry.value.tree, Tree::Text(_)),
+        _ => matches!(entry.value.tree, Tree::Vault(_)),
+    };
+    if secret {
+        source.hide(entry.key_span);
+        source.hide(entry.value.span);
+    }
+}

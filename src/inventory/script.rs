@@ -1,0 +1,228 @@
+//! An executable inventory: asked with `--list`, and with `--host NAME` where that told nothing of hosts.
+
+use std::io::Read;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::known::hide_secrets;
+use super::source::{Source, Span, quote};
+use super::store::{Loop, Store, Vars};
+use super::tree::{self, Entry, Node, Tree};
+use super::yaml::{add_host, is_plain_name, mapping, set_group_variable};
+use crate::error::Problem;
+
+/// How long an inventory may take to answer.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Most that is read of an answer.
+pub(super) const MOST_BYTES: u64 = 16 << 20;
+
+/// Runs the program and puts what it says into the store.
+pub(super) fn read(path: &Path, name: &str, base: &Path, store: &mut Store, source: &mut Source) {
+    let said = match run(path, &["--list"]) {
+        Ok(said) => said,
+        Err(problem) => return source.problem_of_file(problem),
+    };
+    let Some(root) = document(&said, &format!("{name} --list"), base, source) else { return };
+    let Some(groups) = mapping(&root, "the answer", "a mapping of groups", source) else { return };
+    let mut hosts: Vec<(String, Span)> = Vec::new();
+    let mut told = None;
+    for entry in groups {
+        if entry.key == "_meta" {
+            let parts = mapping(&entry.value, "`_meta`", "a mapping", source).unwrap_or_default();
+            told = parts.iter().find(|part| part.key == "hostvars").map(|part| &part.value).or(told);
+        } else if is_plain_name("group", &entry.key, entry.key_span, source) {
+            group(entry, name, &mut hosts, store, source);
+        }
+    }
+    let told = match told.map(|told| mapping(told, "`hostvars`", "a mapping of hosts", source)) {
+        Some(Some(told)) => Some(told),
+        Some(None) => return,
+        None => None,
+    };
+    for (host, span) in hosts {
+        let vars = match told {
+            Some(told) => told.iter().find(|entry| entry.key == host).map(|entry| entry.value.clone()),
+            None => match run(path, &["--host", &host]) {
+                Ok(said) => document(&said, &format!("{name} --host {host}"), base, source),
+                Err(problem) => return source.problem_of_file(problem),
+            },
+        };
+        let Some(vars) = vars else { continue };
+        let entries = mapping(&vars, &quote(&host), "a mapping of variables", source).unwrap_or_default();
+        let vars: Vars = entries.iter().cloned().collect();
+        add_host(store, &host, span, name, None, None, vars);
+    }
+}
+
+fn group(entry: &Entry, file: &str, hosts: &mut Vec<(String, Span)>, store: &mut Store, source: &mut Source) {
+    let group = store.group(&entry.key);
+    let mut add = |name: &str, span: Span, store: &mut Store, source: &mut Source| {
+        if is_plain_name("host", name, span, source) {
+            hosts.push((name.to_owned(), span));
+            add_host(store, name, span, file, None, Some(group), Vars::default());
+        }
+    };
+    let parts = match &entry.value.tree {
+        Tree::Map(parts) => parts,
+        // A group may be its hosts alone.
+        _ => {
+            for (host, span) in names(&entry.value, &entry.key, source) {
+                add(&host, span, store, source);
+            }
+            return;
+        }
+    };
+    let part = |name: &str| parts.iter().find(|part| part.key == name).map(|part| &part.value);
+    if ["hosts", "vars", "children"].iter().all(|name| part(name).is_none()) {
+        // A group without parts is a host with its variables.
+        add(&entry.key, entry.key_span, store, source);
+        for variable in parts {
+            set_group_variable(store, group, variable.clone(), source);
+        }
+        return;
+    }
+    if let Some(node) = part("hosts") {
+        for (host, span) in names(node, "hosts", source) {
+            add(&host, span, store, source);
+        }
+    }
+    if let Some(node) = part("vars") {
+        for variable in mapping(node, "`vars`", "a mapping of variables", source).unwrap_or_default() {
+            set_group_variable(store, group, variable.clone(), source);
+        }
+    }
+    if let Some(node) = part("children") {
+        for (child, span) in names(node, "children", source) {
+            if !is_plain_name("group", &child, span, source) {
+                continue;
+            }
+            let child = store.group(&child);
+            if let Err(Loop) = store.add_child(group, child) {
+                let name = quote(&store.groups[child].name);
+                let problem = Problem::new(format!("group {name} is its own ancestor"));
+                source.problem(span, problem.hint(format!("it is above {} already", quote(&entry.key))));
+            }
+        }
+    }
+}
+
+fn names(node: &Node, what: &str, source: &mut Source) -> Vec<(String, Span)> {
+    let Tree::List(items) = &node.tree else {
+        let problem =
+            Problem::new(format!("{} must be a list of names, not {}", quote(what), node.tree.noun()));
+        source.problem(node.span, problem);
+        return Vec::new();
+    };
+    let name = |item: &Node| match &item.tree {
+        Tree::Text(name) => Some((name.clone(), item.span)),
+        _ => None,
+    };
+    items.iter().filter_map(name).collect()
+}
+
+/// JSON; whatever else the program wrote is shown as a mistake in it.
+fn document(said: &str, name: &str, base: &Path, source: &mut Source) -> Option<Node> {
+    let file = source.add(name, said, base);
+    if serde_json::from_str::<serde::de::IgnoredAny>(said).is_err() {
+        let place = Span { file, line: 1, column: 1, width: 1 };
+        source.hide_all_suspects(file);
+        source.problem(
+            place,
+            Problem::new("the inventory did not answer in JSON").hint("run it by hand and look"),
+        );
+        return None;
+    }
+    let root = tree::read(said, file, source)?;
+    hide_secrets(&root, source);
+    Some(root)
+}
+
+/// Whether the kernel can start a file: one without `#!` that happens to be executable is none of it.
+pub(super) fn is_program(start: &[u8]) -> bool {
+    start.starts_with(b"#!") || start.starts_with(b"\x7fELF")
+}
+
+fn run(path: &Path, arguments: &[&str]) -> Result<String, Problem> {
+    let shown = quote(&format!("{} {}", path.display(), arguments.join(" ")));
+    let failed = |why: String| Problem::new(format!("the inventory {shown} {why}"));
+    // Without a folder in it a name would be looked up in PATH.
+    let program = if path.components().count() > 1 { path.to_owned() } else { Path::new(".").join(path) };
+    let mut child = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(format!("cannot be started: {error}")))?;
+    let (out, err) = (Drain::of(child.stdout.take()), Drain::of(child.stderr.take()));
+    let status = wait(&mut child).map_err(failed)?;
+    let (out, err) = (out.text(), err.text());
+    if !status.success() {
+        let last: Vec<&str> = err.lines().rev().take(5).collect();
+        let last: Vec<String> = last.iter().rev().map(|line| quote(line)).collect();
+        let problem = failed(format!("failed: {status}"));
+        return Err(match last.is_empty() {
+            true => problem,
+            false => problem.hint(format!("it said {}", last.join(" "))),
+        });
+    }
+    match out.len() as u64 > MOST_BYTES {
+        true => Err(failed("answers with too much".to_owned())),
+        false => Ok(out),
+    }
+}
+
+/// Reads to the end, so that the program never waits for a reader; keeps what may be kept.
+struct Drain {
+    read: Arc<Mutex<Vec<u8>>>,
+    reader: thread::JoinHandle<()>,
+}
+
+impl Drain {
+    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
+        let read = Arc::new(Mutex::new(Vec::new()));
+        let kept = read.clone();
+        let reader = thread::spawn(move || {
+            let Some(mut pipe) = pipe else { return };
+            let mut buffer = [0; 8192];
+            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
+                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
+                if kept.len() as u64 <= MOST_BYTES {
+                    kept.extend_from_slice(&buffer[..count]);
+                }
+            }
+        });
+        Drain { read, reader }
+    }
+
+    /// What the program said. What it has left behind, e.g. a shared connection of ssh, may hold the pipe for hours.
+    fn text(self) -> String {
+        const GRACE: Duration = Duration::from_secs(1);
+        let ended = Instant::now();
+        while !self.reader.is_finished() && ended.elapsed() < GRACE {
+            thread::sleep(Duration::from_millis(1));
+        }
+        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&read).into_owned()
+    }
+}
+
+fn wait(child: &mut Child) -> Result<std::process::ExitStatus, String> {
+    let started = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    loop {
+        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
+            return Ok(status);
+        }
+        if started.elapsed() > PATIENCE {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(format!("did not end within {} seconds", PATIENCE.as_secs()));
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_millis(50));
+    }
+}
