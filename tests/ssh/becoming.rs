@@ -113,6 +113,20 @@ async fn sudo_that_asks_for_none_does_not_get_the_password_as_a_script() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_profile_that_asks_for_a_password_does_not_get_it() {
+    let Some(sshd) = sshd("sudo", "ana ALL=(pgsql) NOPASSWD: ALL", "") else { return };
+    let key = sshd.read("authorized_keys");
+    // What a profile may do before any command: ask, and wait a moment.
+    let noisy = "printf 'mysql root password:' >&2; sleep 0.3; exec sh -c \\\"$SSH_ORIGINAL_COMMAND\\\"";
+    fs::write(sshd.path("authorized_keys"), format!("command=\"{noisy}\" {key}")).unwrap();
+    becomes(&session(&sshd, "ana", BecomeMethod::Sudo, Some("wrong-horse")).await).await;
+    // A trace of the command line is neither sudo's question nor the shell's word.
+    let traced = "set -x; sh -c \\\"$SSH_ORIGINAL_COMMAND\\\"";
+    fs::write(sshd.path("authorized_keys"), format!("command=\"{traced}\" {key}")).unwrap();
+    becomes(&session(&sshd, "ana", BecomeMethod::Sudo, Some("wrong-horse")).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn su_with_the_other_users_password() {
     let Some(sshd) = sshd("su", "", "") else { return };
     becomes(&session(&sshd, "ana", BecomeMethod::Su, Some(THEIRS)).await).await;

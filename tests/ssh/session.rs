@@ -454,3 +454,40 @@ async fn connecting_is_tried_again_only_where_it_helps() {
     let text = sshd.refusal(&host, &nobody()).await;
     assert!(text.contains("cannot resolve no-such-host.invalid"), "{text}");
 }
+
+#[tokio::test]
+async fn a_host_that_runs_something_else_is_told_apart() {
+    let Some(sshd) = Sshd::start("") else { return };
+    let key = sshd.read("authorized_keys");
+    for (forced, said) in [
+        // It echoes what it is sent: no answer.
+        ("cat", "did not start"),
+        ("cat >&2", "did not start"),
+        // A shell takes the script for its own.
+        ("bash", "runs another command than it was told"),
+        ("echo \\\"$SSH_ORIGINAL_COMMAND\\\" >&2; exit 1", "did not start"),
+    ] {
+        fs::write(sshd.path("authorized_keys"), format!("command=\"{forced}\" {key}")).unwrap();
+        let session = sshd.session().await;
+        let wrong = command("echo ran; cat").stdin(Stdin::Text("touch /nonexistent/x\n".into())).timeout(5);
+        let failed = session.run(&wrong).await;
+        let Err(Failure::Refused { stderr, .. }) = &failed else { panic!("{forced}: {failed:?}") };
+        assert!(stderr.contains(said), "{forced}: {stderr}");
+    }
+    // One that runs what it was told is none of these.
+    let passes = "exec sh -c \\\"$SSH_ORIGINAL_COMMAND\\\"";
+    fs::write(sshd.path("authorized_keys"), format!("command=\"{passes}\" {key}")).unwrap();
+    assert_eq!(stdout(&sshd.session().await, &command("echo ran")).await, "ran\n");
+}
+
+#[tokio::test]
+async fn nothing_of_a_profile_leads_libpq_elsewhere() {
+    let Some(sshd) =
+        Sshd::start("SetEnv HOME=DIR PGHOST=elsewhere PGOPTIONS=-csearch_path=x PGSERVICE=other")
+    else {
+        return;
+    };
+    let session = sshd.session().await;
+    let left = command("env | grep '^PG' || echo none").env("PGPASSWORD", &Secret::new("ours"));
+    assert_eq!(stdout(&session, &left).await, "PGPASSWORD=ours\n");
+}
