@@ -1,9 +1,10 @@
 //! Becoming another user on a host, by every program there is, with a password and without.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::process::Command as Process;
+use std::process::{Command as Process, Stdio};
 
 use muster::command::{Command, Failure, RunAs, Stdin};
 use muster::formation::{Become, BecomeMethod, Host, NodeName, Secret};
@@ -34,7 +35,15 @@ fn sshd(program: &str, sudoers: &str, doas: &str) -> Option<Sshd> {
         add("passwd", 0o644, before("passwd") + users);
         add("group", 0o644, before("group") + "ana:x:54711:\npgsql:x:54712:\n");
         let hash = |password| {
-            let output = Process::new("openssl").args(["passwd", "-6", password]).output().unwrap();
+            // Other tests look for it on every command line of this machine.
+            let mut openssl = Process::new("openssl")
+                .args(["passwd", "-6", "-stdin"])
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .unwrap();
+            writeln!(openssl.stdin.take().unwrap(), "{password}").unwrap();
+            let output = openssl.wait_with_output().unwrap();
             String::from_utf8(output.stdout).unwrap().trim().to_owned()
         };
         let shadow = [("ana", OWN), ("pgsql", THEIRS)]
