@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::config::Config;
 use super::login::{Asker, KeyFile};
+use crate::command::Failure;
 
 /// The key files ssh tries by itself, in its order; for hardware keys (`_sk`) the agent signs.
 const DEFAULT_KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
@@ -69,6 +70,14 @@ impl Credentials {
     /// Who logs in where the inventory does not say.
     pub(super) fn user(&self) -> Option<&str> {
         Some(self.user.as_str()).filter(|user| !user.is_empty())
+    }
+
+    /// Who runs commands on this machine itself.
+    pub(super) fn runner(&self) -> Result<String, Failure> {
+        self.user().map(str::to_owned).ok_or_else(|| Failure::Unreachable {
+            reason: "it is not known who runs muster: USER names nobody".to_owned(),
+            hint: "set USER".to_owned(),
+        })
     }
 
     /// The agent's socket.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use russh::Channel;
 use russh::client::Msg;
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use super::credentials::Credentials;
 use super::exchange::{End, Exchange, GRACE, Said};
@@ -75,12 +75,7 @@ impl Session {
 
     /// On this machine.
     pub(super) fn local(name: &NodeName, host: &Host, credentials: &Credentials) -> Result<Session, Failure> {
-        let Some(user) = credentials.user().map(str::to_owned) else {
-            return Err(Failure::Unreachable {
-                reason: "it is not known who runs muster: USER names nobody".to_owned(),
-                hint: "set USER".to_owned(),
-            });
-        };
+        let user = credentials.runner()?;
         Ok(Session::new(Line::Local, name, user, host.becoming.clone(), host.command_timeout))
     }
 
@@ -190,15 +185,10 @@ impl Session {
         deadline: Instant,
     ) -> std::io::Result<Option<(End, Said)>> {
         let (end, said) = local::run(frame, most, deadline).await?;
-        match (&end, said.stdout.group()) {
-            (Some(_), _) | (None, None) => (),
-            (None, Some(group)) => {
-                for signal in ["TERM", "KILL"] {
-                    let kill = kill(command, group, signal);
-                    let Ok(frame) = Frame::new(&kill, &self.user, &self.becoming) else { break };
-                    let _ = local::run(&frame, MAX_STDOUT, Instant::now() + 2 * GRACE).await;
-                    sleep(GRACE / 2).await;
-                }
+        if let (None, Some(group)) = (&end, said.stdout.group()) {
+            for signal in ["TERM", "KILL"] {
+                self.kill(command, group, signal).await;
+                sleep(GRACE / 2).await;
             }
         }
         Ok(end.map(|end| (end, said)))
@@ -221,41 +211,48 @@ impl Session {
         match timeout_at(deadline, exchange.finish(frame, link.handle())).await {
             Ok(end) => {
                 if matches!(end, End::Full(_) | End::NobodyAsked) {
-                    self.end(link, command, frame, &mut exchange).await;
+                    self.end(command, frame, &mut exchange).await;
                 }
                 Ok(Some((end, exchange.into_said())))
             }
             Err(_) => {
-                self.end(link, command, frame, &mut exchange).await;
+                self.end(command, frame, &mut exchange).await;
                 Ok(None)
             }
         }
     }
 
     /// Tries to end a command nobody waits for any more. What happens to it stays unknown.
-    async fn end(&self, link: &Link, command: &Command, frame: &Frame, exchange: &mut Exchange) {
+    async fn end(&self, command: &Command, frame: &Frame, exchange: &mut Exchange) {
         if exchange.terminate(frame).await {
             return;
         }
         // sshd passes signals on only to what other users than root run ("requires privilege separation").
         let Some(group) = exchange.group() else { return };
-        self.kill(link, command, group, "TERM").await;
+        self.kill(command, group, "TERM").await;
         if !exchange.ends(frame).await {
-            self.kill(link, command, group, "KILL").await;
+            self.kill(command, group, "KILL").await;
             exchange.ends(frame).await;
         }
     }
 
     /// A signal to a group of processes, sent as whoever runs them.
-    async fn kill(&self, link: &Link, command: &Command, group: u32, signal: &'static str) {
-        let kill = kill(command, group, signal);
+    async fn kill(&self, command: &Command, group: u32, signal: &str) {
+        let script = "kill -s \"$2\" -- \"-$1\" 2>/dev/null || :";
+        let kill = Command::new(command.run_as.clone(), script).args([group.to_string(), signal.to_owned()]);
+        let deadline = Instant::now() + 2 * GRACE;
         let kill = async {
             let frame = Frame::new(&kill, &self.user, &self.becoming).ok()?;
-            let channel = self.open(link).await.ok()?;
-            let mut exchange = Exchange::start(channel, &frame, MAX_STDOUT).await.ok()?;
-            Some(exchange.finish(&frame, link.handle()).await)
+            match &self.line {
+                Line::Ssh(link) => {
+                    let channel = self.open(link).await.ok()?;
+                    let mut exchange = Exchange::start(channel, &frame, MAX_STDOUT).await.ok()?;
+                    Some(exchange.finish(&frame, link.handle()).await)
+                }
+                Line::Local => local::run(&frame, MAX_STDOUT, deadline).await.ok()?.0,
+            }
         };
-        let sent = timeout(2 * GRACE, kill).await;
+        let sent = timeout_at(deadline, kill).await;
         tracing::debug!(name = %self.name, group, signal, ?sent, "ended a command by its process group");
     }
 
@@ -353,11 +350,6 @@ impl Session {
             hint: "the command was not sent; run again".to_owned(),
         }
     }
-}
-
-fn kill(command: &Command, group: u32, signal: &'static str) -> Command {
-    let script = "kill -s \"$2\" -- \"-$1\" 2>/dev/null || :";
-    Command::new(command.run_as.clone(), script).args([group.to_string(), signal.to_owned()])
 }
 
 /// What is said, and what to do about it; the first row that fits.

@@ -77,32 +77,35 @@ impl Transport {
     ///
     /// Every failure is [`Failure::Unreachable`]; `settings.connect_timeout` holds for each hop.
     pub async fn connect(self: &Arc<Self>, name: &NodeName, host: &Host) -> Result<Session, Failure> {
+        self.go(name, host, &mut Vec::new()).await
+    }
+
+    /// As [`Transport::connect`], telling what was seen of each hop on the way; the last one told is the host, or
+    /// the hop that failed. This machine has no hops.
+    ///
+    /// An error is one that no hop had a part in.
+    pub async fn check(self: &Arc<Self>, name: &NodeName, host: &Host) -> Result<Check, Failure> {
+        let mut hops = Vec::new();
+        match self.go(name, host, &mut hops).await {
+            Ok(session) => Ok(Check { hops, session: Some(session) }),
+            Err(failure) if hops.is_empty() => Err(failure),
+            Err(_) => Ok(Check { hops, session: None }),
+        }
+    }
+
+    async fn go(
+        self: &Arc<Self>,
+        name: &NodeName,
+        host: &Host,
+        hops: &mut Vec<Hop>,
+    ) -> Result<Session, Failure> {
         let host = &self.with_passwords(host).await?;
         match host.connection {
             Connection::Local => Session::local(name, host, &self.credentials),
             Connection::Ssh => {
                 let route = self.resolved(host).await?;
-                let link = self.follow(&route, &mut Vec::new()).await?;
+                let link = self.follow(&route, hops).await?;
                 Ok(Session::over(Arc::new(link), name, host))
-            }
-        }
-    }
-
-    /// As [`Transport::connect`], telling what was seen of each hop on the way; the last one told is the host, or
-    /// the hop that failed. This machine has no hops.
-    pub async fn check(self: &Arc<Self>, name: &NodeName, host: &Host) -> Result<Check, Failure> {
-        let host = &self.with_passwords(host).await?;
-        match host.connection {
-            Connection::Local => {
-                let session = Session::local(name, host, &self.credentials)?;
-                Ok(Check { hops: Vec::new(), session: Some(session) })
-            }
-            Connection::Ssh => {
-                let route = self.resolved(host).await?;
-                let mut hops = Vec::new();
-                let link = self.follow(&route, &mut hops).await.ok();
-                let session = link.map(|link| Session::over(Arc::new(link), name, host));
-                Ok(Check { hops, session })
             }
         }
     }
@@ -110,9 +113,7 @@ impl Transport {
     /// Who logs in on a host; it is not connected to.
     pub fn login(&self, host: &Host) -> Result<String, Failure> {
         match host.connection {
-            Connection::Local => self.credentials.user().map(str::to_owned).ok_or_else(|| {
-                unreachable("it is not known who runs muster: USER names nobody".to_owned(), "set USER")
-            }),
+            Connection::Local => self.credentials.runner(),
             Connection::Ssh => {
                 let route = self.route(host)?;
                 Ok(route.last().map(|target| target.user.clone()).unwrap_or_default())

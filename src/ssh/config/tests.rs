@@ -4,25 +4,11 @@ use std::path::Path;
 
 use super::*;
 use crate::command::Failure;
-use crate::formation::{Become, BecomeMethod, Connection, Secret};
+use crate::formation::Secret;
 use crate::ssh::settings::{IdentityFile, Proxy};
 
 fn host() -> Host {
-    Host {
-        connection: Connection::Ssh,
-        address: "db1".into(),
-        port: None,
-        user: None,
-        identity_files: Vec::new(),
-        known_hosts: None,
-        host_keys: Vec::new(),
-        ssh_options: Vec::new(),
-        ssh_config: None,
-        password: None,
-        connect_timeout: None,
-        command_timeout: 600,
-        becoming: Become { method: BecomeMethod::Sudo, password: None },
-    }
+    Host::named("db1")
 }
 
 /// An operator whose `~/.ssh` has these files; the machine's own configuration says nothing of these hosts.

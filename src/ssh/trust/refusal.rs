@@ -188,27 +188,13 @@ fn login(last: &Jump, before: &[Jump]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::formation::{Become, BecomeMethod, Connection, Host};
+    use crate::formation::Host;
     use crate::ssh::Credentials;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJdD7y3aLq454yWBdwLWbieU1ebz9/cu7/QEXn9OIeZJ";
 
     fn settings(proxy: Proxy) -> Settings {
-        let host = Host {
-            address: "10.0.0.1".into(),
-            connection: Connection::Ssh,
-            port: None,
-            user: None,
-            identity_files: Vec::new(),
-            known_hosts: Some("/known".into()),
-            host_keys: Vec::new(),
-            ssh_options: Vec::new(),
-            ssh_config: None,
-            password: None,
-            connect_timeout: None,
-            command_timeout: 60,
-            becoming: Become { method: BecomeMethod::Sudo, password: None },
-        };
+        let host = Host { known_hosts: Some("/known".into()), ..Host::named("10.0.0.1") };
         let settings = Settings::of(&host, &Credentials::new("ana", None, None)).unwrap();
         Settings { proxy, ..settings }
     }
