@@ -97,9 +97,10 @@ fn monitor_host(formation: &Formation) -> &str {
 }
 
 /// The script's parameters, in the order of `$1`…
-const PARAMETERS: [&str; 11] = [
+const PARAMETERS: [&str; 12] = [
     "pgdata",
     "pgctl",
+    "pgversion",
     "pghost",
     "pgport",
     "username",
@@ -160,6 +161,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     let args = [
         server.pgdata.clone(),
         server.pgctl.clone().unwrap_or_default(),
+        server.pg_version.map(|major| major.to_string()).unwrap_or_default(),
         server.pghost.clone().unwrap_or_default(),
         server.pgport.to_string(),
         node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),

@@ -35,7 +35,8 @@ fn seen_lines(seen: &Seen) -> Vec<String> {
                 Some((_, version)) => format!("pg_autoctl {version}"),
                 None => "no pg_autoctl".to_owned(),
             };
-            let extensions: Vec<String> = software.extensions.iter().cloned().collect();
+            let named = |(name, version): (&String, &String)| format!("{name} {version}");
+            let extensions: Vec<String> = software.extensions.iter().map(named).collect();
             format!(
                 "software: PostgreSQL {} in {}; {autoctl}; {}",
                 software.major,

@@ -12,3 +12,4 @@ pub mod psql;
 pub mod replication;
 pub mod settings;
 pub mod tls;
+pub mod versions;

@@ -192,6 +192,15 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.software.as_mut()?.extensions.remove(*extension);
         }
         ("pg_autoctl", ["missing"]) => host.software.as_mut()?.pg_autoctl = None,
+        ("pg_autoctl", [version]) => host.software.as_mut()?.pg_autoctl.as_mut()?.1 = (*version).to_owned(),
+        ("extension", [extension, version]) => {
+            host.software.as_mut()?.extensions.insert((*extension).to_owned(), (*version).to_owned());
+        }
+        ("postgresql", [major]) => {
+            let software = host.software.as_mut()?;
+            software.bin = format!("/usr/lib/postgresql/{major}/bin");
+            software.major = major.parse().ok()?;
+        }
         ("certificate", ["ends", date]) => {
             host.certificate_mut().certificate.as_mut()?.not_after = date.parse::<Date>().ok()?;
         }

@@ -316,14 +316,19 @@ pub(crate) fn write_state(bytes: &mut [u8], current: State, assigned: State) {
 
 impl Host {
     fn bare() -> Host {
-        let extensions = ["citus", "pgautofailover", "pg_stat_statements", "btree_gist"].map(str::to_owned);
+        let extensions = [
+            ("citus", "13.2-1"),
+            ("pgautofailover", "2.0"),
+            ("pg_stat_statements", "1.10"),
+            ("btree_gist", "1.7"),
+        ];
         Host {
             sight: Seeing::Clear,
             software: Some(Software {
                 bin: BIN.to_owned(),
                 major: 15,
                 pg_autoctl: Some(("/usr/bin/pg_autoctl".to_owned(), "2.0".to_owned())),
-                extensions: extensions.into(),
+                extensions: extensions.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
             }),
             systemd: true,
             room_kb: 50 << 20,
