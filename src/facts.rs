@@ -13,8 +13,9 @@ use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::MonitorFacts;
+use crate::resource::neighbours::Surroundings;
 use crate::resource::tls::TlsFacts;
-use crate::resource::{citus, data, database, host, keeper, monitor, pgpass, settings, tls};
+use crate::resource::{citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls};
 use crate::sql;
 
 /// Everything that was seen in one look at the fleet.
@@ -40,6 +41,8 @@ pub struct Seen {
     pub host: HostFacts,
     /// `None` where no PostgreSQL is installed.
     pub software: Option<Software>,
+    /// Servers of the distribution's packages on the same host.
+    pub around: Surroundings,
     pub pgdata: Pgdata,
     pub tls: TlsFacts,
     /// `node.conf` beside PGDATA.
@@ -145,6 +148,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         host::PROBE,
         data::FIND,
         data::PROBE,
+        neighbours::PROBE,
         tls::PROBE,
         settings::PROBE,
         pgpass::PROBE,
@@ -188,6 +192,7 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
     Ok(Seen {
         host: host::parse(&answers, &names)?,
         software: data::parse_software(&answers)?,
+        around: neighbours::parse(&answers)?,
         pgdata: data::parse(&answers, &settings::FILES)?,
         tls: tls::parse(&answers)?,
         node_conf: answers.text("node.conf")?,

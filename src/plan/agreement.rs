@@ -4,8 +4,8 @@ use crate::facts::Seen;
 use crate::formation::{Keeper, Monitor, Node, NodeKind, Server};
 use crate::plan::World;
 use crate::resource::data::Software;
-use crate::resource::versions;
 use crate::resource::versions::release;
+use crate::resource::{neighbours, versions};
 
 /// Why a server cannot be of this formation as its host is; the one to be measured by is let through.
 pub(super) fn refusal(world: &World, server: &Server, software: &Software) -> Option<String> {
@@ -97,6 +97,7 @@ pub(super) fn notes(world: &World, server: &Server, seen: &Seen) -> Vec<String> 
     let Some(software) = &seen.software else { return Vec::new() };
     let node = world.formation.nodes.get(&server.name);
     let mut notes = versions::notes(server, node, software);
+    notes.extend(neighbours::notes(server, &seen.pgdata, &seen.around));
     notes.extend(node.and_then(|node| majors(world, node, software)));
     let installed = seen.database.as_ref().and_then(|database| database.extensions.as_ref()?.get("citus"));
     if let (Some(installed), Some(files)) = (installed, software.extensions.get("citus"))

@@ -4,7 +4,7 @@ use crate::facts::Seen;
 use crate::formation::{Formation, Monitor, Node, Server};
 use crate::plan::{MonitorView, World, agreement};
 use crate::resource::data::{self, Pgdata, Software};
-use crate::resource::{database, keeper, versions};
+use crate::resource::{database, keeper, neighbours, versions};
 use crate::state::State;
 
 /// The first reason to leave a server alone.
@@ -19,6 +19,7 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         .or_else(|| agreement::refusal(world, server, software))
         .or_else(|| extensions(world.formation, server, node, software))
         .or_else(|| certificates(seen))
+        .or_else(|| neighbours::refusal(server, &seen.pgdata, &seen.around))
         .or_else(|| data::refusal(server, &seen.pgdata, &world.whose(&server.name), software))
         .or_else(|| port(server, seen))
         .or_else(|| match world.monitor {

@@ -106,7 +106,7 @@ if [ -n "$ctl" ] && [ -x "$ctl" ]; then
   say software.version "$v"
   # A build from source; the RHEL family's packages, then those of its own releases; Debian's.
   share=
-  for s in "$bin/../share/postgresql" "$bin/../share" "$bin/../share/pgsql" "/usr/share/postgresql/$v"; do
+  for s in "$bin/../share/postgresql" "$bin/../share" "$bin/../share/pgsql" "${bin%/lib/postgresql/"$v"/bin}/share/postgresql/$v"; do
     if [ -z "$share" ] && [ -d "$s/extension" ]; then share=$s; fi
   done
   for x in citus pgautofailover pg_stat_statements btree_gist; do

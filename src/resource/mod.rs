@@ -7,6 +7,7 @@ pub mod hba;
 pub mod host;
 pub mod keeper;
 pub mod monitor;
+pub mod neighbours;
 pub mod pgpass;
 pub mod psql;
 pub mod replication;
