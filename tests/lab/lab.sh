@@ -13,7 +13,7 @@
 #   lab.sh kill HOST          pull the plug
 #   lab.sh pause HOST         freeze every process (SIGSTOP)              lab.sh resume HOST
 #   lab.sh cut HOST           drop every packet from and to it            lab.sh mend HOST
-#   lab.sh citus              which Citus the image has: real or stand-in
+#   lab.sh citus              which Citus the image has: real or stand-in, or none where there is no image
 #
 # MUSTER_LAB_SUITE  the release of Debian: bookworm (PostgreSQL 15, pg_auto_failover 2.0), which is the default, or
 #                   trixie (17, 2.2); each has an image of its own
@@ -27,9 +27,10 @@ set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 SUITE=${MUSTER_LAB_SUITE:-bookworm}
+LAB=${MUSTER_LAB:-/var/tmp/muster-lab-tests}
 case $SUITE in
-bookworm) PG=15 LAB=${MUSTER_LAB:-/var/tmp/muster-lab-tests} ;;
-trixie) PG=17 LAB=${MUSTER_LAB:-/var/tmp/muster-lab-tests-trixie} ;;
+bookworm) PG=15 ;;
+trixie) PG=17 LAB=$LAB-trixie ;;
 *) echo "lab: MUSTER_LAB_SUITE is bookworm or trixie, not $SUITE" >&2; exit 1 ;;
 esac
 NET=${MUSTER_LAB_NET:-10.88.0}
