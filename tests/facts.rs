@@ -223,3 +223,33 @@ fn a_unit_of_the_rhel_family() {
     assert_eq!(unit.whose, Whose::Unit("postgresql-15.service".to_owned()));
     assert_eq!((unit.data.as_str(), unit.port, unit.starts), ("/var/lib/pgsql/15/data", None, true));
 }
+
+/// A keeper's host laid out as in the RHEL family, with PostgreSQL 13 and pg_auto_failover 2.1: nothing is in PATH.
+#[test]
+fn a_host_of_the_rhel_family() {
+    let seen = of_layout("rhel", "rhel", "coord1");
+    let software = seen.software.as_ref().unwrap();
+    assert_eq!((software.bin.as_str(), software.major), ("/usr/pgsql-13/bin", 13));
+    assert_eq!(software.pg_autoctl, Some(("/usr/pgsql-13/bin/pg_autoctl".to_owned(), "2.1".to_owned())));
+    assert_eq!(software.extensions["pgautofailover"], "2.1");
+    assert_eq!(software.extensions.get("citus"), None);
+    assert_eq!((seen.host.home.as_str(), data(&seen).major), ("/var/lib/pgsql", 13));
+    let [unit] = &seen.around.neighbours[..] else { panic!("{:?}", seen.around) };
+    assert_eq!((unit.data.as_str(), unit.starts), ("/var/lib/pgsql/13/data", true));
+    assert!(seen.keeper.alive.is_some() && seen.keeper.enabled && seen.keeper.state.is_some());
+    assert!(seen.database.unwrap().in_recovery);
+}
+
+/// PostgreSQL 18, pg_auto_failover 2.2 and no systemd.
+#[test]
+fn the_newest_postgresql() {
+    let seen = of_layout("newest", "newest", "coord1");
+    let software = seen.software.as_ref().unwrap();
+    assert_eq!((software.major, software.extensions["pgautofailover"].as_str()), (18, "2.2"));
+    // Its version is 2.2-4; what counts is the extension that it works with.
+    assert_eq!(software.pg_autoctl, Some(("/usr/bin/pg_autoctl".to_owned(), "2.2".to_owned())));
+    assert_eq!((data(&seen).major, data(&seen).control_version), (18, 1800));
+    assert_eq!(seen.keeper.state.unwrap().current, State::Secondary);
+    assert!(!seen.host.systemd && seen.keeper.alive.is_some() && seen.around.neighbours.is_empty());
+    assert!(seen.database.unwrap().hba_errors.is_empty());
+}
