@@ -13,8 +13,9 @@ use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::MonitorFacts;
+use crate::resource::neighbours::Surroundings;
 use crate::resource::tls::TlsFacts;
-use crate::resource::{citus, data, database, host, keeper, monitor, pgpass, settings, tls};
+use crate::resource::{citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls};
 use crate::sql;
 
 /// Everything that was seen in one look at the fleet.
@@ -40,6 +41,8 @@ pub struct Seen {
     pub host: HostFacts,
     /// `None` where no PostgreSQL is installed.
     pub software: Option<Software>,
+    /// Servers of the distribution's packages on the same host.
+    pub around: Surroundings,
     pub pgdata: Pgdata,
     pub tls: TlsFacts,
     /// `node.conf` beside PGDATA.
@@ -97,9 +100,10 @@ fn monitor_host(formation: &Formation) -> &str {
 }
 
 /// The script's parameters, in the order of `$1`…
-const PARAMETERS: [&str; 11] = [
+const PARAMETERS: [&str; 12] = [
     "pgdata",
     "pgctl",
+    "pgversion",
     "pghost",
     "pgport",
     "username",
@@ -144,6 +148,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         host::PROBE,
         data::FIND,
         data::PROBE,
+        neighbours::PROBE,
         tls::PROBE,
         settings::PROBE,
         pgpass::PROBE,
@@ -160,6 +165,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     let args = [
         server.pgdata.clone(),
         server.pgctl.clone().unwrap_or_default(),
+        server.pg_version.map(|major| major.to_string()).unwrap_or_default(),
         server.pghost.clone().unwrap_or_default(),
         server.pgport.to_string(),
         node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
@@ -186,6 +192,7 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
     Ok(Seen {
         host: host::parse(&answers, &names)?,
         software: data::parse_software(&answers)?,
+        around: neighbours::parse(&answers)?,
         pgdata: data::parse(&answers, &settings::FILES)?,
         tls: tls::parse(&answers)?,
         node_conf: answers.text("node.conf")?,

@@ -232,8 +232,10 @@ pub struct Server {
     pub host: Host,
     /// `--hostname`: the name by which other nodes reach PostgreSQL here. Default: the host's address.
     pub hostname: String,
-    /// `--pgctl`: path to `pg_ctl`; `None` takes the newest found on the host.
+    /// `--pgctl`: path to `pg_ctl`; `None` takes that of `pg_version`, else the newest found on the host.
     pub pgctl: Option<String>,
+    /// `pg_version`: the major version to use where several are installed; `None` is that of the data directory.
+    pub pg_version: Option<u32>,
     /// `--pgdata`: an absolute path.
     pub pgdata: String,
     /// `--pghost`: the socket directory or address for local connections; `None` is the server's default.

@@ -11,10 +11,12 @@ use muster::formation::{Formation, NodeName, Server};
 use muster::inventory::load;
 use muster::plan::plan;
 use muster::resource::data::{DataDirectory, Pgdata};
+use muster::resource::neighbours::{Neighbour, Whose};
 use muster::state::State;
 
 /// Records that are yes or no.
-const FLAGS: [&str; 5] = ["systemd", "pgdata.writable", "pgdata.standby", "keeper.enabled", "tls.key"];
+const FLAGS: [&str; 6] =
+    ["systemd", "pgdata.writable", "pgdata.standby", "keeper.enabled", "tls.key", "selinux"];
 
 fn lab() -> Formation {
     load(Path::new("inventory/lab.yml")).unwrap_or_else(|problems| panic!("{problems:#?}"))
@@ -187,4 +189,67 @@ fn a_host_that_could_not_be_read_gets_no_step() {
     let name = NodeName::from("w1a");
     assert!(plan.blocked.contains_key(&name));
     assert!(plan.steps().all(|(_, node, step)| *node != name && step.on != name), "{:#?}", plan.stages);
+}
+
+/// `tests/facts/layouts`: hosts that are laid out otherwise, each with an inventory of its kind.
+fn of_layout(inventory: &str, answer: &str, host: &str) -> Seen {
+    let formation = load(Path::new(&format!("tests/facts/layouts/{inventory}.yml")))
+        .unwrap_or_else(|problems| panic!("{problems:#?}"));
+    let answer = std::fs::read_to_string(format!("tests/facts/layouts/{answer}.txt")).unwrap();
+    parse(&formation, server(&formation, host), &answer).unwrap_or_else(|why| panic!("{host}: {why}"))
+}
+
+/// Debian's `main` runs on 5432, as after installing PostgreSQL there.
+#[test]
+fn a_cluster_of_debian() {
+    let seen = of_layout("debian", "debian", "coord1");
+    let main = Neighbour {
+        whose: Whose::Cluster("15".to_owned(), "main".to_owned()),
+        port: Some(5432),
+        running: true,
+        starts: true,
+        data: "/var/lib/postgresql/15/main".to_owned(),
+    };
+    assert_eq!(seen.around.neighbours, [main]);
+    assert!(matches!(seen.pgdata, Pgdata::Empty { .. }) && seen.host.listening.contains(&5432));
+}
+
+/// A stopped `main` on another port, its line with a comment behind it, and a unit as the RHEL family has it.
+#[test]
+fn a_unit_of_the_rhel_family() {
+    let seen = of_layout("debian", "unit", "w1b");
+    let [main, unit] = &seen.around.neighbours[..] else { panic!("{:?}", seen.around) };
+    assert_eq!((main.port, main.running, main.starts), (Some(5433), false, true));
+    assert_eq!(unit.whose, Whose::Unit("postgresql-15.service".to_owned()));
+    assert_eq!((unit.data.as_str(), unit.port, unit.starts), ("/var/lib/pgsql/15/data", None, true));
+}
+
+/// A keeper's host laid out as in the RHEL family, with PostgreSQL 13 and pg_auto_failover 2.1: nothing is in PATH.
+#[test]
+fn a_host_of_the_rhel_family() {
+    let seen = of_layout("rhel", "rhel", "coord1");
+    let software = seen.software.as_ref().unwrap();
+    assert_eq!((software.bin.as_str(), software.major), ("/usr/pgsql-13/bin", 13));
+    assert_eq!(software.pg_autoctl, Some(("/usr/pgsql-13/bin/pg_autoctl".to_owned(), "2.1".to_owned())));
+    assert_eq!(software.extensions["pgautofailover"], "2.1");
+    assert_eq!(software.extensions.get("citus"), None);
+    assert_eq!((seen.host.home.as_str(), data(&seen).major), ("/var/lib/pgsql", 13));
+    let [unit] = &seen.around.neighbours[..] else { panic!("{:?}", seen.around) };
+    assert_eq!((unit.data.as_str(), unit.starts), ("/var/lib/pgsql/13/data", true));
+    assert!(seen.keeper.alive.is_some() && seen.keeper.enabled && seen.keeper.state.is_some());
+    assert!(seen.database.unwrap().in_recovery);
+}
+
+/// PostgreSQL 18, pg_auto_failover 2.2 and no systemd.
+#[test]
+fn the_newest_postgresql() {
+    let seen = of_layout("newest", "newest", "coord1");
+    let software = seen.software.as_ref().unwrap();
+    assert_eq!((software.major, software.extensions["pgautofailover"].as_str()), (18, "2.2"));
+    // Its version is 2.2-4; what counts is the extension that it works with.
+    assert_eq!(software.pg_autoctl, Some(("/usr/bin/pg_autoctl".to_owned(), "2.2".to_owned())));
+    assert_eq!((data(&seen).major, data(&seen).control_version), (18, 1800));
+    assert_eq!(seen.keeper.state.unwrap().current, State::Secondary);
+    assert!(!seen.host.systemd && seen.keeper.alive.is_some() && seen.around.neighbours.is_empty());
+    assert!(seen.database.unwrap().hba_errors.is_empty());
 }

@@ -4,6 +4,7 @@ use assert_cmd::Command;
 
 use muster::error::Exit;
 use muster::inventory::variables::{Fallback, Scope, VARIABLES, Variable};
+use muster::resource::versions;
 
 const README: &str = include_str!("../README.md");
 
@@ -15,6 +16,18 @@ fn every_variable_has_its_row() {
         "README.md lacks these rows of its table of variables:\n{}",
         missing.join("\n")
     );
+}
+
+#[test]
+fn every_postgresql_has_its_row_of_versions() {
+    for major in versions::POSTGRESQL {
+        let of = |product: &versions::Product| {
+            let lines = product.lines.iter().filter(|line| line.postgresql.contains(&major));
+            lines.map(|line| line.name).collect::<Vec<_>>().join(", ")
+        };
+        let row = format!("| {major} | {} | {} |", of(&versions::PG_AUTO_FAILOVER), of(&versions::CITUS));
+        assert!(has_line(&row), "README.md lacks this row of its table of versions:\n{row}");
+    }
 }
 
 #[test]

@@ -84,6 +84,7 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
         hostname: host.text("hostname").unwrap_or_else(|| address.clone()),
         host: reached(host, address, source),
         pgctl: host.text("pgctl"),
+        pg_version: host.number("pg_version"),
         pgdata: normal(&host.text("pgdata")?),
         pghost: host.text("pghost"),
         pgport: host.number("pgport")?,

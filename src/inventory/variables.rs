@@ -177,7 +177,20 @@ pub static VARIABLES: &[Variable] = &[
         "The node's name on the monitor.",
     ),
     row("listen", Server, ADDRESSES, Is("*"), "listen_addresses."),
-    row("pgctl", Server, PATH, From("the newest on the host"), "The path of pg_ctl."),
+    row(
+        "pg_version",
+        Server,
+        Number { least: 13, most: 99 },
+        From("that of pgdata, else the newest on the host"),
+        "The major version of PostgreSQL to use, where several are installed.",
+    ),
+    row(
+        "pgctl",
+        Server,
+        PATH,
+        From("by pg_version"),
+        "The path of pg_ctl, where the installation is elsewhere.",
+    ),
     row(
         "pghost",
         Server,

@@ -2,9 +2,9 @@
 
 use crate::facts::Seen;
 use crate::formation::{Formation, Monitor, Node, Server};
-use crate::plan::{MonitorView, World};
+use crate::plan::{MonitorView, World, agreement};
 use crate::resource::data::{self, Pgdata, Software};
-use crate::resource::{database, keeper};
+use crate::resource::{database, keeper, neighbours, versions};
 use crate::state::State;
 
 /// The first reason to leave a server alone.
@@ -14,9 +14,12 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
     let Some(software) = &seen.software else {
         return Some("no PostgreSQL is installed: no pg_ctl was found; install it, or set pgctl".to_owned());
     };
-    None.or_else(|| keeper::refusal(server, node.map(|node| node.kind), &seen.host, software))
+    None.or_else(|| versions::refusal(server, node, software))
+        .or_else(|| keeper::refusal(server, node.map(|node| node.kind), &seen.host, software))
+        .or_else(|| agreement::refusal(world, server, software))
         .or_else(|| extensions(world.formation, server, node, software))
         .or_else(|| certificates(seen))
+        .or_else(|| neighbours::refusal(server, &seen.pgdata, &seen.around))
         .or_else(|| data::refusal(server, &seen.pgdata, &world.whose(&server.name), software))
         .or_else(|| port(server, seen))
         .or_else(|| match world.monitor {
@@ -39,7 +42,7 @@ fn extensions(
         (None, Monitor::Managed(_) | Monitor::External(_)) => &["pgautofailover", "btree_gist"],
     };
     let missing: Vec<&str> =
-        needed.iter().copied().filter(|name| !software.extensions.contains(*name)).collect();
+        needed.iter().copied().filter(|name| !software.extensions.contains_key(*name)).collect();
     if missing.is_empty() {
         return None;
     }

@@ -31,7 +31,12 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
     let mut steps = tls::steps(server, &seen.tls, world.today);
     match &seen.pgdata {
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
-            steps.push(data::initdb(server, bin, &server.os_user, "the data directory is empty".to_owned()));
+            steps.push(data::initdb(
+                server,
+                software,
+                &server.os_user,
+                "the data directory is empty".to_owned(),
+            ));
             steps.extend(install_configuration(world, server, None)?);
             steps.push(data::install(server));
         }

@@ -134,12 +134,9 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
             steps.extend(node_conf(server, node, &seen.node_conf));
             if is_primary {
-                steps.push(data::initdb(
-                    server,
-                    bin,
-                    &node.username,
-                    "the data directory is empty".to_owned(),
-                ));
+                let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
+                let because = "the data directory is empty".to_owned();
+                steps.push(data::initdb(server, software, &node.username, because));
                 steps.extend(install_configuration(world, server, Some(node))?);
                 steps.push(data::install(server));
                 steps.push(data::start(server, bin, "it is the first node of its group"));

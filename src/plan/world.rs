@@ -6,7 +6,7 @@ use jiff::civil::Date;
 
 use crate::facts::{Facts, Seen, Sight, monitor_uri};
 use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
-use crate::plan::{Plan, UNREACHABLE, check};
+use crate::plan::{Plan, UNREACHABLE, agreement, check};
 use crate::resource::data::{self, Pgdata};
 use crate::resource::hba::Names;
 use crate::resource::monitor::{self, MonitorFacts, NodeRow};
@@ -68,6 +68,10 @@ impl<'a> World<'a> {
         for server in formation.servers().filter(|server| facts.seen(&server.name).is_some()) {
             if let Some(why) = check::refusal(&world, server) {
                 world.block(plan, &server.name, why);
+            } else if let Some(seen) = facts.seen(&server.name) {
+                agreement::notes(&world, server, seen)
+                    .into_iter()
+                    .for_each(|note| plan.note(&server.name, note));
             }
         }
         world.look_at_groups(plan);

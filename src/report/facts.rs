@@ -3,6 +3,7 @@
 use crate::facts::{Facts, Seen, Sight};
 use crate::report::text::{indented, plain};
 use crate::resource::data::Pgdata;
+use crate::resource::neighbours::{Neighbour, Whose};
 
 /// All facts, for a person to read and to compare between two days.
 pub fn yaml(facts: &Facts) -> String {
@@ -35,7 +36,8 @@ fn seen_lines(seen: &Seen) -> Vec<String> {
                 Some((_, version)) => format!("pg_autoctl {version}"),
                 None => "no pg_autoctl".to_owned(),
             };
-            let extensions: Vec<String> = software.extensions.iter().cloned().collect();
+            let named = |(name, version): (&String, &String)| format!("{name} {version}");
+            let extensions: Vec<String> = software.extensions.iter().map(named).collect();
             format!(
                 "software: PostgreSQL {} in {}; {autoctl}; {}",
                 software.major,
@@ -44,6 +46,7 @@ fn seen_lines(seen: &Seen) -> Vec<String> {
             )
         }
     });
+    lines.extend(seen.around.neighbours.iter().map(neighbour));
     lines.push(match &seen.pgdata {
         Pgdata::Empty { room_kb, writable } => {
             let room = room_kb >> 10;
@@ -80,4 +83,15 @@ fn seen_lines(seen: &Seen) -> Vec<String> {
         lines.push(format!("citus: {} rows in pg_dist_node", citus.nodes.len()));
     }
     lines
+}
+
+fn neighbour(neighbour: &Neighbour) -> String {
+    let whose = match &neighbour.whose {
+        Whose::Cluster(version, name) => format!("cluster {version}/{name}"),
+        Whose::Unit(unit) => unit.clone(),
+    };
+    let port = neighbour.port.map_or("port unknown".to_owned(), |port| format!("port {port}"));
+    let runs = if neighbour.running { "running" } else { "stopped" };
+    let starts = if neighbour.starts { "starts at boot" } else { "does not start at boot" };
+    format!("also here: {whose} in {}, {port}, {runs}, {starts}", neighbour.data)
 }

@@ -1,6 +1,6 @@
 //! The PostgreSQL programs and the data directory: found, made with initdb, started.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
@@ -24,10 +24,10 @@ pub struct Software {
     /// The directory of `pg_ctl`, `postgres`, `psql`…
     pub bin: String,
     pub major: u32,
-    /// Path and version of `pg_autoctl`.
+    /// Path of `pg_autoctl`, and the version of the monitor's extension that it works with, which is its own.
     pub pg_autoctl: Option<(String, String)>,
-    /// Extensions whose control file is there.
-    pub extensions: BTreeSet<String>,
+    /// Extensions whose control file is there, and the version that `CREATE EXTENSION` makes.
+    pub extensions: BTreeMap<String, String>,
 }
 
 /// What lies at PGDATA.
@@ -68,12 +68,30 @@ impl DataDirectory {
     }
 }
 
-/// `$pgctl` (or empty): finds `$ctl`, empty where there is none.
+/// `$pgctl`, `$pgversion` (both may be empty), `$pgdata`: finds `$ctl`, empty where there is none.
+/// Debian's and Ubuntu's layout, the RHEL family's, that of a build from source, then what PATH has.
+/// The data directory's own version goes before the newest: packages may bring another one beside it.
 pub const FIND: &str = r#"
 ctl=$pgctl
 if [ -z "$ctl" ]; then
-  ctl=$(ls -d /usr/lib/postgresql/*/bin/pg_ctl /usr/pgsql-*/bin/pg_ctl /usr/local/pgsql/bin/pg_ctl 2>/dev/null | sort -t/ -k5 -V | tail -n 1) || :
-  if [ -z "$ctl" ]; then ctl=$(command -v pg_ctl) || :; fi
+  want=$pgversion best=0
+  if [ -z "$want" ]; then read -r want 2>/dev/null <"$pgdata/PG_VERSION" || want=; fi
+  for c in /usr/lib/postgresql/*/bin/pg_ctl /usr/pgsql-*/bin/pg_ctl; do
+    v=${c#/usr/lib/postgresql/}; v=${v#/usr/pgsql-}; v=${v%%/*}; v=${v%%.*}
+    case $v in ''|*[!0-9]*) continue ;; esac
+    if [ ! -x "$c" ]; then continue; fi
+    if [ "$v" = "$want" ]; then ctl=$c best=$v; break; fi
+    if [ "$v" -gt "$best" ]; then ctl=$c best=$v; fi
+  done
+  if [ -z "$ctl" ] || [ "$best" != "${want:-$best}" ]; then
+    for c in /usr/local/pgsql/bin/pg_ctl "$(command -v pg_ctl || :)"; do
+      if [ ! -x "$c" ]; then continue; fi
+      v=$("$c" --version 2>/dev/null) || v=
+      v=${v#*) }; v=${v%%[!0-9]*}
+      if [ -z "$ctl" ] || [ "$v" = "$want" ]; then ctl=$c; fi
+      if [ "$v" = "$want" ]; then break; fi
+    done
+  fi
 fi
 "#;
 
@@ -86,20 +104,24 @@ if [ -n "$ctl" ] && [ -x "$ctl" ]; then
   say software.bin "$bin"
   v=$("$bin/pg_ctl" --version); v=${v#*) }; v=${v%%[!0-9]*}
   say software.version "$v"
+  # A build from source; the RHEL family's packages, then those of its own releases; Debian's.
   share=
-  for s in "$bin/../share/postgresql" "$bin/../share" "/usr/share/postgresql/$v"; do
-    if [ -d "$s/extension" ]; then share=$s; fi
+  for s in "$bin/../share/postgresql" "$bin/../share" "$bin/../share/pgsql" "${bin%/lib/postgresql/"$v"/bin}/share/postgresql/$v"; do
+    if [ -z "$share" ] && [ -d "$s/extension" ]; then share=$s; fi
   done
   for x in citus pgautofailover pg_stat_statements btree_gist; do
-    if [ -f "$share/extension/$x.control" ]; then say "extension.$x" 1
+    if [ -f "$share/extension/$x.control" ]; then
+      say "extension.$x" "$(sed -n "s/^default_version *= *'\{0,1\}\([^' ]*\).*/\1/p" "$share/extension/$x.control" | head -n 1)"
     elif [ -n "$share" ]; then none "extension.$x"
     else blind "extension.$x" "no directory of extensions beside $bin"; fi
   done
 elif [ -n "$pgctl" ]; then blind software.bin "there is no program $pgctl"
 else none software.bin; fi
-if a=$(command -v pg_autoctl || ls "$bin/pg_autoctl" 2>/dev/null); then
+a=$bin/pg_autoctl
+if [ -n "$bin" ] && [ -x "$a" ] || a=$(command -v pg_autoctl); then
+  # "pg_autoctl version 2.2-2", then "pg_autoctl extension version 2.2".
   set -- $("$a" --version 2>/dev/null)
-  say software.pg_autoctl "$a ${3:-}"
+  say software.pg_autoctl "$a ${7:-${3:-}}"
 else none software.pg_autoctl; fi
 
 near=$pgdata
@@ -126,10 +148,10 @@ else blind pgdata "cannot look into $d"; fi
 
 pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
     let Some(bin) = answers.text("software.bin")? else { return Ok(None) };
-    let mut extensions = BTreeSet::new();
+    let mut extensions = BTreeMap::new();
     for name in ["citus", "pgautofailover", "pg_stat_statements", "btree_gist"] {
-        if answers.text(&format!("extension.{name}"))?.is_some() {
-            extensions.insert(name.to_owned());
+        if let Some(version) = answers.text(&format!("extension.{name}"))? {
+            extensions.insert(name.to_owned(), version);
         }
     }
     let pg_autoctl = answers.text("software.pg_autoctl")?.map(|both| {
@@ -214,7 +236,7 @@ pub fn refusal(server: &Server, found: &Pgdata, whose: &str, software: &Software
             ),
         }),
         Pgdata::Present(found) if found.major != software.major => Some(format!(
-            "{pgdata} is of PostgreSQL {}, {} is of {}; set pgctl",
+            "{pgdata} is of PostgreSQL {}, {} is of {}; install that version, or set pg_version or pgctl",
             found.major, software.bin, software.major
         )),
         Pgdata::Present(_) => None,
@@ -241,27 +263,35 @@ pub const LOCK: &str = r#"lock() {
 }
 "#;
 
-/// `$1` bin, `$2` target, `$3` user, `$4` encoding, `$5` locale, `$6` checksums option or empty.
+/// `$1` bin, `$2` target, `$3` user, `$4` encoding, `$5` locale, then more options.
 /// `initdb` itself rather than `pg_ctl initdb`, which would hand its options to a shell.
 /// Local connections by peer, none from the network: `pg_hba.conf` is replaced before the first start.
 /// Without fsync: everything is synced once, before the directory becomes PGDATA.
 const INITDB: &str = r#"lock "$2.lock"
 rm -rf -- "$2"
-"$1/initdb" -D "$2" -U "$3" -E "$4" --locale="$5" ${6:+"$6"} --auth-local=peer --auth-host=reject --no-sync --no-instructions </dev/null >/dev/null
-: >"$2/postgresql-auto-failover-standby.conf"
+bin=$1 new=$2 user=$3 encoding=$4 locale=$5
+shift 5
+"$bin/initdb" -D "$new" -U "$user" -E "$encoding" --locale="$locale" "$@" --auth-local=peer --auth-host=reject --no-sync </dev/null >/dev/null
+: >"$new/postgresql-auto-failover-standby.conf"
 "#;
 
 /// A data directory beside PGDATA.
-pub fn initdb(server: &Server, bin: &str, user: &str, because: String) -> Step {
-    let checksums = if server.initdb.data_checksums { "--data-checksums" } else { "" };
+pub fn initdb(server: &Server, software: &Software, user: &str, because: String) -> Step {
+    let bin = software.bin.as_str();
+    // From 18 on checksums are what initdb does by itself; before that there is no word for "without".
+    let checksums = match (server.initdb.data_checksums, software.major) {
+        (true, _) => Some("--data-checksums"),
+        (false, 18..) => Some("--no-data-checksums"),
+        (false, _) => None,
+    };
     let command = Command::new(RunAs::User(server.os_user.clone()), format!("{LOCK}{INITDB}")).args([
         bin,
         &new_dir(server),
         user,
         &server.initdb.encoding,
         &server.initdb.locale,
-        checksums,
     ]);
+    let command = command.args(checksums);
     Step::new(&server.name, format!("initdb {}", server.pgdata), because, Action::Run(command))
 }
 

@@ -4,7 +4,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, Server};
 use crate::resource::{data, monitor};
 
-/// `$pgctl` is set before and `$ctl` found. `$2` socket directory or empty, `$3` port, `$4` user, `$5` database, `$6` bytes
+/// `$ctl` is found before. `$2` socket directory or empty, `$3` port, `$4` user, `$5` database, `$6` bytes
 /// of SQL, then options of psql. It is read to its end before any of it runs: half of a DELETE whose connection broke is
 /// another DELETE.
 const RUN: &str = r#"
@@ -33,14 +33,19 @@ pub fn psql(
     };
     let args = [
         server.pgctl.clone().unwrap_or_default(),
+        server.pg_version.map(|major| major.to_string()).unwrap_or_default(),
+        server.pgdata.clone(),
         server.pghost.clone().unwrap_or_default(),
         server.pgport.to_string(),
         user.clone(),
         dbname.unwrap_or(own).to_owned(),
         sql.len().to_string(),
     ];
-    Command::new(RunAs::User(server.os_user.clone()), format!("pgctl=$1\n{}{RUN}", data::FIND))
-        .args(args)
-        .args(options.iter().copied())
-        .stdin(Stdin::Binary(sql.to_vec()))
+    Command::new(
+        RunAs::User(server.os_user.clone()),
+        format!("pgctl=$1 pgversion=$2 pgdata=$3\nshift 2\n{}{RUN}", data::FIND),
+    )
+    .args(args)
+    .args(options.iter().copied())
+    .stdin(Stdin::Binary(sql.to_vec()))
 }

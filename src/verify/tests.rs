@@ -75,6 +75,7 @@ fn facts(
                 names: BTreeMap::new(),
                 listening: Default::default(),
             },
+            around: crate::resource::neighbours::Surroundings::default(),
             software: Some(Software {
                 bin: "/pg/bin".into(),
                 major: 15,

@@ -19,6 +19,8 @@ pub(crate) const SERVED_DIRECTORY: &str = "find /var/lib/postgresql/.config/pg_a
 pub(crate) struct Lab {
     net: String,
     keys: PathBuf,
+    /// `MUSTER_LAB_SUITE`.
+    suite: &'static str,
     _turn: File,
 }
 
@@ -59,13 +61,32 @@ impl Lab {
         Some(Private(lab))
     }
 
+    /// Four bare hosts of Debian 13; `None` where there can be none, or nobody has built their image.
+    pub(crate) fn trixie() -> Option<Private> {
+        if let Some(reason) = left_out() {
+            eprintln!("\n*** LEFT OUT, nothing was tested: {reason} ***\n");
+            return None;
+        }
+        let net = std::env::var("MUSTER_LAB_TRIXIE").unwrap_or_else(|_| "10.88.22".to_owned());
+        let lab = Lab { suite: "trixie", ..Lab::of(net) };
+        if lab.script(&["citus"]).trim() == "none" {
+            let build = "MUSTER_LAB_SUITE=trixie tests/lab/lab.sh base";
+            eprintln!(
+                "\n*** LEFT OUT, nothing was tested: there is no image of Debian 13; make it with `{build}` ***\n"
+            );
+            return None;
+        }
+        lab.script(&["up", "4"]);
+        Some(Private(lab))
+    }
+
     fn of(net: String) -> Lab {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let keys = if net == "10.88.0" { root.join(".lab") } else { root.join(".lab").join(&net) };
         fs::create_dir_all(&keys).expect("the lab's key directory can be made");
         let turn = File::create(keys.join("turn")).expect("the lab's lock can be made");
         turn.lock().expect("the lab's lock can be taken");
-        Lab { net, keys, _turn: turn }
+        Lab { net, keys, suite: "bookworm", _turn: turn }
     }
 
     /// All hosts bare again.
@@ -201,7 +222,7 @@ impl Lab {
 
     fn lab_sh(&self, args: &[&str]) -> Command {
         let mut command = Command::new(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/lab/lab.sh"));
-        command.args(args).env("MUSTER_LAB_NET", &self.net);
+        command.args(args).env("MUSTER_LAB_NET", &self.net).env("MUSTER_LAB_SUITE", self.suite);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# A fleet of real Debian hosts on this machine: systemd-nspawn containers with systemd, sshd, sudo, PostgreSQL 15
+# A fleet of real Debian hosts on this machine: systemd-nspawn containers with systemd, sshd, sudo, PostgreSQL
 # and pg_autoctl, each with its own file system (an overlay on one image) and its own address. Needs root.
 #
 #   lab.sh base               build the image (once: debootstrap and packages; minutes), or add MUSTER_LAB_EXTRA to it
@@ -13,22 +13,29 @@
 #   lab.sh kill HOST          pull the plug
 #   lab.sh pause HOST         freeze every process (SIGSTOP)              lab.sh resume HOST
 #   lab.sh cut HOST           drop every packet from and to it            lab.sh mend HOST
-#   lab.sh citus              which Citus the image has: real or stand-in
+#   lab.sh citus              which Citus the image has: real or stand-in, or none where there is no image
 #
-# MUSTER_LAB        image and hosts, default /var/tmp/muster-lab-tests
+# MUSTER_LAB_SUITE  the release of Debian: bookworm (PostgreSQL 15, pg_auto_failover 2.0), which is the default, or
+#                   trixie (17, 2.2); each has an image of its own
+# MUSTER_LAB        image and hosts, default /var/tmp/muster-lab-tests, for another release with its name behind
 # MUSTER_LAB_NET    first three octets, default 10.88.0; the private subnet is the next one. Labs with different
 #                   prefixes run side by side on one image.
-# MUSTER_LAB_EXTRA  a directory copied onto the image by `base`: your own build of Citus for PostgreSQL 15 of Debian 12
+# MUSTER_LAB_EXTRA  a directory copied onto the image by `base`: your own build of Citus for PostgreSQL of that release
 #                   (usr/lib/postgresql/15/lib, usr/share/postgresql/15/extension). Without it the stand-in is used.
 # Keys (id), known_hosts and ssh_config for the fleet are in .lab of this repository, or .lab/PREFIX for another prefix.
 set -euo pipefail
 
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+SUITE=${MUSTER_LAB_SUITE:-bookworm}
 LAB=${MUSTER_LAB:-/var/tmp/muster-lab-tests}
+case $SUITE in
+bookworm) PG=15 ;;
+trixie) PG=17 LAB=$LAB-trixie ;;
+*) echo "lab: MUSTER_LAB_SUITE is bookworm or trixie, not $SUITE" >&2; exit 1 ;;
+esac
 NET=${MUSTER_LAB_NET:-10.88.0}
 KEYS=$(cd "$HERE/../.." && pwd)/.lab
 [ "$NET" = 10.88.0 ] || KEYS=$KEYS/$NET
-PG=15
 BASE=$LAB/base
 RECIPE=1 # raise it when build() changes: an older image is then built anew
 NAMES=(mon coord1 coord2 w1a w1b w2a w2b coord1r w1r w2r)
@@ -74,13 +81,13 @@ build() {
   umount "$new/proc" 2>/dev/null || true
   rm -f "$LAB/extra" "$LAB/stand-in"
   rm -rf --one-file-system "$new" "$BASE"
-  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,ca-certificates,procps,python3-minimal bookworm "$new" >&2
+  debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,openssh-server,sudo,iproute2,ca-certificates,procps,python3-minimal "$SUITE" "$new" >&2
   mkdir -p "$new/etc/postgresql-common"
   echo "create_main_cluster = false" >"$new/etc/postgresql-common/createcluster.conf"
   printf '#!/bin/sh\nexit 101\n' >"$new/usr/sbin/policy-rc.d"
   chmod +x "$new/usr/sbin/policy-rc.d"
   # The mirror debootstrap chose, with the updates a host in service has: extensions are built against those.
-  sed -i -E 's|^deb ([^ ]*[^/ ])/? bookworm main.*|&\ndeb \1 bookworm-updates main\ndeb \1-security bookworm-security main|' "$new/etc/apt/sources.list"
+  sed -i -E 's|^deb ([^ ]*[^/ ])/? '"$SUITE"' main.*|&\ndeb \1 '"$SUITE"'-updates main\ndeb \1-security '"$SUITE"'-security main|' "$new/etc/apt/sources.list"
   mount -t proc proc "$new/proc"
   # The server's headers are unpacked beside the image: their package would bring a compiler into it.
   chroot "$new" sh -ec "

@@ -49,6 +49,13 @@ const FAULTS: &[Fault] = &[
         code: 2,
         words: &["cannot read the directory"],
     },
+    // Stopped: the port is free, until the host boots.
+    Fault {
+        host: "w2b",
+        script: "pg_createcluster 15 main >/dev/null",
+        code: 2,
+        words: &["port 5432 is that of debian's cluster 15/main"],
+    },
 ];
 
 /// It answers with another key than the one we know.

@@ -19,6 +19,7 @@ use muster::formation::{Formation, NodeName, Secret};
 use muster::inventory::parse;
 use muster::plan::{Plan, plan};
 use muster::resource::citus::CitusNode;
+use muster::resource::neighbours::{Neighbour, Whose};
 use muster::state::State;
 use muster::step::Risk;
 
@@ -192,6 +193,29 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.software.as_mut()?.extensions.remove(*extension);
         }
         ("pg_autoctl", ["missing"]) => host.software.as_mut()?.pg_autoctl = None,
+        ("pg_autoctl", [version]) => host.software.as_mut()?.pg_autoctl.as_mut()?.1 = (*version).to_owned(),
+        ("extension", [extension, version]) => {
+            host.software.as_mut()?.extensions.insert((*extension).to_owned(), (*version).to_owned());
+        }
+        ("postgresql", [major]) => {
+            let software = host.software.as_mut()?;
+            software.bin = format!("/usr/lib/postgresql/{major}/bin");
+            software.major = major.parse().ok()?;
+        }
+        ("cluster" | "unit", [name, "port", port, does, starts, "in", data]) => {
+            let whose = match name.split_once('/') {
+                Some((version, name)) => Whose::Cluster(version.to_owned(), name.to_owned()),
+                None => Whose::Unit((*name).to_owned()),
+            };
+            host.around.neighbours.push(Neighbour {
+                whose,
+                port: port.parse().ok(),
+                running: *does == "running",
+                starts: *starts == "auto",
+                data: (*data).to_owned(),
+            });
+        }
+        ("selinux", _) => host.around.selinux = true,
         ("certificate", ["ends", date]) => {
             host.certificate_mut().certificate.as_mut()?.not_after = date.parse::<Date>().ok()?;
         }

@@ -13,6 +13,7 @@ use muster::resource::database::DatabaseFacts;
 use muster::resource::host::{HostFacts, Resolved};
 use muster::resource::keeper::{self, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
+use muster::resource::neighbours::Surroundings;
 use muster::resource::settings::FILES;
 use muster::resource::tls::{self, TlsFacts};
 use muster::state::State;
@@ -39,6 +40,7 @@ pub(crate) struct World {
 pub(crate) struct Host {
     pub(crate) sight: Seeing,
     pub(crate) software: Option<Software>,
+    pub(crate) around: Surroundings,
     pub(crate) systemd: bool,
     pub(crate) room_kb: u64,
     pub(crate) port_taken: bool,
@@ -221,6 +223,7 @@ impl World {
         Seen {
             host: self.host_facts(server, host, running.is_some()),
             software: host.software.clone(),
+            around: host.around.clone(),
             pgdata: host.pgdata_facts(),
             tls: host.tls_facts(),
             node_conf: host.files.get(&format!("{}/node.conf", node_dir(server))).cloned(),
@@ -316,15 +319,21 @@ pub(crate) fn write_state(bytes: &mut [u8], current: State, assigned: State) {
 
 impl Host {
     fn bare() -> Host {
-        let extensions = ["citus", "pgautofailover", "pg_stat_statements", "btree_gist"].map(str::to_owned);
+        let extensions = [
+            ("citus", "13.2-1"),
+            ("pgautofailover", "2.0"),
+            ("pg_stat_statements", "1.10"),
+            ("btree_gist", "1.7"),
+        ];
         Host {
             sight: Seeing::Clear,
             software: Some(Software {
                 bin: BIN.to_owned(),
                 major: 15,
                 pg_autoctl: Some(("/usr/bin/pg_autoctl".to_owned(), "2.0".to_owned())),
-                extensions: extensions.into(),
+                extensions: extensions.map(|(name, version)| (name.to_owned(), version.to_owned())).into(),
             }),
+            around: Surroundings::default(),
             systemd: true,
             room_kb: 50 << 20,
             port_taken: false,

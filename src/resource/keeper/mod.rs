@@ -322,7 +322,7 @@ pub fn refusal(
     let what = kind.map_or("monitor", NodeKind::as_str);
     match (&software.pg_autoctl, wants) {
         (None, true) => Some(format!(
-            "there is no pg_autoctl for this {what}: install pg-auto-failover-cli, or set keeper: none"
+            "there is no pg_autoctl for this {what}: install pg_auto_failover (Debian: pg-auto-failover-cli), or set keeper: none"
         )),
         (Some(_), true) if server.keeper == Keeper::Systemd && !host.systemd => {
             Some("keeper is systemd, but systemd does not run here".to_owned())
