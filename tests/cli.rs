@@ -310,3 +310,28 @@ fn a_program_that_leaves_another_behind_is_not_waited_for() {
     );
     assert!(started.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn hosts_of_no_formation_are_reached_too() {
+    let text =
+        "all:\n  vars: {ansible_host: 127.0.0.1, ansible_port: 1, connect_timeout: 1}\n  hosts: {web1: }\n";
+    let (_dir, path) = inventory(text);
+    for args in [&["ping"][..], &["exec", "web1", "--", "id"], &["ssh-check", "web1"]] {
+        let said = muster(&[&["-i", &path, "--ssh-config", "none"], args].concat());
+        assert_eq!(said.code, 4, "{args:?}: {}{}", said.stdout, said.stderr);
+    }
+    for args in [&["plan"][..], &["psql", "web1", "-c", "select 1"], &["sudoers"]] {
+        let said = muster(&[&["-i", &path], args].concat());
+        assert_eq!(said.code, 1, "{args:?}: {}{}", said.stdout, said.stderr);
+        assert!(said.stderr.starts_with("error: the inventory makes no formation"), "{}", said.stderr);
+    }
+    let (dir, nobody) = nobody();
+    let both = ["-i", &nobody, "-i", &path, "--ssh-config", "none"];
+    let said = muster(&[&both[..], &["plan"]].concat());
+    let note = "notes\n  outside the formation, for want of a role: web1\n";
+    assert!(said.stdout.starts_with(note), "{}{}", said.stdout, said.stderr);
+    let said = muster(&[&both[..], &["psql", "web1", "-c", "select 1"]].concat());
+    assert_eq!(said.code, 1);
+    assert!(said.stderr.starts_with("error: `web1` selects no server"), "{}", said.stderr);
+    drop(dir);
+}

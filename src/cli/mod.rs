@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and one file for each subcommand.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, OnceLock};
 
@@ -7,7 +8,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::Failure;
 use crate::error::{Exit, Problem};
-use crate::formation::{Formation, Server};
+use crate::formation::{Formation, Host, Listed, NodeName, Roster, Server};
+use crate::inventory::Hosts;
 use crate::pattern;
 use crate::report;
 use crate::report::paint::Paint;
@@ -170,10 +172,8 @@ impl Options {
     /// The formation of the inventory; its warnings are said here, once.
     fn load(&self) -> Result<Formation, Vec<Problem>> {
         let formation = crate::inventory::load_all(self.inventories()?)?;
-        for warning in &formation.warnings {
-            report::log(&format!("warning: {warning}\n"));
-        }
-        self.check_ways(&formation)?;
+        warn(&formation.warnings);
+        self.check_ways(formation.servers().map(|server| &server.host))?;
         Ok(formation)
     }
 
@@ -185,18 +185,45 @@ impl Options {
         Ok(&self.inventory)
     }
 
-    /// The servers of the hosts that a pattern selects, in the order of the inventory.
+    /// The servers of the hosts that a pattern selects, in the order of the inventory; hosts outside the formation
+    /// have none.
     fn select<'f>(&self, formation: &'f Formation, pattern: &str) -> Result<Vec<&'f Server>, Vec<Problem>> {
         let names = pattern::select(&formation.roster, pattern).map_err(|problem| vec![problem])?;
-        Ok(names.iter().filter_map(|name| formation.servers().find(|server| server.name == *name)).collect())
+        let server = |name: &NodeName| formation.servers().find(|server| server.name == *name);
+        let servers: Vec<&Server> = names.iter().filter_map(server).collect();
+        if servers.is_empty() {
+            let problem =
+                Problem::new(format!("`{pattern}` selects no server, but hosts outside the formation"));
+            return Err(vec![
+                problem.hint("`muster exec` reaches them; a host is of the formation by its role"),
+            ]);
+        }
+        Ok(servers)
+    }
+
+    /// The hosts that a pattern selects, whether the inventory makes a formation or not.
+    fn reach(&self, pattern: &str) -> Result<Vec<Listed>, Vec<Problem>> {
+        let mut roster = self.roster()?;
+        let chosen = pattern::select(&roster, pattern).map_err(|problem| vec![problem])?;
+        let chosen: BTreeSet<NodeName> = chosen.into_iter().collect();
+        roster.hosts.retain(|listed| chosen.contains(&listed.node));
+        self.check_ways(roster.hosts.iter().map(|listed| &listed.host))?;
+        Ok(roster.hosts)
+    }
+
+    /// Everybody in the inventory, whether it makes a formation or not; its warnings are said here.
+    fn roster(&self) -> Result<Roster, Vec<Problem>> {
+        let Hosts { roster, warnings } = crate::inventory::hosts(self.inventories()?)?;
+        warn(&warnings);
+        Ok(roster)
     }
 
     /// What is wrong with ssh_config is wrong before any host is asked, and told once.
-    fn check_ways(&self, formation: &Formation) -> Result<(), Vec<Problem>> {
+    fn check_ways<'h>(&self, hosts: impl Iterator<Item = &'h Host>) -> Result<(), Vec<Problem>> {
         let transport = self.transport();
         let mut problems: Vec<Problem> = Vec::new();
-        for server in formation.servers() {
-            if let Err(failure) = transport.route(&server.host) {
+        for host in hosts {
+            if let Err(failure) = transport.route(host) {
                 let problem = problem(failure);
                 if !problems.contains(&problem) {
                     problems.push(problem);
@@ -254,6 +281,12 @@ impl Options {
     fn on_stderr(&self) -> Mode {
         // With -v the log has the terminal: a line that moves would tear it.
         if std::io::stderr().is_terminal() && self.verbose == 0 { Mode::Status } else { Mode::Lines }
+    }
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        report::log(&format!("warning: {warning}\n"));
     }
 }
 

@@ -66,8 +66,8 @@ pub(super) async fn look(options: &Options, formation: &Formation) -> Facts {
 pub(super) async fn connect(options: &Options, mode: Mode, formation: &Formation) -> (Fleet, Facts) {
     let (_stop, never) = watch::channel(Stop::Go);
     let screen = Screen::open(mode, formation.servers().count(), "connecting", never);
-    let fleet =
-        Fleet::connect(formation.servers(), options.transport(), options.forks(), screen.events()).await;
+    let hosts = formation.servers().map(|server| (&server.name, &server.host));
+    let fleet = Fleet::connect(hosts, options.transport(), options.forks(), screen.events()).await;
     let facts = fleet.gather(formation).await;
     screen.close().await;
     (fleet, facts)

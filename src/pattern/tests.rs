@@ -1,7 +1,7 @@
 //! Patterns against the names of one inventory.
 
 use super::select;
-use crate::formation::{Listed, NodeName, Roster};
+use crate::formation::{Host, Listed, NodeName, Roster};
 
 /// As in `inventory/lab.yml`, but for a host on its own, one with another name on the monitor and an address.
 fn roster() -> Roster {
@@ -23,6 +23,8 @@ fn roster() -> Roster {
             name: (*name).into(),
             node: NodeName::from(*node),
             groups: groups(of),
+            host: Host::named(*name),
+            os_user: "postgres".into(),
         })
         .collect();
     let declared = hosts.iter().flat_map(|host| host.groups.clone()).chain(["spare".to_owned()]).collect();

@@ -35,6 +35,8 @@ pub struct Plan {
     pub unreachable: BTreeMap<NodeName, Failure>,
     /// What an operator should know, though nothing is to be done about it now.
     pub notes: BTreeMap<NodeName, Vec<String>>,
+    /// Hosts of the inventory that are no part of the formation, though nothing says that they are not.
+    pub outside: Vec<String>,
     /// Why there will be more to plan once this plan is done.
     pub partial: Option<String>,
 }
@@ -70,7 +72,7 @@ impl Plan {
 
 /// The plan. An error is a template's: facts and formations cannot be wrong here.
 pub fn plan(formation: &Formation, facts: &Facts, today: Date) -> Result<Plan, Problem> {
-    let mut plan = Plan::default();
+    let mut plan = Plan { outside: formation.outside.clone(), ..Plan::default() };
     let world = World::new(formation, facts, today, &mut plan);
     monitor::plan(&world, &mut plan)?;
     if plan.partial.is_some() {

@@ -32,7 +32,11 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
     };
     let notes = plan.notes.iter().flat_map(|(node, notes)| notes.iter().map(move |note| (node, note)));
     let line = |(node, why): (_, &String)| format!("  {node}: {}\n", plain(why));
-    section(&paint.bold("notes"), notes.map(line).collect());
+    let outside = match plan.outside.as_slice() {
+        [] => String::new(),
+        names => format!("  outside the formation, for want of a role: {}\n", names.join(", ")),
+    };
+    section(&paint.bold("notes"), outside + &notes.map(line).collect::<String>());
     section(&paint.yellow("left alone"), plan.blocked.iter().map(line).collect());
     let unreachable = plan.unreachable.iter().map(|(node, failure)| {
         let hint = match failure {
@@ -140,6 +144,7 @@ mod tests {
             blocked: BTreeMap::from([(NodeName::from("w1b"), "port 5432 is taken".to_owned())]),
             unreachable: BTreeMap::from([(NodeName::from("w2b"), failure)]),
             notes: BTreeMap::from([(coord1, vec!["a stranger".to_owned()])]),
+            outside: vec!["web1".to_owned(), "web2".to_owned()],
             partial: None,
         }
     }
@@ -163,6 +168,7 @@ metadata
   w1a
     + add w1a:5432 (on coord1) - pg_dist_node does not know it
 notes
+  outside the formation, for want of a role: web1, web2
   coord1: a stranger
 left alone
   w1b: port 5432 is taken

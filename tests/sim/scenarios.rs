@@ -118,6 +118,9 @@ fn shown(plan: &Plan) -> String {
     for (node, failure) in &plan.unreachable {
         text += &format!("unreachable {node}: {}\n", failure.cause());
     }
+    if !plan.outside.is_empty() {
+        text += &format!("outside {}\n", plan.outside.join(" "));
+    }
     for (node, notes) in &plan.notes {
         notes.iter().for_each(|note| text += &format!("note {node}: {note}\n"));
     }
