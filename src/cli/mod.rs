@@ -188,7 +188,7 @@ impl Options {
     /// The servers of the hosts that a pattern selects, in the order of the inventory; hosts outside the formation
     /// have none.
     fn select<'f>(&self, formation: &'f Formation, pattern: &str) -> Result<Vec<&'f Server>, Vec<Problem>> {
-        let names = pattern::select(&formation.roster, pattern).map_err(|problem| vec![problem])?;
+        let names = selected(&formation.roster, pattern)?;
         let server = |name: &NodeName| formation.servers().find(|server| server.name == *name);
         let servers: Vec<&Server> = names.iter().filter_map(server).collect();
         if servers.is_empty() {
@@ -204,7 +204,7 @@ impl Options {
     /// The hosts that a pattern selects, whether the inventory makes a formation or not.
     fn reach(&self, pattern: &str) -> Result<Vec<Listed>, Vec<Problem>> {
         let mut roster = self.roster()?;
-        let chosen = pattern::select(&roster, pattern).map_err(|problem| vec![problem])?;
+        let chosen = selected(&roster, pattern)?;
         let chosen: BTreeSet<NodeName> = chosen.into_iter().collect();
         roster.hosts.retain(|listed| chosen.contains(&listed.node));
         self.check_ways(roster.hosts.iter().map(|listed| &listed.host))?;
@@ -282,6 +282,11 @@ impl Options {
         // With -v the log has the terminal: a line that moves would tear it.
         if std::io::stderr().is_terminal() && self.verbose == 0 { Mode::Status } else { Mode::Lines }
     }
+}
+
+fn selected(roster: &Roster, pattern: &str) -> Result<Vec<NodeName>, Vec<Problem>> {
+    let read = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string().to_lowercase());
+    pattern::select(roster, pattern, &read).map_err(|problem| vec![problem])
 }
 
 fn warn(warnings: &[String]) {

@@ -96,10 +96,15 @@ pub struct Hosts {
 pub fn hosts(names: &[String]) -> Result<Hosts, Vec<Problem>> {
     let mut source = Source::default();
     let sources = read(names, &mut source);
-    let levels = levels(sources, &mut source)?;
+    let levels = Levels::new(sources, &mut source);
+    if levels.store.too_many().is_some() {
+        return Err(refused(source));
+    }
     let mut known = Known::new(levels.world.clone(), Variable::reaches);
     levels.of_groups.iter().flatten().for_each(|level| known.look(level, &mut source));
-    some_host(&levels, &mut source)?;
+    if !has_hosts(&levels, &mut source) {
+        return Err(refused(source));
+    }
     let hosts = hosts_of(&levels, |index| known.levels(index, &mut source));
     // A name on the monitor is a second name for a host; as somebody else's variable it may be anything.
     let mut aliases = Known::new(levels.world.clone(), |variable| variable.name == "name");
@@ -144,7 +149,10 @@ fn read(names: &[String], source: &mut Source) -> Sources {
 
 fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
     let whole = sources.whole == Whole::Yes;
-    let levels = levels(sources, &mut source)?;
+    let levels = Levels::new(sources, &mut source);
+    if levels.store.too_many().is_some() {
+        return Err(refused(source));
+    }
     let parts = parts::decide(&levels, &mut source);
     let mut known = Known::new(levels.world.clone(), |_| true);
     let mut others = Known::new(levels.world.clone(), Variable::reaches);
@@ -152,7 +160,9 @@ fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem
         let known = if parts::is_of_others(group, &levels.store, &parts) { &mut others } else { &mut known };
         of_group.iter().for_each(|level| known.look(level, &mut source));
     }
-    some_host(&levels, &mut source)?;
+    if !has_hosts(&levels, &mut source) {
+        return Err(refused(source));
+    }
     let hosts = hosts_of(&levels, |index| {
         let known = if parts[index] == Part::Ours { &mut known } else { &mut others };
         known.levels(index, &mut source)
@@ -186,25 +196,17 @@ fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem
     })
 }
 
-/// Everything read and in order, or why it is no inventory.
-fn levels(sources: Sources, source: &mut Source) -> Result<Levels, Vec<Problem>> {
-    let levels = Levels::new(sources, source);
-    match levels.store.too_many() {
-        Some(_) => Err(std::mem::take(source).finish().err().unwrap_or_default()),
-        None => Ok(levels),
-    }
-}
-
-/// An inventory without hosts is wrong, and what else is wrong with it was found before.
-fn some_host(levels: &Levels, source: &mut Source) -> Result<(), Vec<Problem>> {
-    if !levels.store.hosts.is_empty() {
-        return Ok(());
-    }
-    if !source.has_problems() {
+/// Whether there is any host; without one the inventory is wrong, and what else is wrong with it was found before.
+fn has_hosts(levels: &Levels, source: &mut Source) -> bool {
+    if levels.store.hosts.is_empty() && !source.has_problems() {
         let problem = Problem::new("the inventory has no hosts");
         source.problem(source::START, problem.hint("write them under `hosts:` of a group"));
     }
-    Err(std::mem::take(source).finish().err().unwrap_or_default())
+    !levels.store.hosts.is_empty()
+}
+
+fn refused(source: Source) -> Vec<Problem> {
+    source.finish().err().unwrap_or_default()
 }
 
 /// Every host with its groups, and the levels that `of` gives for its place.
