@@ -71,11 +71,11 @@ impl Fleet {
         Fleet { sessions, took_to_connect, transport, permits, started }
     }
 
-    /// One look at every host: one script, one round trip.
-    pub async fn gather(&self, formation: &Formation) -> Facts {
+    /// One look at each of these hosts: one script, one round trip.
+    pub async fn gather(&self, formation: &Formation, servers: &[&Server]) -> Facts {
         let mut tasks = JoinSet::new();
         let mut facts = Facts::default();
-        for server in formation.servers() {
+        for server in servers {
             let name = server.name.clone();
             match self.sessions.get(&name) {
                 Some(Ok(session)) => {

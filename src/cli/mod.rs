@@ -14,6 +14,7 @@ use crate::pattern;
 use crate::report;
 use crate::report::paint::Paint;
 use crate::report::progress::Mode;
+use crate::scope::Scope;
 use crate::ssh::settings::Jumps;
 use crate::ssh::{Credentials, Overrides, Transport};
 
@@ -59,6 +60,9 @@ struct Options {
     /// An inventory as Ansible has them: YAML, INI, a folder, a program, `a,b,`. Several: the later one wins.
     #[arg(short, long, global = true, env = "MUSTER_INVENTORY", value_name = "FILE")]
     inventory: Vec<String>,
+    /// Only these hosts, as Ansible's patterns: `workers`, `w1a,w1b`, `all:!mon`, `@FILE` with a pattern a line.
+    #[arg(short, long, global = true, value_name = "PATTERN")]
+    limit: Option<String>,
     /// Commands in flight at a time.
     #[arg(short, long, global = true, default_value_t = 50, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -188,7 +192,7 @@ impl Options {
     /// The servers of the hosts that a pattern selects, in the order of the inventory; hosts outside the formation
     /// have none.
     fn select<'f>(&self, formation: &'f Formation, pattern: &str) -> Result<Vec<&'f Server>, Vec<Problem>> {
-        let names = selected(&formation.roster, pattern)?;
+        let names = self.chosen(&formation.roster, pattern)?;
         let server = |name: &NodeName| formation.servers().find(|server| server.name == *name);
         let servers: Vec<&Server> = names.iter().filter_map(server).collect();
         if servers.is_empty() {
@@ -204,11 +208,44 @@ impl Options {
     /// The hosts that a pattern selects, whether the inventory makes a formation or not.
     fn reach(&self, pattern: &str) -> Result<Vec<Listed>, Vec<Problem>> {
         let mut roster = self.roster()?;
-        let chosen = selected(&roster, pattern)?;
-        let chosen: BTreeSet<NodeName> = chosen.into_iter().collect();
+        let chosen: BTreeSet<NodeName> = self.chosen(&roster, pattern)?.into_iter().collect();
         roster.hosts.retain(|listed| chosen.contains(&listed.node));
         self.check_ways(roster.hosts.iter().map(|listed| &listed.host))?;
         Ok(roster.hosts)
+    }
+
+    /// The hosts of a pattern that are within `--limit`.
+    fn chosen(&self, roster: &Roster, pattern: &str) -> Result<Vec<NodeName>, Vec<Problem>> {
+        let mut names = selected(roster, pattern)?;
+        if let Some(limit) = &self.limit {
+            let within: BTreeSet<NodeName> = selected(roster, limit)?.into_iter().collect();
+            names.retain(|name| within.contains(name));
+            if names.is_empty() {
+                let problem =
+                    Problem::new(format!("`{pattern}` and --limit `{limit}` have no host in common"));
+                return Err(vec![problem.hint("a host has to be in both")]);
+            }
+        }
+        Ok(names)
+    }
+
+    /// What of the formation a run is about.
+    fn scope(&self, formation: &Formation) -> Result<Scope, Vec<Problem>> {
+        match &self.limit {
+            None => Ok(Scope::whole()),
+            Some(limit) => {
+                let servers = self.select(formation, limit)?;
+                Ok(Scope::of(formation, servers.into_iter().map(|server| server.name.clone())))
+            }
+        }
+    }
+
+    /// For a command that a limit means nothing to.
+    fn not_limited(&self, why: &str) -> Result<(), Vec<Problem>> {
+        match self.limit {
+            None => Ok(()),
+            Some(_) => Err(vec![Problem::new("--limit is not for this command").hint(why)]),
+        }
     }
 
     /// Everybody in the inventory, whether it makes a formation or not; its warnings are said here.

@@ -24,6 +24,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    options.not_limited("ssh-check is for one host")?;
     let Wanted { name, host, users, root } = wanted(options, arguments)?;
     let started = Instant::now();
     let way = match options.transport().check(&name, &host).await {

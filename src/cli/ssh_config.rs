@@ -19,6 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    options.not_limited("ssh-config is for one host")?;
     let said = arguments.option.iter().map(|text| config::option(text));
     let mut said: Vec<(String, String)> = said.collect::<Result<_, _>>().map_err(|problem| vec![problem])?;
     let transport = options.transport();

@@ -48,7 +48,20 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
         format!("  {node}: {}\n{hint}", plain(&failure.cause()))
     });
     section(&paint.red("unreachable"), unreachable.collect());
-    text + &paint.bold(&summary(plan)) + "\n"
+    text + &paint.bold(&(summary(plan) + &limited(plan))) + "\n"
+}
+
+/// Whom it is about, where that is not everybody.
+fn limited(plan: &Plan) -> String {
+    const MOST: usize = 6;
+    match &plan.limit {
+        None => String::new(),
+        Some(names) if names.len() > MOST => format!("; limited to {}", count(names.len(), "host")),
+        Some(names) => {
+            let names: Vec<&str> = names.iter().map(|name| name.0.as_str()).collect();
+            format!("; limited to {}", names.join(", "))
+        }
+    }
 }
 
 /// `+` makes, `~` changes, `!` restarts or destroys, `…` waits.
@@ -145,6 +158,7 @@ mod tests {
             unreachable: BTreeMap::from([(NodeName::from("w2b"), failure)]),
             notes: BTreeMap::from([(coord1, vec!["a stranger".to_owned()])]),
             outside: vec!["web1".to_owned(), "web2".to_owned()],
+            limit: Some(["coord1", "w1a", "w1b"].map(NodeName::from).into()),
             partial: None,
         }
     }
@@ -175,7 +189,7 @@ left alone
 unreachable
   w2b: no route to host
     hint: start it
-6 steps on 1 node; 1 restart; 1 node left alone; 1 host unreachable
+6 steps on 1 node; 1 restart; 1 node left alone; 1 host unreachable; limited to coord1, w1a, w1b
 ";
         assert_eq!(text(&example(), Contents::Changes, Paint::Plain), expected);
         let all = text(&example(), Contents::All, Paint::Colour);

@@ -12,6 +12,7 @@ mod bastions;
 mod fleet;
 mod formation;
 mod interruptions;
+mod limits;
 mod refusals;
 mod rollout;
 mod sudoers;
