@@ -3,6 +3,7 @@
 use assert_cmd::Command;
 
 use muster::error::Exit;
+use muster::inventory::lint::LINTS;
 use muster::inventory::variables::{Fallback, Scope, VARIABLES, Variable};
 
 const README: &str = include_str!("../README.md");
@@ -15,6 +16,14 @@ fn every_variable_has_its_row() {
         "README.md lacks these rows of its table of variables:\n{}",
         missing.join("\n")
     );
+}
+
+#[test]
+fn every_lint_has_its_row() {
+    for lint in LINTS {
+        let row = format!("| `{}` | {} | {} |", lint.name, lint.doc, lint.hint);
+        assert!(has_line(&row), "README.md lacks the row {row}");
+    }
 }
 
 #[test]

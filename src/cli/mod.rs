@@ -24,6 +24,7 @@ mod exec;
 mod exit;
 mod facts;
 mod inventory;
+mod lint;
 mod log;
 mod ping;
 mod plan;
@@ -121,6 +122,8 @@ enum Command {
     SshConfig(ssh_config::Arguments),
     /// Show the inventory as Ansible would: every host, group and variable.
     Inventory(inventory::Arguments),
+    /// Check the inventory: every mistake, and what is seldom meant. No host is asked.
+    Lint(lint::Arguments),
     /// Connect and log in, and change nothing.
     Ping(ping::Arguments),
     /// Run a command on hosts; what they say alike is shown once.
@@ -149,6 +152,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
             Command::SshConfig(arguments) => ssh_config::run(options, arguments),
             Command::Inventory(arguments) => inventory::run(options, arguments),
+            Command::Lint(arguments) => lint::run(options, arguments),
             Command::Ping(arguments) => ping::run(options, arguments).await,
             Command::Exec(arguments) => exec::run(options, arguments).await,
             Command::Psql(arguments) => psql::run(options, arguments).await,

@@ -184,7 +184,11 @@ fn unknown(entry: &Entry, wanted: Wanted, source: &mut Source) {
     };
     if let Some((prefix, near)) = near {
         let near = format!("{prefix}{near}");
-        source.warning(Some(entry.key_span), format!("{} is not read; did you mean `{near}`?", quote(name)));
+        source.warning(
+            "near-miss",
+            Some(entry.key_span),
+            format!("{} is not read; did you mean `{near}`?", quote(name)),
+        );
         if let Some(variable) = variable(&near) {
             source.near_miss(variable.name, name, entry.key_span);
         }
@@ -192,7 +196,7 @@ fn unknown(entry: &Entry, wanted: Wanted, source: &mut Source) {
         && name != BECOME
         && !HARMLESS.iter().any(|harmless| name.starts_with(harmless))
     {
-        source.warning(Some(entry.key_span), format!("{} is not read here", quote(name)));
+        source.warning("not-followed", Some(entry.key_span), format!("{} is not read here", quote(name)));
     }
 }
 

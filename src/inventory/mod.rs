@@ -22,6 +22,7 @@ mod ini;
 mod jinja;
 mod known;
 mod levels;
+pub mod lint;
 mod listing;
 mod literal;
 mod monitor_uri;
@@ -51,6 +52,7 @@ pub use templates::TEMPLATES;
 use host::Host;
 use known::Known;
 use levels::Levels;
+use lint::Linted;
 use nodes::Role;
 use parts::Part;
 use source::Source;
@@ -147,25 +149,39 @@ fn read(names: &[String], source: &mut Source) -> Sources {
     sources
 }
 
-fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
-    let whole = sources.whole == Whole::Yes;
-    let levels = Levels::new(sources, &mut source);
+/// An inventory that is read, before all of it has to make sense together.
+struct Draft {
+    levels: Levels,
+    /// The hosts of the formation, by name.
+    members: Vec<Member>,
+    /// The others.
+    strangers: Vec<Host>,
+    /// Those of them of which nothing says that they are.
+    outside: Vec<String>,
+    /// Whether every file could be read.
+    whole: Whole,
+}
+
+/// `None` where there is nothing to go on; the reason was reported.
+fn draft(sources: Sources, source: &mut Source) -> Option<Draft> {
+    let whole = sources.whole;
+    let levels = Levels::new(sources, source);
     if levels.store.too_many().is_some() {
-        return Err(refused(source));
+        return None;
     }
-    let parts = parts::decide(&levels, &mut source);
+    let parts = parts::decide(&levels, source);
     let mut known = Known::new(levels.world.clone(), |_| true);
     let mut others = Known::new(levels.world.clone(), Variable::reaches);
     for (group, of_group) in levels.of_groups.iter().enumerate() {
         let known = if parts::is_of_others(group, &levels.store, &parts) { &mut others } else { &mut known };
-        of_group.iter().for_each(|level| known.look(level, &mut source));
+        of_group.iter().for_each(|level| known.look(level, source));
     }
-    if !has_hosts(&levels, &mut source) {
-        return Err(refused(source));
+    if !has_hosts(&levels, source) {
+        return None;
     }
     let hosts = hosts_of(&levels, |index| {
         let known = if parts[index] == Part::Ours { &mut known } else { &mut others };
-        known.levels(index, &mut source)
+        known.levels(index, source)
     });
     let mut members = Vec::new();
     let (mut strangers, mut outside) = (Vec::new(), Vec::new());
@@ -174,26 +190,54 @@ fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem
             outside.push(host.name.clone());
         }
         match part {
-            Part::Ours => members.push(member(host, &mut source)),
+            Part::Ours => members.push(member(host, source)),
             Part::Outside | Part::Dismissed => strangers.push(host),
         }
     }
     // What differs is told of the later name.
     members.sort_by(|a, b| a.host.name.cmp(&b.host.name));
-    topology::check(&members, &strangers, &mut source);
-    let whole = whole && !source.has_problems() && members.iter().all(Member::is_whole);
+    Some(Draft { levels, members, strangers, outside, whole })
+}
+
+/// Checks what hangs together; the formation if there is one.
+fn checked(draft: Draft, source: &mut Source) -> Option<Formation> {
+    let Draft { levels, members, strangers, outside, whole } = draft;
+    topology::check(&members, &strangers, source);
+    let whole = whole == Whole::Yes && !source.has_problems() && members.iter().all(Member::is_whole);
     if whole {
-        topology::check_presence(&members, &mut source);
+        topology::check_presence(&members, source);
     }
-    let roster = roster(&levels, &members, &strangers, &source);
-    let formation = formation(members, roster, outside, &mut source);
-    let warnings = source.finish()?;
+    let roster = roster(&levels, &members, &strangers, source);
     // A host that was left out without a word would be taken for one that is not wanted.
-    formation.filter(|_| whole).map(|formation| Formation { warnings, ..formation }).ok_or_else(|| {
-        let hint =
-            "put a host into the group monitor, and others into coordinator and workers, or into postgres";
-        vec![Problem::new("the inventory makes no formation").hint(hint)]
-    })
+    formation(members, roster, outside, source).filter(|_| whole)
+}
+
+fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
+    let Some(draft) = draft(sources, &mut source) else { return Err(refused(source)) };
+    let formation = checked(draft, &mut source);
+    let warnings = source.finish()?;
+    formation.map(|formation| Formation { warnings, ..formation }).ok_or_else(no_formation)
+}
+
+fn no_formation() -> Vec<Problem> {
+    let hint = "put a host into the group monitor, and others into coordinator and workers, or into postgres";
+    vec![Problem::new("the inventory makes no formation").hint(hint)]
+}
+
+/// Every mistake of an inventory, and what the lints find in it.
+pub fn lint(names: &[String]) -> Linted {
+    let mut source = Source::default();
+    let sources = read(names, &mut source);
+    let Some(draft) = draft(sources, &mut source) else {
+        return Linted::new(source);
+    };
+    lint::look(&draft, &mut source);
+    let is_there = checked(draft, &mut source).is_some();
+    let mut linted = Linted::new(source);
+    if !is_there && linted.mistakes.is_empty() {
+        linted.mistakes = no_formation();
+    }
+    linted
 }
 
 /// Whether there is any host; without one the inventory is wrong, and what else is wrong with it was found before.
@@ -328,7 +372,11 @@ fn keepers(members: &[Member], source: &mut Source) {
         .map(|member| member.host.name.as_str())
         .collect();
     if !without.is_empty() {
-        source.warning(None, format!("nothing will fail over on {}: keeper is none", without.join(", ")));
+        source.warning(
+            "no-keeper",
+            None,
+            format!("nothing will fail over on {}: keeper is none", without.join(", ")),
+        );
     }
 }
 

@@ -311,7 +311,7 @@ fn readers(members: &[Member], source: &mut Source) {
         if !coordinated {
             let what =
                 format!("read-replica cluster {} has no coordinator: nobody can query it", quote(cluster));
-            source.warning(Some(host.span_of("citus_cluster")), what);
+            source.warning("readers-without-coordinator", Some(host.span_of("citus_cluster")), what);
         }
     }
 }
