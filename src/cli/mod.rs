@@ -29,6 +29,7 @@ mod log;
 mod ping;
 mod plan;
 mod psql;
+mod schema;
 mod screen;
 mod signals;
 mod ssh_check;
@@ -124,6 +125,8 @@ enum Command {
     Inventory(inventory::Arguments),
     /// Check the inventory: every mistake, and what is seldom meant. No host is asked.
     Lint(lint::Arguments),
+    /// Print a JSON Schema of inventories, by which editors complete and check.
+    Schema,
     /// Connect and log in, and change nothing.
     Ping(ping::Arguments),
     /// Run a command on hosts; what they say alike is shown once.
@@ -153,6 +156,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::SshConfig(arguments) => ssh_config::run(options, arguments),
             Command::Inventory(arguments) => inventory::run(options, arguments),
             Command::Lint(arguments) => lint::run(options, arguments),
+            Command::Schema => schema::run(options),
             Command::Ping(arguments) => ping::run(options, arguments).await,
             Command::Exec(arguments) => exec::run(options, arguments).await,
             Command::Psql(arguments) => psql::run(options, arguments).await,

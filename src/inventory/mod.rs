@@ -30,6 +30,7 @@ mod nodes;
 mod parts;
 mod range;
 mod scalar;
+mod schema;
 mod script;
 mod settings;
 mod source;
@@ -47,6 +48,7 @@ mod words;
 mod yaml;
 
 pub use listing::{Detail, Listing};
+pub use schema::schema;
 pub use templates::TEMPLATES;
 
 use host::Host;
