@@ -66,11 +66,16 @@ $(ANSIBLE):
 	@if ! { python3 -m venv target/ansible && target/ansible/bin/pip install -q 'ansible-core>=2.19,<2.20'; }; then \
 	  rm -rf target/ansible; echo "not installed: ansible-core (needs python3 with venv, and PyPI)"; fi
 
+# What tests/schema.rs asks whether muster's schema fits: in the same folder, as it has Python and YAML already.
+JSONSCHEMA := target/ansible/bin/jsonschema
+$(JSONSCHEMA): $(ANSIBLE)
+	@target/ansible/bin/pip install -q 'jsonschema>=4,<5' || echo "not installed: jsonschema (needs PyPI)"
+
 # Debian packages for the lab (tests/lab/lab.sh asks for the same), tests/ssh and the lints. Without root: says what is missing.
 PACKAGES := gcc:gcc debootstrap:debootstrap systemd-nspawn:systemd-container ip:iproute2 nft:nftables ssh:openssh-client python3:python3 shellcheck:shellcheck openssl:openssl sshd:openssh-server dropbear:dropbear-bin sudo:sudo doas:opendoas
 
 .PHONY: install-deps
-install-deps: $(ANSIBLE) ## what the tests need and this machine lacks; no service is started
+install-deps: $(ANSIBLE) $(JSONSCHEMA) ## what the tests need and this machine lacks; no service is started
 	@missing=(); export PATH="$$PATH:/usr/sbin:/sbin"; \
 	for pair in $(PACKAGES); do command -v "$${pair%%:*}" >/dev/null || missing+=("$${pair#*:}"); done; \
 	[ $${#missing[@]} -gt 0 ] || exit 0; \

@@ -24,7 +24,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let formation = muster::inventory::load(Path::new(&inventory)).map_err(|_| "not a valid inventory")?;
     let (events, _nobody_listens) = unbounded_channel();
     let transport = Transport::new(Credentials::from_environment(), Overrides::default());
-    let fleet = Fleet::connect(formation.servers(), transport, FORKS, &events).await;
+    let hosts = formation.servers().map(|server| (&server.name, &server.host));
+    let fleet = Fleet::connect(hosts, transport, FORKS, &events).await;
     let answers = formation.servers().map(|server| {
         let (fleet, probe) = (&fleet, facts::probe(&formation, server));
         async move { fleet.run(&server.name, &probe).await.map(|output| output.stdout.len()) }

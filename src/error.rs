@@ -59,6 +59,14 @@ impl Problem {
     }
 }
 
+impl Problem {
+    /// As an error is shown, under another word.
+    pub fn as_warning(&self) -> String {
+        let text = self.to_string();
+        text.strip_prefix("error").map_or(text.clone(), |rest| format!("warning{rest}"))
+    }
+}
+
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "error: {}", self.message)?;

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use crate::command::{Command, Failure, Output};
 use crate::event::Event;
 use crate::facts::{self, Facts, Sight};
-use crate::formation::{Formation, NodeName, Server};
+use crate::formation::{Formation, Host, NodeName, Server};
 use crate::ssh::{Captured, Session, Transport};
 
 /// Where events go: many senders, one reporter.
@@ -35,9 +35,9 @@ pub struct Fleet {
 }
 
 impl Fleet {
-    /// Connects to these servers side by side; a host that does not answer is kept as its failure.
-    pub async fn connect(
-        servers: impl IntoIterator<Item = &Server>,
+    /// Connects to these hosts side by side; one that does not answer is kept as its failure.
+    pub async fn connect<'h>(
+        hosts: impl IntoIterator<Item = (&'h NodeName, &'h Host)>,
         transport: Arc<Transport>,
         forks: usize,
         events: &Events,
@@ -45,8 +45,8 @@ impl Fleet {
         let started = Instant::now();
         let permits = Arc::new(Semaphore::new(forks.max(1)));
         let mut tasks = JoinSet::new();
-        for server in servers {
-            let (name, host) = (server.name.clone(), server.host.clone());
+        for (name, host) in hosts {
+            let (name, host) = (name.clone(), host.clone());
             let (transport, permits) = (Arc::clone(&transport), Arc::clone(&permits));
             tasks.spawn(async move {
                 let _permit = permits.acquire().await;
@@ -71,11 +71,11 @@ impl Fleet {
         Fleet { sessions, took_to_connect, transport, permits, started }
     }
 
-    /// One look at every host: one script, one round trip.
-    pub async fn gather(&self, formation: &Formation) -> Facts {
+    /// One look at each of these hosts: one script, one round trip.
+    pub async fn gather(&self, formation: &Formation, servers: &[&Server]) -> Facts {
         let mut tasks = JoinSet::new();
         let mut facts = Facts::default();
-        for server in formation.servers() {
+        for server in servers {
             let name = server.name.clone();
             match self.sessions.get(&name) {
                 Some(Ok(session)) => {

@@ -83,6 +83,8 @@ pub struct Formation {
     /// Whom the inventory names, for patterns that select hosts.
     #[serde(skip)]
     pub roster: Roster,
+    /// Hosts of the inventory that are no part of the formation, though nothing says so: no `role: none`.
+    pub outside: Vec<String>,
     /// Where warnings about the inventory itself are kept until they are shown.
     pub warnings: Vec<String>,
 }
@@ -108,7 +110,7 @@ impl Formation {
     }
 }
 
-/// The inventory's hosts and groups by their names there.
+/// The inventory's hosts and groups by their names there, whether they are of the formation or not.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Roster {
     /// In the order of the inventory.
@@ -117,7 +119,7 @@ pub struct Roster {
     pub groups: BTreeSet<String>,
 }
 
-/// A host as the inventory names it.
+/// A host as the inventory names it, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub name: String,
@@ -125,6 +127,9 @@ pub struct Listed {
     pub node: NodeName,
     /// Every group it is in, directly or through their children, `all` among them.
     pub groups: BTreeSet<String>,
+    pub host: Host,
+    /// `become_user`.
+    pub os_user: String,
 }
 
 /// The pg_auto_failover monitor: one that muster creates, or one that is there.

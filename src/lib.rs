@@ -59,6 +59,7 @@ pub mod plan;
 pub mod probe;
 pub mod report;
 pub mod resource;
+pub mod scope;
 pub mod sql;
 pub mod ssh;
 pub mod state;

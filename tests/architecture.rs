@@ -38,6 +38,7 @@ const RANKS: &[(&str, Does)] = &[
     ("pattern", Core),
     ("fsm", Core),
     ("facts", Core),
+    ("scope", Core),
     ("resource", Core),
     // What a resource is made with.
     ("sql", Core),

@@ -310,3 +310,60 @@ fn a_program_that_leaves_another_behind_is_not_waited_for() {
     );
     assert!(started.elapsed().as_secs() < 10);
 }
+
+#[test]
+fn hosts_of_no_formation_are_reached_too() {
+    let text =
+        "all:\n  vars: {ansible_host: 127.0.0.1, ansible_port: 1, connect_timeout: 1}\n  hosts: {web1: }\n";
+    let (_dir, path) = inventory(text);
+    for args in [&["ping"][..], &["exec", "web1", "--", "id"], &["ssh-check", "web1"]] {
+        let said = muster(&[&["-i", &path, "--ssh-config", "none"], args].concat());
+        assert_eq!(said.code, 4, "{args:?}: {}{}", said.stdout, said.stderr);
+    }
+    for args in [&["plan"][..], &["psql", "web1", "-c", "select 1"], &["sudoers"]] {
+        let said = muster(&[&["-i", &path], args].concat());
+        assert_eq!(said.code, 1, "{args:?}: {}{}", said.stdout, said.stderr);
+        assert!(said.stderr.starts_with("error: the inventory makes no formation"), "{}", said.stderr);
+    }
+    let (dir, nobody) = nobody();
+    let both = ["-i", &nobody, "-i", &path, "--ssh-config", "none"];
+    let said = muster(&[&both[..], &["plan"]].concat());
+    let note = "notes\n  outside the formation, for want of a role: web1\n";
+    assert!(said.stdout.starts_with(note), "{}{}", said.stdout, said.stderr);
+    let said = muster(&[&both[..], &["psql", "web1", "-c", "select 1"]].concat());
+    assert_eq!(said.code, 1);
+    assert!(said.stderr.starts_with("error: `web1` selects no server"), "{}", said.stderr);
+    drop(dir);
+}
+
+#[test]
+fn a_limit_leaves_the_others_alone() {
+    let (dir, path) = nobody();
+    let muster = |args: &[&str]| muster(&[&["-i", &path, "--ssh-config", "none"], args].concat());
+    let said = muster(&["apply", "--yes", "-l", "mon"]);
+    assert_eq!(said.code, 4, "{}", said.stderr);
+    assert!(said.stdout.contains("no step to do; 1 host unreachable; limited to mon\n"), "{}", said.stdout);
+    assert!(!said.stdout.contains("pg1") && !said.stdout.contains("group"), "{}", said.stdout);
+    let said = muster(&["plan", "--json", "--limit", "postgres"]);
+    let plan: serde_json::Value = serde_json::from_str(&said.stdout).expect("it is JSON");
+    assert_eq!(plan["plan"]["limit"], serde_json::json!(["pg1"]));
+    for (args, says) in [
+        (&["plan", "-l", "pg3"][..], "there is no host and no group `pg3`"),
+        (&["exec", "mon", "-l", "pg1", "--", "id"], "`mon` and --limit `pg1` have no host in common"),
+        (&["verify", "-l", "mon"], "--limit is not for this command"),
+        (&["inventory", "--list", "-l", "mon"], "--limit is not for this command"),
+        (&["ssh-check", "mon", "-l", "mon"], "--limit is not for this command"),
+        (&["ping", "-l", "@/nonexistent"], "cannot read the patterns of `/nonexistent`: no such file"),
+    ] {
+        let said = muster(args);
+        assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{args:?}");
+        assert!(said.stderr.starts_with(&format!("error: {says}")), "{args:?}: {}", said.stderr);
+    }
+    let list = dir.path().join("rerun");
+    std::fs::write(&list, "pg1\n").expect("a file can be written");
+    let said = muster(&["ping", "-l", &format!("@{}", list.display())]);
+    assert!(said.stdout.starts_with("pg1  unreachable") && !said.stdout.contains("mon"), "{}", said.stdout);
+    // What stands behind the command is the command's.
+    let said = muster(&["exec", "pg1", "ls", "-l", "x"]);
+    assert_eq!(said.code, 4, "{}", said.stderr);
+}

@@ -535,3 +535,72 @@ fn a_formation_knows_whom_the_inventory_names() {
     let w1r: Vec<&str> = roster.hosts[6].groups.iter().map(String::as_str).collect();
     assert_eq!(w1r, ["all", "readers", "worker1", "workers"]);
 }
+
+/// What was left out and what was not, by the words of one inventory each.
+#[test]
+fn hosts_without_a_role() {
+    let with = |more: &str| {
+        let text = format!(
+            "all:\n  vars: {{pgdata: /d}}\n  children:\n    monitor: {{hosts: {{m: }}}}\n    postgres: {{hosts: {{a: }}}}\n{more}"
+        );
+        parse("prod.yml", &text, Path::new("/base"))
+    };
+    // Others' hosts, with variables that would be wrong for a node, are reached as the inventory says.
+    let formation = with(
+        "    monitoring: {vars: {name: 'Grafana 1', settings: x, listen: [1]}, hosts: {grafana: {ansible_user: ann, ansible_become_user: app}}}\n",
+    );
+    let formation = formation.unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+    assert_eq!(formation.outside, ["grafana"]);
+    assert_eq!(formation.servers().count(), 2);
+    let grafana = &formation.roster.hosts[2];
+    assert_eq!((grafana.name.as_str(), grafana.node.0.as_str()), ("grafana", "grafana"));
+    assert_eq!((grafana.host.user.as_deref(), grafana.os_user.as_str()), (Some("ann"), "app"));
+    // Said to be none of them: not even named.
+    let formation = with("    workers: {hosts: {w: {role: none, group: 1, pgdata: /d}}}\n");
+    assert_eq!(formation.map(|formation| formation.outside), Ok(Vec::new()));
+    for (mistake, says) in [
+        ("    worker: {hosts: {w: }}\n", "is its group `worker` meant to be `workers`?"),
+        ("    postgresql: {hosts: {w: }}\n", "is its group `postgresql` meant to be `postgres`?"),
+        ("    secondaries: {hosts: {w: }}\n", "`secondaries` alone says no role"),
+        (
+            "    db: {vars: {pgdata: /e}, hosts: {w: }}\n",
+            "because of its `pgdata` on line 6 it is not left out",
+        ),
+        ("    db: {hosts: {w: {citus_secondary: true}}}\n", "because of its `citus_secondary` on line 6"),
+    ] {
+        let problems = with(mistake).map(|_| ()).expect_err(mistake);
+        assert_eq!(problems[0].message, "host `w` has no role", "{mistake}");
+        assert!(problems[0].hint.as_deref().is_some_and(|hint| hint.contains(says)), "{}", problems[0]);
+        assert!(
+            problems[0].hint.as_deref().is_some_and(|hint| hint.contains("`role: none`")),
+            "{}",
+            problems[0]
+        );
+    }
+    let problems = with("    web: {hosts: {w: }}\n    workers: {hosts: {x: {group: 1, name: w}}}\n");
+    let problems = shown(&problems.map(|_| ()).expect_err("two of one name"));
+    assert!(problems.contains("`x` is called `w`, as another host of the inventory"), "{problems}");
+}
+
+/// Plain inventories of others make no formation; their hosts are there all the same.
+#[test]
+fn hosts_are_reached_without_a_formation() {
+    let hosts =
+        muster::inventory::hosts(&["a,b:2222,".to_owned()]).unwrap_or_else(|p| panic!("{}", shown(&p)));
+    let shape = |listed: &muster::formation::Listed| (listed.node.0.clone(), listed.host.port);
+    let found: Vec<_> = hosts.roster.hosts.iter().map(shape).collect();
+    assert_eq!(found, [("a".to_owned(), None), ("b".to_owned(), Some(2222))]);
+    let problems = load_all(&["a,b,".to_owned()]).map(|_| ()).expect_err("no formation");
+    assert_eq!(problems[0].message, "the inventory makes no formation");
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("hosts.ini");
+    let text = "[postgres]\na name='Web 1' group=web settings=no\nb name=two\nc name=two ansible_port=x\n";
+    fs::write(&path, text).unwrap();
+    let names = [path.display().to_string()];
+    let problems = muster::inventory::hosts(&names).map(|_| ()).expect_err("a wrong port");
+    assert_eq!(problems.len(), 1, "{}", shown(&problems));
+    fs::write(&path, text.replace("=x", "=23")).unwrap();
+    let hosts = muster::inventory::hosts(&names).unwrap_or_else(|p| panic!("{}", shown(&p)));
+    let found: Vec<_> = hosts.roster.hosts.iter().map(shape).collect();
+    assert_eq!(found, [("a".to_owned(), None), ("b".to_owned(), None), ("c".to_owned(), Some(23))]);
+}

@@ -3,6 +3,7 @@
 use assert_cmd::Command;
 
 use muster::error::Exit;
+use muster::inventory::lint::LINTS;
 use muster::inventory::variables::{Fallback, Scope, VARIABLES, Variable};
 use muster::resource::versions;
 
@@ -27,6 +28,14 @@ fn every_postgresql_has_its_row_of_versions() {
         };
         let row = format!("| {major} | {} | {} |", of(&versions::PG_AUTO_FAILOVER), of(&versions::CITUS));
         assert!(has_line(&row), "README.md lacks this row of its table of versions:\n{row}");
+    }
+}
+
+#[test]
+fn every_lint_has_its_row() {
+    for lint in LINTS {
+        let row = format!("| `{}` | {} | {} |", lint.name, lint.doc, lint.hint);
+        assert!(has_line(&row), "README.md lacks the row {row}");
     }
 }
 

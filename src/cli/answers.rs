@@ -12,27 +12,31 @@ use crate::command::{Command, Failure};
 use crate::error::{Exit, Problem};
 use crate::execute::Stop;
 use crate::fleet::{Answer, Fleet};
-use crate::formation::{NodeName, Server};
+use crate::formation::{Host, NodeName};
 use crate::report::answers::{self as text, EMBEDDED, Many};
 use crate::report::progress::Mode;
 use crate::report::{self, Bytes, json};
 use crate::ssh::{Captured, Spool};
 
-/// Connects, runs, leaves. How long each connection took, and what each host answered, in the order of `servers`.
-pub(super) async fn of_each(
-    options: &Options,
-    servers: &[&Server],
-    commands: Vec<(NodeName, Command)>,
-) -> (Vec<Duration>, Vec<Answer>) {
+/// A host and what to run there.
+pub(super) struct Question<'h> {
+    pub(super) name: &'h NodeName,
+    pub(super) host: &'h Host,
+    pub(super) command: Command,
+}
+
+/// Connects, runs, leaves. How long each connection took, and what each host answered, in the order of the questions.
+pub(super) async fn of_each(options: &Options, questions: Vec<Question<'_>>) -> (Vec<Duration>, Vec<Answer>) {
     // Where no line can move, the result says all that there is to say.
     let mode = match options.reading() {
         Mode::Status => Mode::Status,
         Mode::Lines | Mode::Json | Mode::Silent => Mode::Silent,
     };
     let (_stop, never) = watch::channel(Stop::Go);
-    let screen = Screen::open(mode, servers.len(), "connecting", never);
-    let connect = servers.iter().copied();
-    let fleet = Fleet::connect(connect, options.transport(), options.forks(), screen.events()).await;
+    let screen = Screen::open(mode, questions.len(), "connecting", never);
+    let hosts = questions.iter().map(|question| (question.name, question.host));
+    let fleet = Fleet::connect(hosts, options.transport(), options.forks(), screen.events()).await;
+    let commands = questions.into_iter().map(|question| (question.name.clone(), question.command)).collect();
     let answers = fleet.run_each(commands, screen.events()).await;
     screen.close().await;
     let connected = answers.iter().map(|answer| fleet.took_to_connect(&answer.node)).collect();

@@ -16,6 +16,7 @@ use crate::plan::Plan;
 use crate::report;
 use crate::report::recap::{self, Outcomes};
 use crate::report::text::count;
+use crate::scope::Scope;
 use crate::uri;
 
 /// Plans in a run: one, and those that can only be made once the one before is done. More would be a circle.
@@ -39,14 +40,16 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         return Ok(exit::of(&exit::outcomes(&plan)));
     }
     let formation = options.load()?;
+    let scope = options.scope(&formation)?;
     can_ask(options, arguments)?;
-    let (fleet, facts) = plan::connect(options, options.running(), &formation).await;
-    let ended = rounds(options, arguments, &formation, &fleet, facts).await;
+    let (fleet, facts) =
+        plan::connect(options, options.running(), &formation, &scope.sight(&formation)).await;
+    let ended = rounds(options, arguments, (&formation, &scope), &fleet, facts).await;
     fleet.close().await;
     let (outcomes, exit) = ended?;
     // After a no nothing was done that could be summed up.
     if exit != Exit::Interrupted || !outcomes.is_empty() || options.json {
-        say(options, &formation, &outcomes, exit);
+        say(options, (&formation, &scope), &outcomes, exit);
     }
     Ok(exit)
 }
@@ -55,7 +58,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
 async fn rounds(
     options: &Options,
     arguments: &Arguments,
-    formation: &Formation,
+    (formation, scope): (&Formation, &Scope),
     fleet: &Fleet,
     mut facts: crate::facts::Facts,
 ) -> Result<(Outcomes, Exit), Vec<Problem>> {
@@ -63,7 +66,7 @@ async fn rounds(
     let mut sender = Some(sender);
     let mut outcomes = Outcomes::new();
     for round in 1..=ROUNDS {
-        let plan = crate::plan::plan(formation, &facts, today()).map_err(|problem| vec![problem])?;
+        let plan = crate::plan::within(formation, scope, &facts, today()).map_err(|problem| vec![problem])?;
         show(options, arguments, &plan);
         let mut executed = Outcomes::new();
         if !plan.is_empty() {
@@ -89,9 +92,9 @@ async fn rounds(
             report::log(&format!("there is more to do: {why}\nhint: run apply again\n"));
             return Ok((outcomes, Exit::Failed));
         }
-        let mut stopped = stop.clone();
+        let (mut stopped, sight) = (stop.clone(), scope.sight(formation));
         facts = tokio::select! {
-            facts = fleet.gather(formation) => facts,
+            facts = fleet.gather(formation, &sight) => facts,
             // Nothing is under way that would have to finish.
             _ = stopped.wait_for(|stop| !matches!(stop, Stop::Go)) => return Ok((outcomes, Exit::Interrupted)),
         };
@@ -107,22 +110,25 @@ fn show(options: &Options, arguments: &Arguments, plan: &Plan) {
     });
 }
 
-fn say(options: &Options, formation: &Formation, outcomes: &Outcomes, exit: Exit) {
+fn say(options: &Options, (formation, scope): (&Formation, &Scope), outcomes: &Outcomes, exit: Exit) {
     let uris = match exit {
-        Exit::Ok => uri::uris(formation),
-        Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => Vec::new(),
+        // What is outside the limit may not be there yet.
+        Exit::Ok if scope.is_whole() => uri::uris(formation),
+        Exit::Ok | Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => {
+            Vec::new()
+        }
     };
     report::print(&match options.json {
         true => {
             let more = [
                 ("event", json!("result")),
-                ("groups", json!(recap::groups(formation, outcomes))),
+                ("groups", json!(recap::groups(formation, scope, outcomes))),
                 ("uris", json!(uris)),
                 ("exit", json!(exit as u8)),
             ];
             report::json::result("nodes", outcomes, &more)
         }
-        false => recap::text(formation, outcomes, options.paint()) + &recap::uris(&uris),
+        false => recap::text(formation, scope, outcomes, options.paint()) + &recap::uris(&uris),
     });
 }
 

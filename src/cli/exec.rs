@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::answers::Question;
 use super::{Options, answers};
 use crate::command::{Command, RunAs};
 use crate::error::{Exit, Problem};
@@ -33,17 +34,16 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = options.load()?;
-    let servers = options.select(&formation, &arguments.pattern)?;
-    let commands = servers.iter().map(|server| {
+    let hosts = options.reach(&arguments.pattern)?;
+    let questions = hosts.iter().map(|listed| {
         let run_as = match (&arguments.become_user, arguments.r#become) {
             (Some(user), _) => RunAs::User(user.clone()),
-            (None, true) => RunAs::User(server.os_user.clone()),
+            (None, true) => RunAs::User(listed.os_user.clone()),
             (None, false) => RunAs::Login,
         };
-        (server.name.clone(), command(arguments, run_as))
+        Question { name: &listed.node, host: &listed.host, command: command(arguments, run_as) }
     });
-    let answers = answers::of_each(options, &servers, commands.collect()).await;
+    let answers = answers::of_each(options, questions.collect()).await;
     answers::say(options, "exec", answers).map_err(|problem| vec![problem])
 }
 

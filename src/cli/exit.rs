@@ -6,6 +6,7 @@ use crate::event::NodeOutcome;
 use crate::facts::{Facts, Sight};
 use crate::plan::{Plan, UNREACHABLE};
 use crate::report::recap::Outcomes;
+use crate::scope::Scope;
 
 /// `first`, unless it is well; then `second`.
 pub(super) fn or(first: Exit, second: Exit) -> Exit {
@@ -58,9 +59,10 @@ pub(super) fn add(so_far: &mut Outcomes, round: Outcomes) {
     }
 }
 
-/// For commands that only look.
-pub(super) fn of_sight(facts: &Facts) -> Exit {
-    let any = |test: fn(&Sight) -> bool| facts.hosts.values().any(test);
+/// For commands that only look; what is outside the scope was looked at by the way.
+pub(super) fn of_sight(facts: &Facts, scope: &Scope) -> Exit {
+    let any =
+        |test: fn(&Sight) -> bool| facts.hosts.iter().any(|(name, sight)| scope.has(name) && test(sight));
     if any(|sight| matches!(sight, Sight::Unreachable(_))) {
         Exit::Unreachable
     } else if any(|sight| matches!(sight, Sight::Unreadable(_))) {

@@ -13,11 +13,12 @@ pub(super) struct Arguments {
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
-    let facts = plan::look(options, &formation).await;
+    let scope = options.scope(&formation)?;
+    let facts = plan::look(options, &formation, &scope.servers(&formation)).await;
     report::print(&match (options.json, arguments.yaml) {
         (true, _) => report::json::result("facts", &facts.hosts, &[]),
         (false, true) => report::facts::yaml(&facts),
         (false, false) => report::facts::text(&facts),
     });
-    Ok(exit::of_sight(&facts))
+    Ok(exit::of_sight(&facts, &scope))
 }

@@ -1,5 +1,6 @@
 //! The command line: what can be asked, and one file for each subcommand.
 
+use std::collections::BTreeSet;
 use std::io::IsTerminal as _;
 use std::sync::{Arc, OnceLock};
 
@@ -7,11 +8,13 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::command::Failure;
 use crate::error::{Exit, Problem};
-use crate::formation::{Formation, Server};
+use crate::formation::{Formation, Host, Listed, NodeName, Roster, Server};
+use crate::inventory::Hosts;
 use crate::pattern;
 use crate::report;
 use crate::report::paint::Paint;
 use crate::report::progress::Mode;
+use crate::scope::Scope;
 use crate::ssh::settings::Jumps;
 use crate::ssh::{Credentials, Overrides, Transport};
 
@@ -21,10 +24,12 @@ mod exec;
 mod exit;
 mod facts;
 mod inventory;
+mod lint;
 mod log;
 mod ping;
 mod plan;
 mod psql;
+mod schema;
 mod screen;
 mod signals;
 mod ssh_check;
@@ -57,6 +62,9 @@ struct Options {
     /// An inventory as Ansible has them: YAML, INI, a folder, a program, `a,b,`. Several: the later one wins.
     #[arg(short, long, global = true, env = "MUSTER_INVENTORY", value_name = "FILE")]
     inventory: Vec<String>,
+    /// Only these hosts, as Ansible's patterns: `workers`, `w1a,w1b`, `all:!mon`, `@FILE` with a pattern a line.
+    #[arg(short, long, global = true, value_name = "PATTERN")]
+    limit: Option<String>,
     /// Commands in flight at a time.
     #[arg(short, long, global = true, default_value_t = 50, value_name = "N",
           value_parser = clap::value_parser!(u16).range(1..))]
@@ -115,6 +123,10 @@ enum Command {
     SshConfig(ssh_config::Arguments),
     /// Show the inventory as Ansible would: every host, group and variable.
     Inventory(inventory::Arguments),
+    /// Check the inventory: every mistake, and what is seldom meant. No host is asked.
+    Lint(lint::Arguments),
+    /// Print a JSON Schema of inventories, by which editors complete and check.
+    Schema,
     /// Connect and log in, and change nothing.
     Ping(ping::Arguments),
     /// Run a command on hosts; what they say alike is shown once.
@@ -143,6 +155,8 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
             Command::SshConfig(arguments) => ssh_config::run(options, arguments),
             Command::Inventory(arguments) => inventory::run(options, arguments),
+            Command::Lint(arguments) => lint::run(options, arguments),
+            Command::Schema => schema::run(options),
             Command::Ping(arguments) => ping::run(options, arguments).await,
             Command::Exec(arguments) => exec::run(options, arguments).await,
             Command::Psql(arguments) => psql::run(options, arguments).await,
@@ -170,10 +184,8 @@ impl Options {
     /// The formation of the inventory; its warnings are said here, once.
     fn load(&self) -> Result<Formation, Vec<Problem>> {
         let formation = crate::inventory::load_all(self.inventories()?)?;
-        for warning in &formation.warnings {
-            report::log(&format!("warning: {warning}\n"));
-        }
-        self.check_ways(&formation)?;
+        warn(&formation.warnings);
+        self.check_ways(formation.servers().map(|server| &server.host))?;
         Ok(formation)
     }
 
@@ -185,18 +197,78 @@ impl Options {
         Ok(&self.inventory)
     }
 
-    /// The servers of the hosts that a pattern selects, in the order of the inventory.
+    /// The servers of the hosts that a pattern selects, in the order of the inventory; hosts outside the formation
+    /// have none.
     fn select<'f>(&self, formation: &'f Formation, pattern: &str) -> Result<Vec<&'f Server>, Vec<Problem>> {
-        let names = pattern::select(&formation.roster, pattern).map_err(|problem| vec![problem])?;
-        Ok(names.iter().filter_map(|name| formation.servers().find(|server| server.name == *name)).collect())
+        let names = self.chosen(&formation.roster, pattern)?;
+        let server = |name: &NodeName| formation.servers().find(|server| server.name == *name);
+        let servers: Vec<&Server> = names.iter().filter_map(server).collect();
+        if servers.is_empty() {
+            let problem =
+                Problem::new(format!("`{pattern}` selects no server, but hosts outside the formation"));
+            return Err(vec![
+                problem.hint("`muster exec` reaches them; a host is of the formation by its role"),
+            ]);
+        }
+        Ok(servers)
+    }
+
+    /// The hosts that a pattern selects, whether the inventory makes a formation or not.
+    fn reach(&self, pattern: &str) -> Result<Vec<Listed>, Vec<Problem>> {
+        let mut roster = self.roster()?;
+        let chosen: BTreeSet<NodeName> = self.chosen(&roster, pattern)?.into_iter().collect();
+        roster.hosts.retain(|listed| chosen.contains(&listed.node));
+        self.check_ways(roster.hosts.iter().map(|listed| &listed.host))?;
+        Ok(roster.hosts)
+    }
+
+    /// The hosts of a pattern that are within `--limit`.
+    fn chosen(&self, roster: &Roster, pattern: &str) -> Result<Vec<NodeName>, Vec<Problem>> {
+        let mut names = selected(roster, pattern)?;
+        if let Some(limit) = &self.limit {
+            let within: BTreeSet<NodeName> = selected(roster, limit)?.into_iter().collect();
+            names.retain(|name| within.contains(name));
+            if names.is_empty() {
+                let problem =
+                    Problem::new(format!("`{pattern}` and --limit `{limit}` have no host in common"));
+                return Err(vec![problem.hint("a host has to be in both")]);
+            }
+        }
+        Ok(names)
+    }
+
+    /// What of the formation a run is about.
+    fn scope(&self, formation: &Formation) -> Result<Scope, Vec<Problem>> {
+        match &self.limit {
+            None => Ok(Scope::whole()),
+            Some(limit) => {
+                let servers = self.select(formation, limit)?;
+                Ok(Scope::of(formation, servers.into_iter().map(|server| server.name.clone())))
+            }
+        }
+    }
+
+    /// For a command that a limit means nothing to.
+    fn not_limited(&self, why: &str) -> Result<(), Vec<Problem>> {
+        match self.limit {
+            None => Ok(()),
+            Some(_) => Err(vec![Problem::new("--limit is not for this command").hint(why)]),
+        }
+    }
+
+    /// Everybody in the inventory, whether it makes a formation or not; its warnings are said here.
+    fn roster(&self) -> Result<Roster, Vec<Problem>> {
+        let Hosts { roster, warnings } = crate::inventory::hosts(self.inventories()?)?;
+        warn(&warnings);
+        Ok(roster)
     }
 
     /// What is wrong with ssh_config is wrong before any host is asked, and told once.
-    fn check_ways(&self, formation: &Formation) -> Result<(), Vec<Problem>> {
+    fn check_ways<'h>(&self, hosts: impl Iterator<Item = &'h Host>) -> Result<(), Vec<Problem>> {
         let transport = self.transport();
         let mut problems: Vec<Problem> = Vec::new();
-        for server in formation.servers() {
-            if let Err(failure) = transport.route(&server.host) {
+        for host in hosts {
+            if let Err(failure) = transport.route(host) {
                 let problem = problem(failure);
                 if !problems.contains(&problem) {
                     problems.push(problem);
@@ -254,6 +326,17 @@ impl Options {
     fn on_stderr(&self) -> Mode {
         // With -v the log has the terminal: a line that moves would tear it.
         if std::io::stderr().is_terminal() && self.verbose == 0 { Mode::Status } else { Mode::Lines }
+    }
+}
+
+fn selected(roster: &Roster, pattern: &str) -> Result<Vec<NodeName>, Vec<Problem>> {
+    let read = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string().to_lowercase());
+    pattern::select(roster, pattern, &read).map_err(|problem| vec![problem])
+}
+
+fn warn(warnings: &[String]) {
+    for warning in warnings {
+        report::log(&format!("warning: {warning}\n"));
     }
 }
 

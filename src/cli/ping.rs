@@ -2,6 +2,7 @@
 
 use clap::Args;
 
+use super::answers::Question;
 use super::{Options, answers, exit};
 use crate::command::{Command, Failure, RunAs};
 use crate::error::{Exit, Problem};
@@ -19,12 +20,11 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = options.load()?;
-    let servers = options.select(&formation, &arguments.pattern)?;
-    let nothing =
-        |name: &crate::formation::NodeName| (name.clone(), Command::new(RunAs::Login, ":").timeout(PATIENCE));
-    let commands = servers.iter().map(|server| nothing(&server.name)).collect();
-    let (connected, answers) = answers::of_each(options, &servers, commands).await;
+    let hosts = options.reach(&arguments.pattern)?;
+    let nothing = || Command::new(RunAs::Login, ":").timeout(PATIENCE);
+    let questions =
+        hosts.iter().map(|listed| Question { name: &listed.node, host: &listed.host, command: nothing() });
+    let (connected, answers) = answers::of_each(options, questions.collect()).await;
     let hosts: Vec<Pinged> = answers
         .into_iter()
         .zip(connected)

@@ -9,8 +9,8 @@ use crate::error::{Exit, Problem};
 use crate::execute::Stop;
 use crate::facts::Facts;
 use crate::fleet::Fleet;
-use crate::formation::Formation;
-use crate::plan::{Plan, plan};
+use crate::formation::{Formation, Server};
+use crate::plan::{Plan, within};
 use crate::report;
 use crate::report::diff::Contents;
 use crate::report::progress::Mode;
@@ -46,8 +46,9 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
 /// The plan, shown; also what `apply --check` does.
 pub(super) async fn check(options: &Options, show: &Show) -> Result<Plan, Vec<Problem>> {
     let formation = options.load()?;
-    let facts = look(options, &formation).await;
-    let plan = plan(&formation, &facts, today()).map_err(|problem| vec![problem])?;
+    let scope = options.scope(&formation)?;
+    let facts = look(options, &formation, &scope.sight(&formation)).await;
+    let plan = within(&formation, &scope, &facts, today()).map_err(|problem| vec![problem])?;
     report::print(&match options.json {
         true => report::json::result("plan", &report::json::plan(&plan), &[]),
         false => report::plan::text(&plan, show.contents(), options.paint()),
@@ -56,19 +57,24 @@ pub(super) async fn check(options: &Options, show: &Show) -> Result<Plan, Vec<Pr
 }
 
 /// Connects, looks and leaves.
-pub(super) async fn look(options: &Options, formation: &Formation) -> Facts {
-    let (fleet, facts) = connect(options, options.reading(), formation).await;
+pub(super) async fn look(options: &Options, formation: &Formation, servers: &[&Server]) -> Facts {
+    let (fleet, facts) = connect(options, options.reading(), formation, servers).await;
     fleet.close().await;
     facts
 }
 
 /// Connects and looks.
-pub(super) async fn connect(options: &Options, mode: Mode, formation: &Formation) -> (Fleet, Facts) {
+pub(super) async fn connect(
+    options: &Options,
+    mode: Mode,
+    formation: &Formation,
+    servers: &[&Server],
+) -> (Fleet, Facts) {
     let (_stop, never) = watch::channel(Stop::Go);
-    let screen = Screen::open(mode, formation.servers().count(), "connecting", never);
-    let fleet =
-        Fleet::connect(formation.servers(), options.transport(), options.forks(), screen.events()).await;
-    let facts = fleet.gather(formation).await;
+    let screen = Screen::open(mode, servers.len(), "connecting", never);
+    let hosts = servers.iter().map(|server| (&server.name, &server.host));
+    let fleet = Fleet::connect(hosts, options.transport(), options.forks(), screen.events()).await;
+    let facts = fleet.gather(formation, servers).await;
     screen.close().await;
     (fleet, facts)
 }

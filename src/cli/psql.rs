@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
+use super::answers::Question;
 use super::{Options, answers};
 use crate::command::Command;
 use crate::error::{Exit, Problem};
@@ -38,11 +39,12 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let formation = options.load()?;
     let servers = options.select(&formation, &arguments.pattern)?;
     let sql = arguments.sql().map_err(|problem| vec![problem])?;
-    let commands = servers.iter().map(|server| {
+    let questions = servers.iter().map(|server| {
         let command = psql(&formation, server, arguments.dbname.as_deref(), &arguments.options(), &sql);
-        (server.name.clone(), Command { timeout: arguments.timeout, ..command })
+        let command = Command { timeout: arguments.timeout, ..command };
+        Question { name: &server.name, host: &server.host, command }
     });
-    let answers = answers::of_each(options, &servers, commands.collect()).await;
+    let answers = answers::of_each(options, questions.collect()).await;
     answers::say(options, "psql", answers).map_err(|problem| vec![problem])
 }
 

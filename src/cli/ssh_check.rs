@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::Options;
 use crate::command::{Command, Failure, RunAs};
 use crate::error::{Exit, Problem};
-use crate::formation::{Connection, Host, NodeName};
+use crate::formation::{Connection, Formation, Host, NodeName};
 use crate::report;
 use crate::report::ssh_check::{Became, Hop, Way};
 use crate::resource::keeper::{AsRoot, as_root};
@@ -24,6 +24,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    options.not_limited("ssh-check is for one host")?;
     let Wanted { name, host, users, root } = wanted(options, arguments)?;
     let started = Instant::now();
     let way = match options.transport().check(&name, &host).await {
@@ -76,12 +77,24 @@ fn wanted(options: &Options, arguments: &Arguments) -> Result<Wanted, Vec<Proble
     let name = NodeName(arguments.host.clone());
     let users = arguments.become_user.clone();
     if !options.inventory.is_empty() {
-        let formation = options.load()?;
-        if let Some(server) = formation.servers().find(|server| server.name == name) {
-            let host = server.host.clone();
-            if !users.is_empty() {
-                return Ok(Wanted { name, host, users, root: Vec::new() });
+        // The way to a host is any host's; what muster becomes there is a server's.
+        let formation = options.load();
+        let roster = match &formation {
+            Ok(formation) => formation.roster.clone(),
+            Err(_) => options.roster()?,
+        };
+        let mut listed = roster.hosts.into_iter();
+        if let Some(listed) = listed.find(|listed| listed.node == name || listed.name == name.0) {
+            let (name, host) = (listed.node, listed.host);
+            if formation.is_err() {
+                report::log(
+                    "note: the inventory makes no formation; the way to the host is checked all the same\n",
+                );
             }
+            let mut servers = formation.iter().flat_map(Formation::servers);
+            let Some(server) = servers.find(|server| server.name == name && users.is_empty()) else {
+                return Ok(Wanted { name, host, users, root: Vec::new() });
+            };
             let root = as_root(server).map(|AsRoot { write, systemctl }| {
                 vec![("root for systemctl", systemctl), ("root to write the unit", write)]
             });

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::Options;
 use crate::error::{Exit, Problem};
-use crate::formation::Host;
+use crate::formation::{Host, Listed};
 use crate::report;
 use crate::ssh::config::{self, Request};
 use crate::ssh::settings::Settings;
@@ -19,6 +19,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    options.not_limited("ssh-config is for one host")?;
     let said = arguments.option.iter().map(|text| config::option(text));
     let mut said: Vec<(String, String)> = said.collect::<Result<_, _>>().map_err(|problem| vec![problem])?;
     let transport = options.transport();
@@ -51,9 +52,7 @@ fn of_inventory(options: &Options, name: &str) -> Result<Option<Host>, Vec<Probl
     if options.inventory.is_empty() {
         return Ok(None);
     }
-    let formation = options.load()?;
-    let mut servers = formation.servers();
-    Ok(servers
-        .find(|server| server.name.0 == name || server.host.address == name)
-        .map(|server| server.host.clone()))
+    let mut hosts = options.roster()?.hosts.into_iter();
+    let is_it = |listed: &Listed| listed.node.0 == name || listed.name == name || listed.host.address == name;
+    Ok(hosts.find(is_it).map(|listed| listed.host))
 }

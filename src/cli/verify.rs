@@ -3,11 +3,15 @@
 use super::{Options, exit, plan};
 use crate::error::{Exit, Problem};
 use crate::report;
+use crate::scope::Scope;
 use crate::verify;
 
 pub(super) async fn run(options: &Options) -> Result<Exit, Vec<Problem>> {
+    options.not_limited("verify asks whether the whole formation serves")?;
     let formation = options.load()?;
-    let (fleet, facts) = plan::connect(options, options.reading(), &formation).await;
+    let whole = Scope::whole();
+    let servers = whole.sight(&formation);
+    let (fleet, facts) = plan::connect(options, options.reading(), &formation, &servers).await;
     let mut checks = verify::from_facts(&formation, &facts);
     for probe in verify::probes(&formation, &facts) {
         checks.push(verify::judge(&probe, fleet.run(&probe.on, &probe.command).await));
@@ -18,5 +22,5 @@ pub(super) async fn run(options: &Options) -> Result<Exit, Vec<Problem>> {
         false => report::verify::text(&checks, options.paint()),
     });
     let failed = checks.iter().any(|check| check.result.is_err());
-    Ok(exit::or(exit::of_sight(&facts), if failed { Exit::Failed } else { Exit::Ok }))
+    Ok(exit::or(exit::of_sight(&facts, &whole), if failed { Exit::Failed } else { Exit::Ok }))
 }

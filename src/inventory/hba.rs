@@ -24,7 +24,7 @@ pub(super) fn read(node: &Node, source: &mut Source) -> Value {
             Ok(rule) => {
                 if trusts_strangers(rule) {
                     let what = "the rule lets anybody in without a password (trust beyond loopback)";
-                    source.warning(Some(item.span), format!("{what}: {}", quote(rule)));
+                    source.warning("trust-from-afar", Some(item.span), format!("{what}: {}", quote(rule)));
                 }
                 rules.push(rule.to_owned());
             }

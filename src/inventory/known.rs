@@ -32,9 +32,14 @@ const ANSIBLE: &str = "ansible_";
 /// Muster becomes whom it must.
 const BECOME: &str = "ansible_become";
 
+/// Which variables are read.
+pub(super) type Wanted = fn(&Variable) -> bool;
+
 /// Levels read once, however many hosts they reach.
 pub(super) struct Known {
     world: Arc<World>,
+    /// Others' variables are not read, and may be anything.
+    wanted: Wanted,
     read: BTreeMap<usize, Read>,
 }
 
@@ -45,13 +50,13 @@ struct Read {
 }
 
 impl Known {
-    pub(super) fn new(world: Arc<World>) -> Self {
-        Known { world, read: BTreeMap::new() }
+    pub(super) fn new(world: Arc<World>, wanted: Wanted) -> Self {
+        Known { world, wanted, read: BTreeMap::new() }
     }
 
     /// Reads a level that may reach no host: what is wrong in it is wrong all the same.
     pub(super) fn look(&mut self, vars: &Arc<Vars>, source: &mut Source) {
-        self.read.entry(key(vars)).or_insert_with(|| read(vars, source));
+        self.read.entry(key(vars)).or_insert_with(|| read(vars, self.wanted, source));
     }
 
     /// The levels of a host, outer to inner.
@@ -85,7 +90,8 @@ impl Known {
     }
 
     fn earlier(&self, host: usize, entry: &Entry, source: &mut Source) -> Level {
-        let Some(variable) = variable(&entry.key) else { return Level::new() };
+        let known = variable(&entry.key).filter(|variable| (self.wanted)(variable));
+        let Some(variable) = known else { return Level::new() };
         let value = match jinja::is_template(&entry.value) {
             true => self.evaluate(host, variable, &entry.value, source),
             false => value::read(variable, &entry.value, source),
@@ -130,7 +136,7 @@ fn given(variable: &'static Variable, entry: &Entry, value: Value) -> Given {
     Given { variable, key_span: entry.key_span, span: entry.value.span, value }
 }
 
-fn read(vars: &Vars, source: &mut Source) -> Read {
+fn read(vars: &Vars, wanted: Wanted, source: &mut Source) -> Read {
     let mut level = Level::new();
     let mut templates = Vec::new();
     // In the order of the file, so that of two names the second one is told.
@@ -139,12 +145,13 @@ fn read(vars: &Vars, source: &mut Source) -> Read {
     for entry in entries {
         hide_entry(entry, source);
         match variable(&entry.key) {
+            Some(variable) if !wanted(variable) => {}
             Some(variable) if jinja::is_template(&entry.value) => templates.push((variable, entry.clone())),
             Some(variable) => {
                 let value = value::read(variable, &entry.value, source);
                 insert(&mut level, given(variable, entry, value), source);
             }
-            None => unknown(entry, source),
+            None => unknown(entry, wanted, source),
         }
     }
     Read { level: Rc::new(level), templates }
@@ -164,9 +171,10 @@ fn insert(level: &mut Level, given: Given, source: &mut Source) {
 }
 
 /// What muster does not know is another's; a name that is nearly one of ours is probably a mistake.
-fn unknown(entry: &Entry, source: &mut Source) {
+fn unknown(entry: &Entry, wanted: Wanted, source: &mut Source) {
     let name = entry.key.as_str();
-    let names = VARIABLES.iter().flat_map(|v| v.other_names.iter().copied().chain([v.name]));
+    let ours = VARIABLES.iter().filter(|variable| wanted(variable));
+    let names = ours.flat_map(|v| v.other_names.iter().copied().chain([v.name]));
     // What all of Ansible's names have in common makes none of them alike.
     let near = match name.strip_prefix(ANSIBLE) {
         Some(rest) => {
@@ -176,7 +184,11 @@ fn unknown(entry: &Entry, source: &mut Source) {
     };
     if let Some((prefix, near)) = near {
         let near = format!("{prefix}{near}");
-        source.warning(Some(entry.key_span), format!("{} is not read; did you mean `{near}`?", quote(name)));
+        source.warning(
+            "near-miss",
+            Some(entry.key_span),
+            format!("{} is not read; did you mean `{near}`?", quote(name)),
+        );
         if let Some(variable) = variable(&near) {
             source.near_miss(variable.name, name, entry.key_span);
         }
@@ -184,7 +196,7 @@ fn unknown(entry: &Entry, source: &mut Source) {
         && name != BECOME
         && !HARMLESS.iter().any(|harmless| name.starts_with(harmless))
     {
-        source.warning(Some(entry.key_span), format!("{} is not read here", quote(name)));
+        source.warning("not-followed", Some(entry.key_span), format!("{} is not read here", quote(name)));
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `sources` finds what `-i` names; `yaml`, `ini` and `script` read it into the `store` by Ansible's rules, with `tree`
 //! for what has places and `literal`, `range`, `words` for the details; `levels` puts the variables of each host in
-//! order; `listing` shows them. Then muster's own half: `variables` is the table both the reading and the documentation
+//! order; `listing` shows them. Then muster's own half: `parts` says which hosts are of the formation; `variables` is the table both the reading and the documentation
 //! go by; `known` reads values by it, with `jinja` for templates; `nodes` makes a server and a node of a host;
 //! `topology` checks what must hold between them.
 //!
@@ -11,9 +11,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::rc::Rc;
 
 use crate::error::Problem;
-use crate::formation::{Formation, Keeper, Listed, Monitor, Node, NodeKind, Roster};
+use crate::formation::{Formation, Keeper, Listed, Monitor, Node, NodeKind, NodeName, Roster};
 
 mod hba;
 mod host;
@@ -21,12 +22,15 @@ mod ini;
 mod jinja;
 mod known;
 mod levels;
+pub mod lint;
 mod listing;
 mod literal;
 mod monitor_uri;
 mod nodes;
+mod parts;
 mod range;
 mod scalar;
+mod schema;
 mod script;
 mod settings;
 mod source;
@@ -44,16 +48,20 @@ mod words;
 mod yaml;
 
 pub use listing::{Detail, Listing};
+pub use schema::schema;
 pub use templates::TEMPLATES;
 
 use host::Host;
 use known::Known;
 use levels::Levels;
+use lint::Linted;
 use nodes::Role;
+use parts::Part;
 use source::Source;
 use sources::Sources;
 use topology::Member;
 use value::Value;
+use variables::Variable;
 use yaml::Whole;
 
 /// Reads and checks an inventory; every mistake at once, each with file, line, caret and hint.
@@ -79,6 +87,50 @@ pub fn parse(file: &str, text: &str, base: &Path) -> Result<Formation, Vec<Probl
     formed(sources, source)
 }
 
+/// The hosts of an inventory, for what only reaches them.
+pub struct Hosts {
+    pub roster: Roster,
+    pub warnings: Vec<String>,
+}
+
+/// The hosts alone, by their connection variables: whether they make a formation is not asked.
+///
+/// # Errors
+/// What cannot be read, and what is wrong about how a host is reached.
+pub fn hosts(names: &[String]) -> Result<Hosts, Vec<Problem>> {
+    let mut source = Source::default();
+    let sources = read(names, &mut source);
+    let levels = Levels::new(sources, &mut source);
+    if levels.store.too_many().is_some() {
+        return Err(refused(source));
+    }
+    let mut known = Known::new(levels.world.clone(), Variable::reaches);
+    levels.of_groups.iter().flatten().for_each(|level| known.look(level, &mut source));
+    if !has_hosts(&levels, &mut source) {
+        return Err(refused(source));
+    }
+    let hosts = hosts_of(&levels, |index| known.levels(index, &mut source));
+    // A name on the monitor is a second name for a host; as somebody else's variable it may be anything.
+    let mut aliases = Known::new(levels.world.clone(), |variable| variable.name == "name");
+    let mut nodes: Vec<String> = Vec::new();
+    for host in &hosts {
+        let mark = source.mark();
+        let found = aliases.levels(host.order, &mut source);
+        source.take_since(mark);
+        let given = found.iter().rev().find_map(|level| level.get("name"));
+        nodes.push(match given.map(|given| &given.value) {
+            Some(Value::Text(name)) => name.clone(),
+            _ => host.name.clone(),
+        });
+    }
+    let mut count: BTreeMap<&String, usize> = BTreeMap::new();
+    nodes.iter().for_each(|name| *count.entry(name).or_default() += 1);
+    let nodes = hosts.iter().zip(&nodes).map(|(host, node)| if count[node] == 1 { node } else { &host.name });
+    let listed = hosts.iter().zip(nodes).filter_map(|(host, node)| listed(host, node.clone(), &source));
+    let roster = Roster { hosts: listed.collect(), groups: groups(&levels) };
+    Ok(Hosts { roster, warnings: source.finish()? })
+}
+
 /// What the inventories say in Ansible's words, whatever it means to muster.
 ///
 /// # Errors
@@ -99,58 +151,130 @@ fn read(names: &[String], source: &mut Source) -> Sources {
     sources
 }
 
-fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
-    let whole = sources.whole == Whole::Yes;
-    let Levels { store, world, of_groups } = Levels::new(sources, &mut source);
-    if store.too_many().is_some() {
-        return Err(source.finish().err().unwrap_or_default());
+/// An inventory that is read, before all of it has to make sense together.
+struct Draft {
+    levels: Levels,
+    /// The hosts of the formation, by name.
+    members: Vec<Member>,
+    /// The others.
+    strangers: Vec<Host>,
+    /// Those of them of which nothing says that they are.
+    outside: Vec<String>,
+    /// Whether every file could be read.
+    whole: Whole,
+}
+
+/// `None` where there is nothing to go on; the reason was reported.
+fn draft(sources: Sources, source: &mut Source) -> Option<Draft> {
+    let whole = sources.whole;
+    let levels = Levels::new(sources, source);
+    if levels.store.too_many().is_some() {
+        return None;
     }
-    let mut known = Known::new(world);
-    for level in of_groups.iter().flatten() {
-        known.look(level, &mut source);
+    let parts = parts::decide(&levels, source);
+    let mut known = Known::new(levels.world.clone(), |_| true);
+    let mut others = Known::new(levels.world.clone(), Variable::reaches);
+    for (group, of_group) in levels.of_groups.iter().enumerate() {
+        let known = if parts::is_of_others(group, &levels.store, &parts) { &mut others } else { &mut known };
+        of_group.iter().for_each(|level| known.look(level, source));
     }
-    if store.hosts.is_empty() {
-        if !source.has_problems() {
-            let problem = Problem::new("the inventory has no hosts");
-            source.problem(source::START, problem.hint("write them under `hosts:` of a group"));
+    if !has_hosts(&levels, source) {
+        return None;
+    }
+    let hosts = hosts_of(&levels, |index| {
+        let known = if parts[index] == Part::Ours { &mut known } else { &mut others };
+        known.levels(index, source)
+    });
+    let mut members = Vec::new();
+    let (mut strangers, mut outside) = (Vec::new(), Vec::new());
+    for (host, part) in hosts.into_iter().zip(&parts) {
+        if *part == Part::Outside {
+            outside.push(host.name.clone());
         }
-        return Err(source.finish().err().unwrap_or_default());
+        match part {
+            Part::Ours => members.push(member(host, source)),
+            Part::Outside | Part::Dismissed => strangers.push(host),
+        }
     }
-    let memberships = store.memberships();
-    let hosts: Vec<Host> = store
-        .hosts
-        .iter()
-        .zip(memberships)
-        .enumerate()
-        .map(|(index, (host, groups))| {
-            let groups = groups.iter().map(|group| store.groups[*group].name.clone());
-            Host {
-                name: host.name.clone(),
-                span: host.span,
-                order: index,
-                groups: groups.filter(|group| group != "ungrouped").collect(),
-                levels: known.levels(index, &mut source),
-            }
-        })
-        .collect();
-    let groups = store.groups.iter().filter(|group| group.name != "ungrouped");
-    let groups: BTreeSet<String> = groups.map(|group| group.name.clone()).collect();
-    let mut members: Vec<Member> = hosts.into_iter().map(|host| member(host, &mut source)).collect();
     // What differs is told of the later name.
     members.sort_by(|a, b| a.host.name.cmp(&b.host.name));
-    topology::check(&members, &mut source);
-    let whole = whole && !source.has_problems() && members.iter().all(Member::is_whole);
+    Some(Draft { levels, members, strangers, outside, whole })
+}
+
+/// Checks what hangs together; the formation if there is one.
+fn checked(draft: Draft, source: &mut Source) -> Option<Formation> {
+    let Draft { levels, members, strangers, outside, whole } = draft;
+    topology::check(&members, &strangers, source);
+    let whole = whole == Whole::Yes && !source.has_problems() && members.iter().all(Member::is_whole);
     if whole {
-        topology::check_presence(&members, &mut source);
+        topology::check_presence(&members, source);
     }
-    let formation = formation(members, groups, &mut source);
-    let warnings = source.finish()?;
+    let roster = roster(&levels, &members, &strangers, source);
     // A host that was left out without a word would be taken for one that is not wanted.
-    formation.filter(|_| whole).map(|formation| Formation { warnings, ..formation }).ok_or_else(|| {
-        vec![
-            Problem::new("the inventory makes no formation").hint("it needs a monitor and at least one node"),
-        ]
-    })
+    formation(members, roster, outside, source).filter(|_| whole)
+}
+
+fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
+    let Some(draft) = draft(sources, &mut source) else { return Err(refused(source)) };
+    let formation = checked(draft, &mut source);
+    let warnings = source.finish()?;
+    formation.map(|formation| Formation { warnings, ..formation }).ok_or_else(no_formation)
+}
+
+fn no_formation() -> Vec<Problem> {
+    let hint = "put a host into the group monitor, and others into coordinator and workers, or into postgres";
+    vec![Problem::new("the inventory makes no formation").hint(hint)]
+}
+
+/// Every mistake of an inventory, and what the lints find in it.
+pub fn lint(names: &[String]) -> Linted {
+    let mut source = Source::default();
+    let sources = read(names, &mut source);
+    let Some(draft) = draft(sources, &mut source) else {
+        return Linted::new(source);
+    };
+    lint::look(&draft, &mut source);
+    let is_there = checked(draft, &mut source).is_some();
+    let mut linted = Linted::new(source);
+    if !is_there && linted.mistakes.is_empty() {
+        linted.mistakes = no_formation();
+    }
+    linted
+}
+
+/// Whether there is any host; without one the inventory is wrong, and what else is wrong with it was found before.
+fn has_hosts(levels: &Levels, source: &mut Source) -> bool {
+    if levels.store.hosts.is_empty() && !source.has_problems() {
+        let problem = Problem::new("the inventory has no hosts");
+        source.problem(source::START, problem.hint("write them under `hosts:` of a group"));
+    }
+    !levels.store.hosts.is_empty()
+}
+
+fn refused(source: Source) -> Vec<Problem> {
+    source.finish().err().unwrap_or_default()
+}
+
+/// Every host with its groups, and the levels that `of` gives for its place.
+fn hosts_of(levels: &Levels, mut of: impl FnMut(usize) -> Vec<Rc<host::Level>>) -> Vec<Host> {
+    let store = &levels.store;
+    let host = |(index, (host, groups)): (usize, (&store::HostEntry, BTreeSet<usize>))| {
+        let groups = groups.iter().map(|group| store.groups[*group].name.clone());
+        Host {
+            name: host.name.clone(),
+            span: host.span,
+            order: index,
+            groups: groups.filter(|group| group != "ungrouped").collect(),
+            levels: of(index),
+        }
+    };
+    store.hosts.iter().zip(store.memberships()).enumerate().map(host).collect()
+}
+
+/// The names of the groups, but for Ansible's own.
+fn groups(levels: &Levels) -> BTreeSet<String> {
+    let groups = levels.store.groups.iter().filter(|group| group.name != "ungrouped");
+    groups.map(|group| group.name.clone()).collect()
 }
 
 fn member(host: Host, source: &mut Source) -> Member {
@@ -163,7 +287,12 @@ fn member(host: Host, source: &mut Source) -> Member {
     Member { host, role, server, node }
 }
 
-fn formation(mut members: Vec<Member>, groups: BTreeSet<String>, source: &mut Source) -> Option<Formation> {
+fn formation(
+    mut members: Vec<Member>,
+    roster: Roster,
+    outside: Vec<String>,
+    source: &mut Source,
+) -> Option<Formation> {
     // The first candidate of a group is its primary: first in the file, not by name.
     members.sort_by_key(|member| member.host.order);
     // The nodes agree on what is the formation's, so any of them can be asked; the monitor need not know.
@@ -185,7 +314,6 @@ fn formation(mut members: Vec<Member>, groups: BTreeSet<String>, source: &mut So
         Some(Value::Monitor(uri)) => Some(Monitor::External(uri.clone())),
         _ => None,
     };
-    let roster = Roster { hosts: members.iter().filter_map(listed).collect(), groups };
     let mut nodes = BTreeMap::new();
     for (order, member) in members.into_iter().enumerate() {
         match (member.node, member.server) {
@@ -208,13 +336,35 @@ fn formation(mut members: Vec<Member>, groups: BTreeSet<String>, source: &mut So
         number_sync_standbys,
         templates,
         roster,
+        outside,
         warnings,
     })
 }
 
-fn listed(member: &Member) -> Option<Listed> {
-    let node = member.server.as_ref()?.name.clone();
-    Some(Listed { name: member.host.name.clone(), node, groups: member.host.groups.clone() })
+/// Everybody who can be reached, in the order of the inventory.
+fn roster(levels: &Levels, members: &[Member], strangers: &[Host], source: &Source) -> Roster {
+    let ours = members.iter().filter_map(|member| {
+        let server = member.server.as_ref()?;
+        let (name, groups) = (member.host.name.clone(), member.host.groups.clone());
+        let (node, host, os_user) = (server.name.clone(), server.host.clone(), server.os_user.clone());
+        Some((member.host.order, Listed { name, node, groups, host, os_user }))
+    });
+    let others =
+        strangers.iter().filter_map(|host| Some((host.order, listed(host, host.name.clone(), source)?)));
+    let mut hosts: Vec<(usize, Listed)> = ours.chain(others).collect();
+    hosts.sort_by_key(|(order, _)| *order);
+    Roster { hosts: hosts.into_iter().map(|(_, listed)| listed).collect(), groups: groups(levels) }
+}
+
+/// A host that is only reached; `None` where a problem was reported.
+fn listed(host: &Host, node: String, source: &Source) -> Option<Listed> {
+    Some(Listed {
+        name: host.name.clone(),
+        node: NodeName(node),
+        groups: host.groups.clone(),
+        host: nodes::reached(host, nodes::address(host), source),
+        os_user: host.text("become_user")?,
+    })
 }
 
 fn keepers(members: &[Member], source: &mut Source) {
@@ -224,7 +374,11 @@ fn keepers(members: &[Member], source: &mut Source) {
         .map(|member| member.host.name.as_str())
         .collect();
     if !without.is_empty() {
-        source.warning(None, format!("nothing will fail over on {}: keeper is none", without.join(", ")));
+        source.warning(
+            "no-keeper",
+            None,
+            format!("nothing will fail over on {}: keeper is none", without.join(", ")),
+        );
     }
 }
 

@@ -29,9 +29,14 @@ const ROLES: &[(&str, &str, Role)] = &[
 ];
 
 /// Membership of one of these is `secondary: true`.
-const SECONDARY_GROUPS: [&str; 2] = ["secondary", "secondaries"];
+pub(super) const SECONDARY_GROUPS: [&str; 2] = ["secondary", "secondaries"];
 
-/// Decides what a host is; `None` where a problem was reported.
+/// The groups that make a host something in the formation.
+pub(super) fn role_groups() -> impl Iterator<Item = &'static str> {
+    ROLES.iter().map(|(group, ..)| *group)
+}
+
+/// Decides what a host of the formation is; `None` where a problem was reported.
 pub(super) fn role(host: &Host, source: &mut Source) -> Option<Role> {
     if let Some(given) = host.given("role") {
         let Value::Text(word) = &given.value else { return None };
@@ -40,12 +45,8 @@ pub(super) fn role(host: &Host, source: &mut Source) -> Option<Role> {
     let of: Vec<_> = ROLES.iter().filter(|(group, ..)| host.groups.contains(*group)).collect();
     match of.as_slice() {
         [(.., role)] => Some(*role),
-        [] => {
-            let problem = Problem::new(format!("host {} has no role", quote(&host.name)));
-            let hint = "put it into the group monitor, coordinator, workers or postgres, or give it `role:`";
-            source.problem(host.span, problem.hint(hint));
-            None
-        }
+        // Why it is taken for one all the same was reported with the host.
+        [] => None,
         several => {
             let groups: Vec<&str> = several.iter().map(|(group, ..)| *group).collect();
             let problem =
@@ -75,7 +76,7 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
         };
         source.problem(host.span, problem.hint(hint));
     }
-    let address = host.text("ansible_host").unwrap_or_else(|| host.name.clone());
+    let address = address(host);
     let name = node_name(host, source);
     let encryption = tls::read(host, source);
     let hba_edit = hba_edit(host, source);
@@ -156,7 +157,12 @@ fn node_name(host: &Host, source: &mut Source) -> Option<String> {
     fits.then(|| host.name.clone())
 }
 
-fn reached(host: &Host, address: String, source: &Source) -> Reached {
+pub(super) fn address(host: &Host) -> String {
+    host.text("ansible_host").unwrap_or_else(|| host.name.clone())
+}
+
+/// How a host is reached, whatever it is to the formation.
+pub(super) fn reached(host: &Host, address: String, source: &Source) -> Reached {
     let file = |name: &str| Some(super::resolved(source.base(host.span_of(name)), &host.text(name)?));
     // In the order of Ansible's command line: the first value of a keyword counts.
     let arguments = || {

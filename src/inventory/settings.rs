@@ -9,7 +9,7 @@ use crate::error::Problem;
 use crate::formation::NodeKind;
 
 /// Settings that follow from a variable or from the state of the formation, and what to do instead.
-const OWNED: &[(&str, &str)] = &[
+pub(super) const OWNED: &[(&str, &str)] = &[
     ("port", "use the variable `pgport`"),
     ("listen_addresses", "use the variable `listen`"),
     ("ssl", "use the variable `ssl_self_signed` or `no_ssl`, or `server_cert` and `server_key`"),

@@ -25,8 +25,17 @@ const MOST_PROBLEMS: usize = 500;
 pub(super) struct Source {
     files: Vec<File>,
     problems: Vec<(Span, Problem)>,
-    warnings: Vec<String>,
+    warnings: Vec<Finding>,
     near_misses: BTreeMap<&'static str, (String, Span)>,
+}
+
+/// What a lint found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Finding {
+    /// The lint's name.
+    pub(super) lint: &'static str,
+    pub(super) span: Option<Span>,
+    pub(super) message: String,
 }
 
 struct File {
@@ -83,11 +92,14 @@ impl Source {
         self.problems.push((NOWHERE, problem));
     }
 
-    pub(super) fn warning(&mut self, span: Option<Span>, message: impl std::fmt::Display) {
-        let warning = match span {
-            Some(span) => format!("{}:{}: {message}", self.name(span), span.line),
-            None => message.to_string(),
-        };
+    /// Adds what a lint has found; what many hosts share is told once.
+    pub(super) fn warning(
+        &mut self,
+        lint: &'static str,
+        span: Option<Span>,
+        message: impl std::fmt::Display,
+    ) {
+        let warning = Finding { lint, span, message: message.to_string() };
         if self.warnings.len() < MOST_PROBLEMS && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
@@ -100,6 +112,12 @@ impl Source {
 
     pub(super) fn nearly(&self, variable: &str) -> Option<&(String, Span)> {
         self.near_misses.get(variable)
+    }
+
+    /// Where names stand that were told already.
+    pub(super) fn near_misses(&self) -> BTreeSet<Span> {
+        let told = self.warnings.iter().filter(|found| found.lint == "near-miss");
+        told.filter_map(|found| found.span).collect()
     }
 
     pub(super) fn has_problems(&self) -> bool {
@@ -123,7 +141,11 @@ impl Source {
     /// The warnings, or every problem in the order of the files.
     pub(super) fn finish(mut self) -> Result<Vec<String>, Vec<Problem>> {
         if self.problems.is_empty() {
-            return Ok(self.warnings);
+            let line = |found: &Finding| match found.span {
+                Some(span) => format!("{}:{}: {}", self.name(span), span.line, found.message),
+                None => found.message.clone(),
+            };
+            return Ok(self.warnings.iter().map(line).collect());
         }
         for (span, problem) in &mut self.problems {
             let secret = self.files.get(span.file).is_some_and(|file| file.secret.contains(&span.line));
@@ -135,6 +157,24 @@ impl Source {
         }
         self.problems.sort_by_key(|(span, _)| (span.file, span.line, span.column));
         Err(self.problems.into_iter().map(|(_, problem)| problem).collect())
+    }
+
+    /// The findings of the lints in the order of the files, each a problem with its place; and the problems.
+    pub(super) fn findings(mut self) -> (Vec<(&'static str, Problem)>, Vec<Problem>) {
+        let mut found = std::mem::take(&mut self.warnings);
+        found.sort_by_key(|found| (found.span.unwrap_or(NOWHERE), found.lint));
+        let with_place = |found: Finding| {
+            let problem = Problem::new(found.message);
+            let Some(span) = found.span else { return (found.lint, problem) };
+            let mut place = self.place(span);
+            let secret = self.files.get(span.file).is_some_and(|file| file.secret.contains(&span.line));
+            if secret || place.text.len() > LONGEST_LINE {
+                place.text.clear();
+            }
+            (found.lint, problem.at(place))
+        };
+        let found = found.into_iter().map(with_place).collect();
+        (found, self.finish().err().unwrap_or_default())
     }
 
     /// `line 12`, for a hint that points at a second place; with its file where there are several.

@@ -30,8 +30,11 @@ pub(super) fn read(folder: &Path, given: &Given, source: &mut Source) -> BTreeMa
         if !TEMPLATES.contains(&name.as_str()) {
             let near =
                 nearest(&name, TEMPLATES).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-            source
-                .warning(Some(given.span), format!("{} in `templates_dir` is not used{near}", quote(&name)));
+            source.warning(
+                "unused-template",
+                Some(given.span),
+                format!("{} in `templates_dir` is not used{near}", quote(&name)),
+            );
             continue;
         }
         match std::fs::read_to_string(folder.join(&name)) {

@@ -36,11 +36,12 @@ impl Member {
     }
 }
 
-/// Checks that hosts do not contradict each other.
-pub(super) fn check(members: &[Member], source: &mut Source) {
+/// Checks that hosts do not contradict each other; `strangers` are outside the formation.
+pub(super) fn check(members: &[Member], strangers: &[Host], source: &mut Source) {
     kinds(members, source);
     same_values(members, source);
     unique(members, source);
+    names_of_strangers(members, strangers, source);
     passwords(members, source);
     one_monitor(members, source);
 }
@@ -218,6 +219,22 @@ fn unique(members: &[Member], source: &mut Source) {
     }
 }
 
+/// A node called as another host is would be asked in its place.
+fn names_of_strangers(members: &[Member], strangers: &[Host], source: &mut Source) {
+    for member in members {
+        let Some(server) = &member.server else { continue };
+        if let Some(stranger) = strangers.iter().find(|stranger| stranger.name == server.name.0) {
+            let problem = Problem::new(format!(
+                "{} is called {}, as another host of the inventory",
+                quote(&member.host.name),
+                quote(&server.name.0)
+            ));
+            let hint = format!("that one is on {}; give the node another `name`", source.line(stranger.span));
+            source.problem(member.host.span_of("name"), problem.hint(hint));
+        }
+    }
+}
+
 fn reached(server: &Server) -> String {
     format!("{}:{}", server.host.address, server.host.port.unwrap_or(22))
 }
@@ -294,7 +311,7 @@ fn readers(members: &[Member], source: &mut Source) {
         if !coordinated {
             let what =
                 format!("read-replica cluster {} has no coordinator: nobody can query it", quote(cluster));
-            source.warning(Some(host.span_of("citus_cluster")), what);
+            source.warning("readers-without-coordinator", Some(host.span_of("citus_cluster")), what);
         }
     }
 }

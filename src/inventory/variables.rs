@@ -65,6 +65,15 @@ pub fn variable(name: &str) -> Option<&'static Variable> {
     VARIABLES.iter().find(|variable| variable.name == name || variable.other_names.contains(&name))
 }
 
+impl Variable {
+    /// Whether it says how a host is reached, be it of the formation or not.
+    pub(super) fn reaches(&self) -> bool {
+        self.name.starts_with("ansible_")
+            || ["become_user", "known_hosts", "host_key", "connect_timeout", "command_timeout"]
+                .contains(&self.name)
+    }
+}
+
 /// The known word that was probably meant.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// Below this, words share letters by chance.
@@ -75,6 +84,12 @@ pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) 
 /// The same for a word that may well be another's: a letter or two make the difference.
 pub(super) fn alike<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     const ALIKE: f64 = 0.82;
+    closest(word, known, ALIKE)
+}
+
+/// The same for the name of a group: `worker`, `postgresql`, but not `monitoring`.
+pub(super) fn alike_group<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    const ALIKE: f64 = 0.8;
     closest(word, known, ALIKE)
 }
 
@@ -111,9 +126,9 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "role",
         Server,
-        Choice(&["monitor", "coordinator", "worker", "postgres"]),
+        Choice(&["monitor", "coordinator", "worker", "postgres", "none"]),
         From("the groups monitor, coordinator, workers, postgres"),
-        "What the host is; wins over its groups.",
+        "What the host is; wins over its groups. With none it is outside the formation.",
     ),
     row(
         "group",

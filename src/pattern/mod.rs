@@ -7,6 +7,7 @@
 //! workers:&readers  only those that are in both
 //! w?a*, [wc]*     globs, ~^w\d  a regular expression: of hosts' names and of groups' names
 //! workers[0], [-1], [0:2]  of what the name means, in the order of the inventory; the last one is counted in
+//! @rerun          the patterns of a file, one a line
 //! ```
 //!
 //! The order of the terms does not matter: first everything is put together, then `&`, then `!`. Where nothing is put
@@ -16,32 +17,35 @@ use std::collections::BTreeSet;
 
 use regex_lite::Regex;
 
-use crate::error::Problem;
+use crate::error::{Place, Problem};
 use crate::formation::{Listed, NodeName, Roster};
 
 #[cfg(test)]
 mod tests;
 
+/// Gives the text of the file of an `@FILE`, or why it cannot be read.
+pub type Read<'r> = &'r dyn Fn(&str) -> Result<String, String>;
+
 /// The hosts in the order of the inventory, each once.
 ///
 /// # Errors
 /// A name that nobody has, a pattern that cannot be read, and one that selects nobody.
-pub fn select(roster: &Roster, pattern: &str) -> Result<Vec<NodeName>, Problem> {
-    let terms = match is_known(roster, pattern) {
-        // A name may hold a colon: an IPv6 address.
-        true => vec![(Sign::Add, pattern)],
-        false => terms(pattern),
-    };
+pub fn select(roster: &Roster, pattern: &str, read: Read) -> Result<Vec<NodeName>, Problem> {
+    let terms = with_files(roster, pattern, read)?;
     if terms.is_empty() {
         return Err(Problem::new("the pattern is empty").hint("`all` is every host"));
     }
     let mut chosen = BTreeSet::new();
-    if terms.iter().all(|(sign, _)| *sign != Sign::Add) {
+    if terms.iter().all(|term| term.sign != Sign::Add) {
         chosen.extend(0..roster.hosts.len());
     }
     for round in [Sign::Add, Sign::Keep, Sign::Drop] {
-        for (_, term) in terms.iter().filter(|(sign, _)| *sign == round) {
-            let meant: BTreeSet<usize> = meant(roster, term)?.into_iter().collect();
+        for term in terms.iter().filter(|term| term.sign == round) {
+            let found = meant(roster, &term.text).map_err(|problem| match &term.place {
+                Some(place) => problem.at(place.clone()),
+                None => problem,
+            });
+            let meant: BTreeSet<usize> = found?.into_iter().collect();
             match round {
                 Sign::Add => chosen.extend(meant),
                 Sign::Keep => chosen.retain(|host| meant.contains(host)),
@@ -62,6 +66,74 @@ enum Sign {
     Add,
     Keep,
     Drop,
+}
+
+/// One part of a pattern, and where it stands if that is in a file.
+struct Term {
+    sign: Sign,
+    text: String,
+    place: Option<Place>,
+}
+
+/// The terms of a pattern, those of its files in their place.
+fn with_files(roster: &Roster, pattern: &str, read: Read) -> Result<Vec<Term>, Problem> {
+    let mut all = Vec::new();
+    for (sign, text) in of_line(roster, pattern) {
+        match (text.strip_prefix('@'), sign) {
+            (None, _) => all.push(Term { sign, text: text.to_owned(), place: None }),
+            (Some(file), Sign::Add) => all.extend(of_file(roster, file, read)?),
+            (Some(_), Sign::Keep | Sign::Drop) => {
+                let problem =
+                    Problem::new(format!("`{text}` is a file of patterns: it cannot be turned round"));
+                return Err(problem.hint("write `!` or `&` in front of the names in the file"));
+            }
+        }
+    }
+    Ok(all)
+}
+
+/// A name may hold a colon: an IPv6 address.
+fn of_line<'p>(roster: &Roster, line: &'p str) -> Vec<(Sign, &'p str)> {
+    if is_known(roster, line) { vec![(Sign::Add, line)] } else { terms(line) }
+}
+
+/// The patterns of a file, one a line; those that are empty or begin with `#` are none.
+fn of_file(roster: &Roster, file: &str, read: Read) -> Result<Vec<Term>, Problem> {
+    let text = read(file).map_err(|why| {
+        let problem = Problem::new(format!("cannot read the patterns of `{file}`: {why}"));
+        problem.hint("the name behind `@` is relative to the current folder")
+    })?;
+    let mut found = Vec::new();
+    for (index, whole) in text.lines().enumerate() {
+        let line = whole.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        let before = whole.len() - whole.trim_start().len();
+        let place = Place {
+            file: file.to_owned(),
+            line: index + 1,
+            column: whole[..before].chars().count() + 1,
+            width: line.chars().count(),
+            text: whole.chars().map(|c| if c.is_control() { ' ' } else { c }).collect(),
+        };
+        if line.starts_with('@') {
+            let problem = Problem::new("a file of patterns names no other file");
+            return Err(problem.hint("give both: @one:@other").at(place));
+        }
+        let terms = of_line(roster, line).into_iter();
+        found.extend(terms.map(|(sign, text)| Term {
+            sign,
+            text: text.to_owned(),
+            place: Some(place.clone()),
+        }));
+    }
+    // Nothing put together would mean everybody.
+    match found.is_empty() {
+        true => Err(Problem::new(format!("the file `{file}` holds no pattern"))
+            .hint("one a line; `all` is every host")),
+        false => Ok(found),
+    }
 }
 
 /// The parts between colons and commas; those within brackets part nothing.

@@ -1,7 +1,7 @@
 //! Patterns against the names of one inventory.
 
 use super::select;
-use crate::formation::{Listed, NodeName, Roster};
+use crate::formation::{Host, Listed, NodeName, Roster};
 
 /// As in `inventory/lab.yml`, but for a host on its own, one with another name on the monitor and an address.
 fn roster() -> Roster {
@@ -23,10 +23,24 @@ fn roster() -> Roster {
             name: (*name).into(),
             node: NodeName::from(*node),
             groups: groups(of),
+            host: Host::named(*name),
+            os_user: "postgres".into(),
         })
         .collect();
     let declared = hosts.iter().flat_map(|host| host.groups.clone()).chain(["spare".to_owned()]).collect();
     Roster { hosts, groups: declared }
+}
+
+/// Files for `@`.
+fn files(path: &str) -> Result<String, String> {
+    match path {
+        "rerun" => Ok("w1a\n# after the outage\n\n  fe80::1  \ncoordinator:!coord1r\n".to_owned()),
+        "without" => Ok("!readers\n&workers\n".to_owned()),
+        "wrong" => Ok("w1a\n  wrokers\n".to_owned()),
+        "nested" => Ok("@rerun\n".to_owned()),
+        "empty" => Ok("\n# nobody\n".to_owned()),
+        _ => Err("no such file".to_owned()),
+    }
 }
 
 #[test]
@@ -83,8 +97,14 @@ fn patterns_select_as_ansible_does() {
         ("w*[0]:mon[0]", "mon w1a"),
         ("!workers[0:3]", "mon coord1 coord1r six alone"),
         ("workers:&all[3:4]", "w1a w1r"),
+        // Files of patterns.
+        ("@rerun", "coord1 w1a six"),
+        ("@rerun:mon:!six", "mon coord1 w1a"),
+        ("@without", "w1a w2a w2b six"),
+        ("w1*,@without", "w1a"),
     ] {
-        let found = select(&roster(), pattern).unwrap_or_else(|problem| panic!("{pattern}: {problem}"));
+        let found =
+            select(&roster(), pattern, &files).unwrap_or_else(|problem| panic!("{pattern}: {problem}"));
         let found: Vec<&str> = found.iter().map(|name| name.0.as_str()).collect();
         assert_eq!(found.join(" "), selected, "{pattern}");
     }
@@ -108,9 +128,22 @@ fn a_pattern_that_means_nobody_says_why() {
         ("", "the pattern is empty", "`all`"),
         (" , ", "the pattern is empty", "`all`"),
         ("all:!", "there is no host and no group ``", "the groups are"),
+        ("@lost", "cannot read the patterns of `lost`: no such file", "relative to the current folder"),
+        ("all:!@rerun", "`@rerun` is a file of patterns", "in front of the names"),
+        ("@nested", "a file of patterns names no other file", "give both"),
+        // Else it would be everybody.
+        ("@empty", "the file `empty` holds no pattern", "one a line"),
+        ("@wrong", "there is no host and no group `wrokers`", "did you mean `workers`?"),
     ] {
-        let problem = select(&roster(), pattern).expect_err(pattern);
+        let problem = select(&roster(), pattern, &files).expect_err(pattern);
         assert!(problem.message.starts_with(message), "{pattern}: {problem}");
         assert!(problem.hint.as_deref().unwrap_or_default().contains(hint), "{pattern}: {problem}");
     }
+}
+
+#[test]
+fn a_name_in_a_file_is_told_with_its_line() {
+    let problem = select(&roster(), "mon,@wrong", &files).expect_err("it is misspelt");
+    let place = problem.place.expect("it stands in a file");
+    assert_eq!((place.file.as_str(), place.line, place.column, place.width), ("wrong", 2, 3, 7));
 }

@@ -5,10 +5,11 @@ mod check;
 mod drift;
 mod monitor;
 mod node;
+mod outside;
 mod replicate;
 mod world;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
 use serde::Serialize;
@@ -19,6 +20,7 @@ use crate::facts::Facts;
 use crate::formation::{Formation, NodeName};
 use crate::resource::citus;
 use crate::resource::data::Pgdata;
+use crate::scope::Scope;
 use crate::step::{Risk, Stage, Step};
 
 use world::{MonitorView, World};
@@ -36,6 +38,10 @@ pub struct Plan {
     pub unreachable: BTreeMap<NodeName, Failure>,
     /// What an operator should know, though nothing is to be done about it now.
     pub notes: BTreeMap<NodeName, Vec<String>>,
+    /// Hosts of the inventory that are no part of the formation, though nothing says that they are not.
+    pub outside: Vec<String>,
+    /// The servers that it is limited to.
+    pub limit: Option<BTreeSet<NodeName>>,
     /// Why there will be more to plan once this plan is done.
     pub partial: Option<String>,
 }
@@ -71,13 +77,24 @@ impl Plan {
 
 /// The plan. An error is a template's: facts and formations cannot be wrong here.
 pub fn plan(formation: &Formation, facts: &Facts, today: Date) -> Result<Plan, Problem> {
-    let mut plan = Plan::default();
-    let world = World::new(formation, facts, today, &mut plan);
+    within(formation, &Scope::whole(), facts, today)
+}
+
+/// The plan for a part of the formation: the steps that are about its nodes, wherever they run. What needs a step of
+/// a node outside is blocked, with the name to take in. The facts are those of [`Scope::sight`].
+///
+/// # Errors
+/// As [`plan`].
+pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) -> Result<Plan, Problem> {
+    let (outside, limit) = (formation.outside.clone(), scope.limit().cloned());
+    let mut plan = Plan { outside, limit, ..Plan::default() };
+    let world = World::new(formation, scope, facts, today, &mut plan);
     monitor::plan(&world, &mut plan)?;
     if plan.partial.is_some() {
         return Ok(plan);
     }
-    for node in formation.nodes.values().filter(|node| !world.is_excluded(node.name())) {
+    let nodes = formation.nodes.values().filter(|node| scope.has(node.name()));
+    for node in nodes.filter(|node| !world.is_excluded(node.name())) {
         node::plan(&world, node, &mut plan)?;
     }
     metadata(&world, &mut plan);
@@ -90,12 +107,19 @@ fn metadata(world: &World, plan: &mut Plan) {
     let Some(coordinator) = world.coordinator() else { return };
     // Nothing runs on a host that nothing is planned for; the workers' own steps go on without it.
     if world.is_excluded(coordinator.name()) {
+        if !world.scope.has(coordinator.name()) {
+            world.notes_on_coordinator(coordinator, plan);
+        }
         return;
     }
     let seen = world.seen(coordinator.name());
     let facts = seen.citus.as_ref();
     // Rows that could not be looked at are not missing: they are compared once the coordinator runs again.
     if let (Pgdata::Present(_), None) = (&seen.pgdata, &seen.database) {
+        // Nobody would start it in this run.
+        if !world.scope.has(coordinator.name()) {
+            return world.notes_on_coordinator(coordinator, plan);
+        }
         plan.partial = Some(format!(
             "the coordinator {} is stopped; its pg_dist_node is looked at once it runs",
             coordinator.name()
@@ -103,7 +127,8 @@ fn metadata(world: &World, plan: &mut Plan) {
         return;
     }
     let wanted = citus::wanted(world.formation, |group| world.primary(group));
-    for wanted in wanted.iter().filter(|wanted| !world.is_excluded(wanted.node.name())) {
+    let within = wanted.iter().filter(|wanted| world.scope.has(wanted.node.name()));
+    for wanted in within.filter(|wanted| !world.is_excluded(wanted.node.name())) {
         let bin = world.bin(coordinator.name());
         let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts);
         // A step that must fail would keep the node from its keeper, at every run anew.
@@ -114,7 +139,7 @@ fn metadata(world: &World, plan: &mut Plan) {
         }
         plan.add(Stage::Metadata, wanted.node.name(), steps);
     }
-    if let Some(facts) = facts {
+    if let Some(facts) = facts.filter(|_| world.scope.has(coordinator.name())) {
         for row in citus::strangers(facts, &wanted) {
             let what = format!(
                 "{}:{} ({} of group {}, cluster {})",

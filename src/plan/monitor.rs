@@ -11,7 +11,7 @@ use crate::step::{Action, Risk, Stage, Step};
 
 pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
     let Monitor::Managed(server) = &world.formation.monitor else { return Ok(()) };
-    if world.is_excluded(&server.name) {
+    if world.is_excluded(&server.name) || !world.scope.has(&server.name) {
         return Ok(());
     }
     let steps = steps(world, server)?;

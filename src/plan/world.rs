@@ -6,16 +6,19 @@ use jiff::civil::Date;
 
 use crate::facts::{Facts, Seen, Sight, monitor_uri};
 use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
+use crate::plan::outside::NOT_LOOKED_AT;
 use crate::plan::{Plan, UNREACHABLE, agreement, check};
 use crate::resource::data::{self, Pgdata};
 use crate::resource::hba::Names;
 use crate::resource::monitor::{self, MonitorFacts, NodeRow};
+use crate::scope::Scope;
 use crate::state::State;
 use crate::step::Stage;
 use crate::template::Templates;
 
 pub(super) struct World<'a> {
     pub(super) formation: &'a Formation,
+    pub(super) scope: &'a Scope,
     pub(super) facts: &'a Facts,
     pub(super) today: Date,
     pub(super) templates: Templates,
@@ -24,7 +27,8 @@ pub(super) struct World<'a> {
     pub(super) monitor: MonitorView<'a>,
     /// Ids that nodes have on the monitor, or will be registered with.
     ids: BTreeMap<NodeName, u64>,
-    excluded: BTreeMap<NodeName, String>,
+    /// Nodes that get no step, and that nobody may count on.
+    pub(super) excluded: BTreeMap<NodeName, String>,
 }
 
 /// What is known of the monitor's rows.
@@ -38,12 +42,19 @@ pub(super) enum MonitorView<'a> {
 
 impl<'a> World<'a> {
     /// Sorts out, with the reason in `plan`, every node that nothing can be planned for.
-    pub(super) fn new(formation: &'a Formation, facts: &'a Facts, today: Date, plan: &mut Plan) -> World<'a> {
+    pub(super) fn new(
+        formation: &'a Formation,
+        scope: &'a Scope,
+        facts: &'a Facts,
+        today: Date,
+        plan: &mut Plan,
+    ) -> World<'a> {
         let seen =
             formation.servers().filter_map(|s| Some((s.hostname.as_str(), &facts.seen(&s.name)?.host)));
         let seen: Vec<_> = seen.collect();
         let mut world = World {
             formation,
+            scope,
             facts,
             today,
             templates: Templates::new(&formation.templates),
@@ -57,11 +68,18 @@ impl<'a> World<'a> {
             match facts.hosts.get(&server.name) {
                 Some(Sight::Seen(_)) => {}
                 Some(Sight::Unreachable(failure)) => {
-                    plan.unreachable.insert(server.name.clone(), failure.clone());
+                    if scope.has(&server.name) {
+                        plan.unreachable.insert(server.name.clone(), failure.clone());
+                    }
                     world.excluded.insert(server.name.clone(), UNREACHABLE.to_owned());
                 }
                 Some(Sight::Unreadable(why)) => world.block(plan, &server.name, why.clone()),
-                None => world.block(plan, &server.name, "nothing was seen of it".to_owned()),
+                None if scope.has(&server.name) => {
+                    world.block(plan, &server.name, "nothing was seen of it".to_owned());
+                }
+                None => {
+                    world.excluded.insert(server.name.clone(), NOT_LOOKED_AT.to_owned());
+                }
             }
         }
         world.monitor = world.look_at_monitor();
@@ -74,6 +92,8 @@ impl<'a> World<'a> {
                     .for_each(|note| plan.note(&server.name, note));
             }
         }
+        world.look_at_outside_monitor();
+        world.leave_outside();
         world.look_at_groups(plan);
         world.number_nodes();
         world
@@ -81,7 +101,9 @@ impl<'a> World<'a> {
 
     fn block(&mut self, plan: &mut Plan, node: &NodeName, why: String) {
         self.excluded.insert(node.clone(), why.clone());
-        plan.blocked.insert(node.clone(), why);
+        if self.scope.has(node) {
+            plan.blocked.insert(node.clone(), why);
+        }
     }
 
     fn look_at_monitor(&self) -> MonitorView<'a> {
@@ -120,11 +142,17 @@ impl<'a> World<'a> {
             let why = why.clone();
             for name in self.formation.nodes.keys().filter(|name| self.facts.seen(name).is_some()) {
                 if !self.excluded.contains_key(name) {
-                    self.excluded.insert(name.clone(), why.clone());
-                    plan.blocked.insert(name.clone(), why.clone());
+                    self.block(plan, name, why.clone());
                 }
             }
             return;
+        }
+        for node in self.formation.nodes.values().filter(|node| self.scope.has(node.name())) {
+            if let Some(why) = self.waits_for_outside(node)
+                && !self.is_excluded(node.name())
+            {
+                self.block(plan, node.name(), why);
+            }
         }
         for node in self.formation.nodes.values() {
             let Some(primary) = self.primary(node.group) else { continue };
@@ -156,7 +184,8 @@ impl<'a> World<'a> {
         };
         let is_primary =
             |node: &Node| self.primary(node.group).is_some_and(|found| found.name() == node.name());
-        let mut nodes: Vec<&Node> = self.formation.nodes.values().collect();
+        let is_coming = |node: &&Node| self.scope.has(node.name()) || self.row(node.name()).is_some();
+        let mut nodes: Vec<&Node> = self.formation.nodes.values().filter(is_coming).collect();
         nodes.sort_by_key(|node| (!is_primary(node), node.group, node.order));
         let mut ids = BTreeMap::new();
         for node in nodes {
@@ -285,8 +314,11 @@ impl<'a> World<'a> {
         }
     }
 
-    /// `number_sync_standbys`, once every node is registered.
+    /// `number_sync_standbys`, once every node is registered. It is the whole formation's.
     pub(super) fn settings(&self, plan: &mut Plan) {
+        if !self.scope.is_whole() {
+            return;
+        }
         let Some(wanted) = self.formation.number_sync_standbys else { return };
         let known = match self.monitor {
             MonitorView::Known(facts) => facts.formation.as_ref(),

@@ -9,6 +9,7 @@ pub mod answers;
 pub mod diff;
 pub mod facts;
 pub mod json;
+pub mod lint;
 pub mod paint;
 pub mod ping;
 pub mod plan;

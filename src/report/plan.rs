@@ -32,7 +32,11 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
     };
     let notes = plan.notes.iter().flat_map(|(node, notes)| notes.iter().map(move |note| (node, note)));
     let line = |(node, why): (_, &String)| format!("  {node}: {}\n", plain(why));
-    section(&paint.bold("notes"), notes.map(line).collect());
+    let outside = match plan.outside.as_slice() {
+        [] => String::new(),
+        names => format!("  outside the formation, for want of a role: {}\n", names.join(", ")),
+    };
+    section(&paint.bold("notes"), outside + &notes.map(line).collect::<String>());
     section(&paint.yellow("left alone"), plan.blocked.iter().map(line).collect());
     let unreachable = plan.unreachable.iter().map(|(node, failure)| {
         let hint = match failure {
@@ -44,7 +48,20 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
         format!("  {node}: {}\n{hint}", plain(&failure.cause()))
     });
     section(&paint.red("unreachable"), unreachable.collect());
-    text + &paint.bold(&summary(plan)) + "\n"
+    text + &paint.bold(&(summary(plan) + &limited(plan))) + "\n"
+}
+
+/// Whom it is about, where that is not everybody.
+fn limited(plan: &Plan) -> String {
+    const MOST: usize = 6;
+    match &plan.limit {
+        None => String::new(),
+        Some(names) if names.len() > MOST => format!("; limited to {}", count(names.len(), "host")),
+        Some(names) => {
+            let names: Vec<&str> = names.iter().map(|name| name.0.as_str()).collect();
+            format!("; limited to {}", names.join(", "))
+        }
+    }
 }
 
 /// `+` makes, `~` changes, `!` restarts or destroys, `…` waits.
@@ -140,6 +157,8 @@ mod tests {
             blocked: BTreeMap::from([(NodeName::from("w1b"), "port 5432 is taken".to_owned())]),
             unreachable: BTreeMap::from([(NodeName::from("w2b"), failure)]),
             notes: BTreeMap::from([(coord1, vec!["a stranger".to_owned()])]),
+            outside: vec!["web1".to_owned(), "web2".to_owned()],
+            limit: Some(["coord1", "w1a", "w1b"].map(NodeName::from).into()),
             partial: None,
         }
     }
@@ -163,13 +182,14 @@ metadata
   w1a
     + add w1a:5432 (on coord1) - pg_dist_node does not know it
 notes
+  outside the formation, for want of a role: web1, web2
   coord1: a stranger
 left alone
   w1b: port 5432 is taken
 unreachable
   w2b: no route to host
     hint: start it
-6 steps on 1 node; 1 restart; 1 node left alone; 1 host unreachable
+6 steps on 1 node; 1 restart; 1 node left alone; 1 host unreachable; limited to coord1, w1a, w1b
 ";
         assert_eq!(text(&example(), Contents::Changes, Paint::Plain), expected);
         let all = text(&example(), Contents::All, Paint::Colour);

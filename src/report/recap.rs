@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::event::NodeOutcome;
-use crate::formation::{Formation, NodeName};
+use crate::formation::{Formation, Node, NodeName};
 use crate::report::paint::Paint;
 use crate::report::text::plain;
+use crate::scope::Scope;
 use crate::uri::Uri;
 
 /// How each node ended.
@@ -24,8 +25,8 @@ pub struct Group {
 
 /// Ansible's words, as people and pipelines look for them: `ok` counts the look at the host and each step done,
 /// `failed` is 1 for a node that failed, was left alone, or ended nobody knows how.
-pub fn text(formation: &Formation, outcomes: &Outcomes, paint: Paint) -> String {
-    let mut names: Vec<&NodeName> = formation.servers().map(|server| &server.name).collect();
+pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Paint) -> String {
+    let mut names: Vec<&NodeName> = scope.servers(formation).into_iter().map(|server| &server.name).collect();
     names.sort_unstable();
     let width = names.iter().map(|name| name.0.chars().count()).max().unwrap_or_default();
     let mut lines = String::new();
@@ -44,7 +45,7 @@ pub fn text(formation: &Formation, outcomes: &Outcomes, paint: Paint) -> String 
             troubles(&outcome).into_iter().map(|why| format!("{name}: {}\n", why.replace('\n', "\n    ")));
         reasons += &told.collect::<String>();
     }
-    for group in groups(formation, outcomes) {
+    for group in groups(formation, scope, outcomes) {
         let word = match group.complete {
             true => paint.green("complete"),
             false => format!("{}: {}", paint.red("incomplete"), group.lacks.join(", ")),
@@ -78,10 +79,11 @@ fn troubles(outcome: &NodeOutcome) -> Vec<String> {
     said.chain(unknown).collect()
 }
 
-/// Every group of the formation, in order.
-pub fn groups(formation: &Formation, outcomes: &Outcomes) -> Vec<Group> {
+/// Every group of the formation, in order; of one that is only in part within the limit nothing can be told.
+pub fn groups(formation: &Formation, scope: &Scope, outcomes: &Outcomes) -> Vec<Group> {
     let mut groups: BTreeMap<u32, Vec<String>> = BTreeMap::new();
-    for node in formation.nodes.values() {
+    let is_whole = |node: &&Node| formation.group(node.group).all(|member| scope.has(member.name()));
+    for node in formation.nodes.values().filter(is_whole) {
         let lacks = groups.entry(node.group).or_default();
         let Some(outcome) = outcomes.get(node.name()).filter(|outcome| !outcome.is_ok()) else { continue };
         let first_line = |why: &String| plain(why.lines().next().unwrap_or_default());
@@ -144,6 +146,6 @@ w1r: failed: boom
 w2a: left alone: port 5432 is taken
 w2b: outcome unknown: initdb /data
 ";
-        assert_eq!(text(&formation, &outcomes, Paint::Plain), expected);
+        assert_eq!(text(&formation, &Scope::whole(), &outcomes, Paint::Plain), expected);
     }
 }

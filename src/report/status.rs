@@ -9,6 +9,7 @@ use crate::report::paint::Paint;
 use crate::report::text::{count, plain, table};
 use crate::resource::data::Pgdata;
 use crate::resource::monitor::NodeRow;
+use crate::scope::Scope;
 use crate::state::State;
 
 /// Something that could be looked at: what it is, that there is none, or that nobody knows.
@@ -83,11 +84,18 @@ pub struct Status {
 }
 
 impl Status {
-    pub fn new(formation: &Formation, facts: &Facts, today: Date) -> Status {
+    /// Of those within the scope; the monitor and the coordinator were looked at all the same.
+    pub fn new(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) -> Status {
         let monitor = facts.monitor();
-        let servers: Vec<Line> =
-            formation.servers().map(|server| line(formation, facts, server, today)).collect();
-        let unreachable = facts.hosts.iter().filter(|(_, sight)| matches!(sight, Sight::Unreachable(_)));
+        let servers: Vec<Line> = scope
+            .servers(formation)
+            .into_iter()
+            .map(|server| line(formation, facts, server, today))
+            .collect();
+        let unreachable = facts
+            .hosts
+            .iter()
+            .filter(|(name, sight)| scope.has(name) && matches!(sight, Sight::Unreachable(_)));
         let quiet = |line: &Line| match (&line.row, line.group) {
             (Look::Is(row), _) => row.is_settled() && row.running && row.health != 0,
             (Look::Absent | Look::Unknown, Some(_)) => false,
@@ -109,7 +117,7 @@ impl Status {
                 None if monitor_was_seen(formation, facts) => Look::Absent,
                 None => Look::Unknown,
             },
-            settled: servers.iter().all(quiet) && formation.servers().all(kept),
+            settled: servers.iter().all(quiet) && scope.servers(formation).into_iter().all(kept),
             citus: match (citus, formation.is_citus()) {
                 (Some(citus), _) => Look::Is(citus),
                 (None, true) => Look::Unknown,
@@ -299,7 +307,7 @@ mod tests {
                 .map(|s| (s.name.clone(), Sight::Unreachable(failure.clone())))
                 .collect(),
         };
-        let status = Status::new(&formation, &facts, jiff::civil::date(2026, 1, 1));
+        let status = Status::new(&formation, &Scope::whole(), &facts, jiff::civil::date(2026, 1, 1));
         let expected = "\
 formation default, monitor unknown
 Name             Node     Host:Port             TLI: LSN  Connection  Reported  Assigned  Health   Keeper   Postgres  Cert days

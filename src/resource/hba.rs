@@ -33,9 +33,18 @@ impl Names {
             }
         }
         for (hostname, host) in hosts {
-            let lan = names.address(hostname).and_then(|address| {
+            let around = |address: IpAddr| {
                 host.networks.iter().filter(|net| net.contains(&address)).max_by_key(|net| net.prefix_len())
-            });
+            };
+            let lan = match names.address(hostname) {
+                Some(address) => around(address),
+                // Nobody else was asked, and Debian says 127.0.1.1 to the host itself: which address is meant is plain
+                // where it is in one network.
+                None if names.seen.contains_key(hostname) && host.networks.len() == 1 => {
+                    host.networks.first()
+                }
+                None => None,
+            };
             if let Some(lan) = lan {
                 names.lans.insert(hostname.to_owned(), *lan);
             }
@@ -232,6 +241,38 @@ pub fn monitor_host(monitor: &Monitor) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::resource::host::Resolved;
+
+    /// As on Debian, whose hosts say 127.0.1.1 of themselves; with --limit nobody else may be asked.
+    #[test]
+    fn a_host_that_is_asked_alone_knows_its_network_if_there_is_one() {
+        let resolved = Resolved { address: "127.0.1.1".parse().ok(), reverse: true };
+        let host = |networks: &[&str]| HostFacts {
+            memory: 0,
+            cpus: 1,
+            systemd: true,
+            home: String::new(),
+            networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
+            names: BTreeMap::from([("mon".to_owned(), resolved.clone())]),
+            listening: BTreeSet::new(),
+        };
+        let lan =
+            |host: &HostFacts, name: &str| Names::new([(name, host)]).lan(name).map(ToString::to_string);
+        let one = host(&["10.88.0.0/24"]);
+        assert_eq!(lan(&one, "mon").as_deref(), Some("10.88.0.0/24"));
+        assert_eq!(lan(&one, "unheard-of"), None);
+        assert_eq!(lan(&host(&["10.88.0.0/24", "10.99.0.0/24"]), "mon"), None);
+        let other = HostFacts {
+            names: BTreeMap::from([(
+                "mon".to_owned(),
+                Resolved { address: "10.99.0.7".parse().ok(), reverse: true },
+            )]),
+            ..host(&["10.99.0.0/24"])
+        };
+        let both = host(&["10.88.0.0/24", "10.99.0.0/24"]);
+        let names = Names::new([("mon", &both), ("w1", &other)]);
+        assert_eq!(names.lan("mon").map(ToString::to_string).as_deref(), Some("10.99.0.0/24"));
+    }
 
     #[test]
     fn rules_that_keepers_add_are_no_drift() {

@@ -13,6 +13,7 @@ mod fleet;
 mod formation;
 mod interruptions;
 mod layouts;
+mod limits;
 mod refusals;
 mod rollout;
 mod sudoers;

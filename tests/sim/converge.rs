@@ -55,7 +55,7 @@ all:
 ";
 
 /// Shapes of one group or two: small enough to be interrupted everywhere.
-fn small() -> Vec<(&'static str, Formation)> {
+pub(crate) fn small() -> Vec<(&'static str, Formation)> {
     vec![
         ("minimal", example("minimal.yml")),
         ("quorum", inventory(QUORUM)),
@@ -66,7 +66,7 @@ fn small() -> Vec<(&'static str, Formation)> {
 }
 
 #[track_caller]
-fn assert_serves(formation: &Formation, world: &mut World, after: &str) {
+pub(crate) fn assert_serves(formation: &Formation, world: &mut World, after: &str) {
     let complaints = complaints(formation, world);
     assert!(complaints.is_empty(), "{after}: {complaints:#?}");
 }
@@ -80,7 +80,7 @@ fn assert_converges(formation: &Formation, world: &mut World, after: &str) {
     assert_serves(formation, world, after);
 }
 
-fn settled(formation: &Formation) -> World {
+pub(crate) fn settled(formation: &Formation) -> World {
     let mut world = World::bare(formation);
     converge(formation, &mut world, &mut Dice(1));
     assert_serves(formation, &mut world, "settled");
@@ -147,7 +147,7 @@ fn a_step_that_fails_or_goes_unheard_is_made_good_by_the_next_run() {
 }
 
 /// A few for every run; `MUSTER_SIM_SEEDS=1000` looks for longer.
-fn seeds() -> std::ops::Range<u64> {
+pub(crate) fn seeds() -> std::ops::Range<u64> {
     0..std::env::var("MUSTER_SIM_SEEDS").map_or(4, |count| count.parse().unwrap())
 }
 

@@ -5,6 +5,7 @@
 mod apply;
 mod converge;
 mod keeper;
+mod limit;
 mod monitor;
 mod oracle;
 mod run;

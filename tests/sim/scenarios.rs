@@ -4,6 +4,8 @@
 //! what it shows
 //! ---- inventory
 //! minimal.yml                       a file of inventory/, or YAML
+//! ---- limit                        if there is one
+//! workers:!w2b
 //! ---- facts
 //! settled                           else the hosts are bare
 //! w1a: pgdata foreign photos        edits, in their order: see `edit`
@@ -17,9 +19,10 @@ use std::path::Path;
 use jiff::civil::Date;
 use muster::formation::{Formation, NodeName, Secret};
 use muster::inventory::parse;
-use muster::plan::{Plan, plan};
+use muster::plan::{Plan, plan, within};
 use muster::resource::citus::CitusNode;
 use muster::resource::neighbours::{Neighbour, Whose};
+use muster::scope::Scope;
 use muster::state::State;
 use muster::step::Risk;
 
@@ -42,6 +45,10 @@ fn every_scenario_plans_what_it_says() {
             head.split_once("---- inventory\n").unwrap_or_else(|| panic!("{name}: no inventory"));
         let (inventory, facts) =
             rest.split_once("---- facts\n").unwrap_or_else(|| panic!("{name}: no facts"));
+        let (inventory, limit) = match inventory.split_once("---- limit\n") {
+            Some((inventory, limit)) => (inventory, Some(limit)),
+            None => (inventory, None),
+        };
         let formation = match inventory.trim() {
             file if file.ends_with(".yml") => example(file),
             yaml => parse(name, yaml, Path::new("/base"))
@@ -60,18 +67,16 @@ fn every_scenario_plans_what_it_says() {
         for line in lines {
             edit(&formation, &mut world, line).unwrap_or_else(|| panic!("{name}: not understood: {line}"));
         }
-        let facts = world.facts();
-        let made = plan(&formation, &facts, TODAY).unwrap_or_else(|problem| panic!("{name}: {problem}"));
-        let again = plan(&formation, &facts, TODAY).unwrap();
+        let scope = limit.map_or(Scope::whole(), |limit| scope(&formation, limit.trim()));
+        let facts = world.facts_of(&scope);
+        let made =
+            within(&formation, &scope, &facts, TODAY).unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        let again = within(&formation, &scope, &facts, TODAY).unwrap();
         assert_eq!(without_certificates(&made), without_certificates(&again), "{name}");
         let actual = shown(&made);
         if actual != expected {
             let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
-            fs::write(
-                &target,
-                format!("{title}---- inventory\n{inventory}---- facts\n{}---- plan\n{actual}", between(head)),
-            )
-            .unwrap();
+            fs::write(&target, format!("{head}---- plan\n{actual}")).unwrap();
             let diff = similar::TextDiff::from_lines(expected, &actual);
             wrong +=
                 &format!("{name}: {title}{}as it would be: {}\n\n", diff.unified_diff(), target.display());
@@ -80,8 +85,10 @@ fn every_scenario_plans_what_it_says() {
     assert!(wrong.is_empty(), "{wrong}");
 }
 
-fn between(head: &str) -> &str {
-    head.split_once("---- facts\n").map_or("", |(_, facts)| facts)
+pub(crate) fn scope(formation: &Formation, limit: &str) -> Scope {
+    let none = |_: &str| Err("there are no files".to_owned());
+    let names = muster::pattern::select(&formation.roster, limit, &none);
+    Scope::of(formation, names.unwrap_or_else(|problem| panic!("{problem}")))
 }
 
 /// A plan as JSON; key pairs are new each time, and the private half is never in it.
@@ -118,6 +125,9 @@ fn shown(plan: &Plan) -> String {
     }
     for (node, failure) in &plan.unreachable {
         text += &format!("unreachable {node}: {}\n", failure.cause());
+    }
+    if !plan.outside.is_empty() {
+        text += &format!("outside {}\n", plan.outside.join(" "));
     }
     for (node, notes) in &plan.notes {
         notes.iter().for_each(|note| text += &format!("note {node}: {note}\n"));

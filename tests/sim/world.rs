@@ -16,6 +16,7 @@ use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
 use muster::resource::settings::FILES;
 use muster::resource::tls::{self, TlsFacts};
+use muster::scope::Scope;
 use muster::state::State;
 
 use crate::monitor::Monitor;
@@ -197,6 +198,15 @@ impl World {
         self.check_health();
         let hosts = self.formation.servers().map(|server| (server.name.clone(), self.sight(server)));
         Facts { hosts: hosts.collect() }
+    }
+
+    /// What the probes of a run with a limit would answer: other hosts are not asked.
+    pub(crate) fn facts_of(&mut self, scope: &Scope) -> Facts {
+        let mut facts = self.facts();
+        let seen: BTreeSet<&NodeName> =
+            scope.sight(&self.formation).into_iter().map(|server| &server.name).collect();
+        facts.hosts.retain(|name, _| seen.contains(name));
+        facts
     }
 
     fn sight(&self, server: &Server) -> Sight {

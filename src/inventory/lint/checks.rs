@@ -1,0 +1,201 @@
+//! The lints that look at servers and nodes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use crate::formation::{Auth, HbaEdit, Node, NodeKind, Server, Standing, Tls};
+use crate::inventory::Draft;
+use crate::inventory::host::{Given, Host};
+use crate::inventory::nodes::Role;
+use crate::inventory::source::{Source, Span, quote};
+use crate::inventory::topology::Member;
+use crate::inventory::value::Value;
+
+/// Settings with the value that endangers data.
+const UNSAFE: [(&str, &str); 4] = [
+    ("fsync", "a crash of the machine may destroy the data directory"),
+    ("full_page_writes", "a crash of the machine may destroy pages"),
+    ("autovacuum", "tables bloat, and in the end writes are refused"),
+    ("synchronous_commit", "a crash loses commits that were confirmed"),
+];
+
+pub(super) fn look(draft: &Draft, source: &mut Source) {
+    if !draft.outside.is_empty() {
+        source.warning("left-out", None, format!("outside the formation: {}", draft.outside.join(", ")));
+    }
+    let servers: Vec<(&Member, &Server)> =
+        draft.members.iter().filter_map(|member| Some((member, member.server.as_ref()?))).collect();
+    authentication(&servers, source);
+    servers.iter().for_each(|(member, server)| of_server(&member.host, server, source));
+    secrets(draft, source);
+    let nodes: Vec<(&Host, &Node)> =
+        draft.members.iter().filter_map(|member| Some((&member.host, member.node.as_ref()?))).collect();
+    if let Some((first, _)) = nodes.first()
+        && nodes.iter().all(|(host, _)| host.given("dbname").is_none())
+    {
+        let citus = nodes.iter().any(|(_, node)| node.kind != NodeKind::Standalone);
+        let name = if citus { "citus" } else { "postgres" };
+        source.warning(
+            "default-dbname",
+            Some(first.span),
+            format!("`dbname` is not given: it is {}", quote(name)),
+        );
+    }
+    beside_the_monitor(&servers, source);
+    let mut groups: BTreeMap<u32, Vec<(&Host, &Node)>> = BTreeMap::new();
+    for (host, node) in nodes {
+        groups.entry(node.group).or_default().push((host, node));
+    }
+    let mut first: Option<(u32, &str)> = None;
+    for (group, nodes) in &groups {
+        of_group(*group, nodes, source);
+        let Some((host, node)) = nodes.first() else { continue };
+        let pgdata = node.server.pgdata.as_str();
+        match first {
+            None => first = Some((*group, pgdata)),
+            Some((other, same)) if same != pgdata => {
+                let what = format!(
+                    "`pgdata` of group {group} is {}, of group {other} {}",
+                    quote(pgdata),
+                    quote(same)
+                );
+                source.warning("pgdata-differs", Some(host.span_of("pgdata")), what);
+            }
+            Some(_) => {}
+        }
+    }
+}
+
+/// Whom the rules that muster writes let in without a password, told once for all hosts that are alike.
+fn authentication(servers: &[(&Member, &Server)], source: &mut Source) {
+    let mut found: BTreeMap<(Option<Span>, &str, &str), Vec<&str>> = BTreeMap::new();
+    for (member, server) in servers {
+        let at = member.host.given("auth").map(|given| given.span);
+        let lan = server.hba_edit == HbaEdit::Lan
+            || matches!(
+                member.role,
+                Some(Role::Monitor | Role::Node(NodeKind::Coordinator | NodeKind::Worker))
+            );
+        let (lint, what) = match &server.auth {
+            _ if server.hba_edit == HbaEdit::Skip => continue,
+            Auth::Trust if lan => {
+                ("trust-from-afar", "everybody on the local network gets in without a password")
+            }
+            Auth::Trust => {
+                ("trust-from-afar", "every user of the other nodes' hosts gets in without a password")
+            }
+            Auth::Md5 => ("weak-auth", "`md5` can be broken, and PostgreSQL is going to drop it"),
+            Auth::Other(method) if method == "password" => ("weak-auth", "`password` sends it as it is"),
+            Auth::ScramSha256 | Auth::Other(_) => continue,
+        };
+        found.entry((at, lint, what)).or_default().push(&member.host.name);
+    }
+    for ((at, lint, what), hosts) in found {
+        let auth = if at.is_none() { "`auth` is `trust`, the default: " } else { "" };
+        source.warning(lint, at, format!("{auth}{what} ({})", hosts.join(", ")));
+    }
+}
+
+fn of_server(host: &Host, server: &Server, source: &mut Source) {
+    if server.tls == Tls::Off {
+        source.warning("no-encryption", Some(host.span_of("no_ssl")), "connections are not encrypted");
+    }
+    let own = |name: &str| name == "localhost" || name.starts_with("127.") || name == "::1";
+    if own(&server.hostname) {
+        let at = if host.given("hostname").is_some() { "hostname" } else { "ansible_host" };
+        let what = format!("the nodes are to reach {} as {}", quote(&host.name), quote(&server.hostname));
+        source.warning("loopback-hostname", Some(host.span_of(at)), what);
+    }
+    if !server.initdb.data_checksums {
+        source.warning("no-checksums", Some(host.span_of("data_checksums")), "data pages have no checksums");
+    }
+    for given in host.all("settings") {
+        let Value::Settings(settings) = &given.value else { continue };
+        for (name, why) in UNSAFE {
+            let Some(setting) = settings.get(name) else { continue };
+            if ["off", "false", "no", "0"].contains(&setting.value.as_str()) {
+                source.warning("unsafe-setting", Some(setting.span), format!("{name} is off: {why}"));
+            }
+        }
+    }
+}
+
+fn of_group(group: u32, nodes: &[(&Host, &Node)], source: &mut Source) {
+    let Some((first, _)) = nodes.iter().find(|(_, node)| node.standing == Standing::Candidate) else {
+        return;
+    };
+    let others = || nodes.iter().filter(|(host, _)| host.name != first.name);
+    let may_follow = others().filter(|(_, node)| node.candidate_priority > 0).count();
+    let confirm: Vec<&str> =
+        others().filter(|(_, node)| node.replication_quorum).map(|(host, _)| host.name.as_str()).collect();
+    if may_follow == 0 {
+        let what = format!("group {group} has no standby: nothing takes over from {}", quote(&first.name));
+        source.warning("no-standby", Some(first.span), what);
+    } else if let [standby] = confirm.as_slice() {
+        let what = format!("group {group} has one standby that confirms commits, {}", quote(standby));
+        source.warning("single-standby", Some(first.span), what);
+    }
+    if let Some(Given { value: Value::Number(0), span, .. }) = first.given("number_sync_standbys")
+        && !confirm.is_empty()
+    {
+        let what = "a primary goes on alone when its standbys are away, and may then lose commits";
+        source.warning("unconfirmed-commits", Some(*span), what);
+    }
+}
+
+/// A monitor that goes down with a node lets nobody take over from it.
+fn beside_the_monitor(servers: &[(&Member, &Server)], source: &mut Source) {
+    let is_monitor = |member: &Member| member.role == Some(Role::Monitor);
+    let Some((monitor, at)) = servers.iter().find(|(member, _)| is_monitor(member)) else { return };
+    let shares =
+        |server: &Server| (&server.host.address, server.host.port) == (&at.host.address, at.host.port);
+    for (member, _) in servers.iter().filter(|(member, server)| !is_monitor(member) && shares(server)) {
+        let (monitor, node) = (quote(&monitor.host.name), quote(&member.host.name));
+        source.warning(
+            "shared-host",
+            Some(member.host.span),
+            format!("the monitor {monitor} is on the host of {node}"),
+        );
+    }
+}
+
+/// Passwords as they are, once for each place.
+fn secrets(draft: &Draft, source: &mut Source) {
+    let hosts = draft.members.iter().map(|member| &member.host).chain(&draft.strangers);
+    let mut seen = BTreeSet::new();
+    for host in hosts {
+        for given in host.levels.iter().flat_map(|level| level.values()).filter(|given| is_in_clear(given)) {
+            // What a program prints stands in no file.
+            let mode = mode(source.name(given.span)).filter(|mode| mode & 0o111 == 0);
+            let (Some(mode), true) = (mode, seen.insert(given.span)) else { continue };
+            let read = match mode & 0o077 {
+                0 => String::new(),
+                _ => format!(", in a file that others may read (mode {:04o})", mode & 0o7777),
+            };
+            let what = format!("`{}` is in clear text{read}", given.variable.name);
+            source.warning("clear-secret", Some(given.span), what);
+        }
+    }
+}
+
+/// Whether who reads the file reads a password.
+fn is_in_clear(given: &Given) -> bool {
+    const ELSEWHERE: [&str; 4] = ["env:", "file:", "cmd:", "age:"];
+    match &given.value {
+        Value::Secret(secret) => !ELSEWHERE.iter().any(|word| secret.reveal().starts_with(word)),
+        Value::Monitor(uri) => uri.password.is_some(),
+        Value::Flag(_)
+        | Value::Number(_)
+        | Value::Text(_)
+        | Value::Settings(_)
+        | Value::Rules(_)
+        | Value::SshArgs { .. }
+        | Value::HostKeys(_)
+        | Value::Bad => false,
+    }
+}
+
+fn mode(file: &str) -> Option<u32> {
+    Path::new(file).metadata().ok().map(|file| file.permissions().mode())
+}
