@@ -64,7 +64,9 @@ fn what_muster_reads_fits_the_schema() {
         let text = fs::read_to_string(entry.expect("it can be listed").path()).expect("it can be read");
         let (_, rest) = text.split_once("---- inventory\n").expect("a scenario has an inventory");
         let end = rest.find("\n---- ").expect("a scenario has facts");
-        if rest[..end].contains('\n') {
+        // A web server's `settings` are its own: a schema knows names, not whose they are.
+        let has_others = rest[..end].contains("role: none");
+        if rest[..end].contains('\n') && !has_others {
             texts.push(rest[..end].to_owned());
         }
     }

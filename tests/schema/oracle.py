@@ -1,6 +1,6 @@
 """Whether inventories fit a JSON Schema: the file of argv[1], and a text a line of JSON on standard input.
 
-Answers each with a line: "" where it fits, else the first thing that does not.
+Answers each with a line: "" where it fits, else the first thing that does not; what is no YAML does not fit.
 """
 
 import json
@@ -24,7 +24,12 @@ def main():
     jsonschema.Draft7Validator.check_schema(schema)
     validator = jsonschema.Draft7Validator(schema)
     for line in sys.stdin:
-        errors = sorted(validator.iter_errors(yaml.load(json.loads(line), Loader)), key=str)
+        try:
+            document = yaml.load(json.loads(line), Loader)
+        except yaml.YAMLError as error:
+            print(json.dumps(f"no YAML: {error}"))
+            continue
+        errors = sorted(validator.iter_errors(document), key=str)
         print(json.dumps("; ".join(f"{error.json_path}: {error.message}" for error in errors[:1])))
 
 
