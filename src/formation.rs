@@ -29,16 +29,25 @@ impl From<&str> for NodeName {
 
 /// A password or a private key: its text can be asked for by [`Secret::reveal`] only, never printed.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Option<String>);
 
 impl Secret {
     pub fn new(text: impl Into<String>) -> Self {
-        Secret(text.into())
+        Secret(Some(text.into()))
+    }
+
+    /// Stands for a password that is given and that the command at hand has no use for.
+    pub fn not_looked_for() -> Self {
+        Secret(None)
     }
 
     /// The text itself, for the one place that sends it on a channel made for it.
     pub fn reveal(&self) -> &str {
-        &self.0
+        self.0.as_deref().expect("a command says before which passwords it needs")
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.as_ref().is_some_and(String::is_empty)
     }
 }
 

@@ -37,6 +37,8 @@
 //! the transport ([`ssh`]) has one method, which runs one. Values never become shell or SQL text by pasting, and a
 //! [`Secret`](formation::Secret) prints as `***` wherever it goes.
 //!
+//! **Where a password comes from** is [`secrets`]: the inventory says which way, and only what a command needs is looked for.
+//!
 //! **Whether it worked** is not the planner's to say: [`verify`] asks the monitor, the coordinator and a client, in
 //! words of its own.
 //!
@@ -57,9 +59,11 @@ pub mod inventory;
 pub mod pattern;
 pub mod plan;
 pub mod probe;
+pub mod program;
 pub mod report;
 pub mod resource;
 pub mod scope;
+pub mod secrets;
 pub mod sql;
 pub mod ssh;
 pub mod state;

@@ -27,9 +27,11 @@ const RANKS: &[(&str, Does)] = &[
     ("fleet", Shell),
     ("ssh", Shell),
     ("inventory", Shell),
+    ("secrets", Shell),
     ("event", Core),
     // Whose turn it is on the terminal: what report and ssh share.
     ("console", Shell),
+    ("program", Shell),
     // Knowledge and decision. `verify` and `uri` read facts; only the planner decides.
     ("plan", Core),
     ("verify", Core),

@@ -2,12 +2,14 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use muster::error::Problem;
 use muster::formation::{
     Auth, Formation, HbaEdit, Keeper, Monitor, Node, NodeKind, NodeName, Server, SslMode, Standing, Tls,
 };
-use muster::inventory::{load, load_all, parse};
+use muster::inventory::{Hosts, Need, load, load_all, parse};
+use muster::secrets::Keyring;
 
 /// `tests/inventory/wrong.txt`: `==== title`, the inventory, `---- says`, the messages.
 #[test]
@@ -410,8 +412,8 @@ fn a_shared_inventory_of_several_files() {
     write("inv/host_vars/w1b.json", "{\"settings\": {\"c\": 3}}");
     write("more.yml", "all: {vars: {pgport: 6000}}\nw1: {vars: {settings: {a: 4}}}\n");
     let path = |name: &str| base.path().join(name).display().to_string();
-    let formation =
-        load_all(&[path("inv"), path("more.yml")]).unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+    let formation = load_all(&[path("inv"), path("more.yml")], &Arc::new(Keyring::empty()), Need::Everything)
+        .unwrap_or_else(|problems| panic!("{}", shown(&problems)));
     let w1b = node(&formation, "w1b");
     let settings: Vec<String> = w1b.server.settings.iter().map(|(k, v)| format!("{k}={v}")).collect();
     // A file wins over what stands in an inventory, for groups as for `all`.
@@ -420,7 +422,8 @@ fn a_shared_inventory_of_several_files() {
     assert_eq!(w1b.server.host.known_hosts, Some(path("inv/kh")));
     write("more.yml", "all: {vars: {pgport: 0}}\n");
     write("inv/group_vars/w1.yml", "no_ssl: maybe\n");
-    let problems = load_all(&[path("inv"), path("more.yml")]).unwrap_err();
+    let problems = load_all(&[path("inv"), path("more.yml")], &Arc::new(Keyring::empty()), Need::Everything)
+        .unwrap_err();
     let told = shown(&problems).replace(&base.path().display().to_string(), "BASE");
     assert_eq!(
         told,
@@ -585,22 +588,27 @@ fn hosts_without_a_role() {
 /// Plain inventories of others make no formation; their hosts are there all the same.
 #[test]
 fn hosts_are_reached_without_a_formation() {
-    let hosts =
-        muster::inventory::hosts(&["a,b:2222,".to_owned()]).unwrap_or_else(|p| panic!("{}", shown(&p)));
+    let hosts = hosts_of(&["a,b:2222,".to_owned()]).unwrap_or_else(|p| panic!("{}", shown(&p)));
     let shape = |listed: &muster::formation::Listed| (listed.node.0.clone(), listed.host.port);
     let found: Vec<_> = hosts.roster.hosts.iter().map(shape).collect();
     assert_eq!(found, [("a".to_owned(), None), ("b".to_owned(), Some(2222))]);
-    let problems = load_all(&["a,b,".to_owned()]).map(|_| ()).expect_err("no formation");
+    let problems = load_all(&["a,b,".to_owned()], &Arc::new(Keyring::empty()), Need::Everything)
+        .map(|_| ())
+        .expect_err("no formation");
     assert_eq!(problems[0].message, "the inventory makes no formation");
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("hosts.ini");
     let text = "[postgres]\na name='Web 1' group=web settings=no\nb name=two\nc name=two ansible_port=x\n";
     fs::write(&path, text).unwrap();
     let names = [path.display().to_string()];
-    let problems = muster::inventory::hosts(&names).map(|_| ()).expect_err("a wrong port");
+    let problems = hosts_of(&names).map(|_| ()).expect_err("a wrong port");
     assert_eq!(problems.len(), 1, "{}", shown(&problems));
     fs::write(&path, text.replace("=x", "=23")).unwrap();
-    let hosts = muster::inventory::hosts(&names).unwrap_or_else(|p| panic!("{}", shown(&p)));
+    let hosts = hosts_of(&names).unwrap_or_else(|p| panic!("{}", shown(&p)));
     let found: Vec<_> = hosts.roster.hosts.iter().map(shape).collect();
     assert_eq!(found, [("a".to_owned(), None), ("b".to_owned(), None), ("c".to_owned(), Some(23))]);
+}
+
+fn hosts_of(names: &[String]) -> Result<Hosts, Vec<Problem>> {
+    muster::inventory::hosts(names, &Arc::new(Keyring::empty()), Need::Everything)
 }

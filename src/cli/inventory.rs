@@ -33,7 +33,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     options.not_limited("inventory shows what the files say; --host is for one host")?;
-    let listing = inventory::list(options.inventories()?)?;
+    let listing = inventory::list(options.inventories()?, options.keys.keyring())?;
     let missing = |what: &str, name: &str, known: Vec<&str>| {
         let problem = Problem::new(format!("there is no {what} `{name}` in the inventory"));
         vec![match inventory::variables::nearest(name, known) {

@@ -23,7 +23,7 @@ pub(super) struct Arguments {
 
 pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     options.not_limited("lint reads the whole inventory")?;
-    let linted = crate::inventory::lint(options.inventories()?);
+    let linted = crate::inventory::lint(options.inventories()?, options.keys.keyring());
     let warnings = linted.warnings.into_iter();
     let warnings = warnings.filter(|(lint, _)| !arguments.allow.iter().any(|name| name == lint.name));
     let found = Found {

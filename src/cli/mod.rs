@@ -9,7 +9,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::command::Failure;
 use crate::error::{Exit, Problem};
 use crate::formation::{Formation, Host, Listed, NodeName, Roster, Server};
-use crate::inventory::Hosts;
+use crate::inventory::{Hosts, Need};
 use crate::pattern;
 use crate::report;
 use crate::report::paint::Paint;
@@ -24,6 +24,7 @@ mod exec;
 mod exit;
 mod facts;
 mod inventory;
+mod keyring;
 mod lint;
 mod log;
 mod ping;
@@ -84,6 +85,8 @@ struct Options {
     /// Ask once for the password that sudo or su wants.
     #[arg(short = 'K', long, global = true)]
     ask_become_pass: bool,
+    #[command(flatten)]
+    keys: keyring::Keys,
     /// Say on stderr what is going on; twice for more.
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     verbose: u8,
@@ -183,7 +186,12 @@ fn wrong(problems: &[Problem]) -> Exit {
 impl Options {
     /// The formation of the inventory; its warnings are said here, once.
     fn load(&self) -> Result<Formation, Vec<Problem>> {
-        let formation = crate::inventory::load_all(self.inventories()?)?;
+        self.load_for(Need::Everything)
+    }
+
+    /// As [`load`](Options::load), for a command that has a use for some passwords alone.
+    fn load_for(&self, need: Need) -> Result<Formation, Vec<Problem>> {
+        let formation = crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)?;
         warn(&formation.warnings);
         self.check_ways(formation.servers().map(|server| &server.host))?;
         Ok(formation)
@@ -215,7 +223,7 @@ impl Options {
 
     /// The hosts that a pattern selects, whether the inventory makes a formation or not.
     fn reach(&self, pattern: &str) -> Result<Vec<Listed>, Vec<Problem>> {
-        let mut roster = self.roster()?;
+        let mut roster = self.roster(Need::Login)?;
         let chosen: BTreeSet<NodeName> = self.chosen(&roster, pattern)?.into_iter().collect();
         roster.hosts.retain(|listed| chosen.contains(&listed.node));
         self.check_ways(roster.hosts.iter().map(|listed| &listed.host))?;
@@ -257,8 +265,9 @@ impl Options {
     }
 
     /// Everybody in the inventory, whether it makes a formation or not; its warnings are said here.
-    fn roster(&self) -> Result<Roster, Vec<Problem>> {
-        let Hosts { roster, warnings } = crate::inventory::hosts(self.inventories()?)?;
+    fn roster(&self, need: Need) -> Result<Roster, Vec<Problem>> {
+        let Hosts { roster, warnings } =
+            crate::inventory::hosts(self.inventories()?, self.keys.keyring(), need)?;
         warn(&warnings);
         Ok(roster)
     }

@@ -9,6 +9,7 @@ use super::answers::Question;
 use super::{Options, answers};
 use crate::command::Command;
 use crate::error::{Exit, Problem};
+use crate::inventory::Need;
 use crate::resource::psql::psql;
 
 #[derive(Args, Debug)]
@@ -36,7 +37,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = options.load()?;
+    let formation = options.load_for(Need::Login)?;
     let servers = options.select(&formation, &arguments.pattern)?;
     let sql = arguments.sql().map_err(|problem| vec![problem])?;
     let questions = servers.iter().map(|server| {

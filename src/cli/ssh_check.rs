@@ -6,6 +6,7 @@ use super::Options;
 use crate::command::{Command, Failure, RunAs};
 use crate::error::{Exit, Problem};
 use crate::formation::{Connection, Formation, Host, NodeName};
+use crate::inventory::Need;
 use crate::report;
 use crate::report::ssh_check::{Became, Hop, Way};
 use crate::resource::keeper::{AsRoot, as_root};
@@ -78,10 +79,10 @@ fn wanted(options: &Options, arguments: &Arguments) -> Result<Wanted, Vec<Proble
     let users = arguments.become_user.clone();
     if !options.inventory.is_empty() {
         // The way to a host is any host's; what muster becomes there is a server's.
-        let formation = options.load();
+        let formation = options.load_for(Need::Login);
         let roster = match &formation {
             Ok(formation) => formation.roster.clone(),
-            Err(_) => options.roster()?,
+            Err(_) => options.roster(Need::Login)?,
         };
         let mut listed = roster.hosts.into_iter();
         if let Some(listed) = listed.find(|listed| listed.node == name || listed.name == name.0) {

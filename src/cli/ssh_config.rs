@@ -5,6 +5,7 @@ use clap::Args;
 use super::Options;
 use crate::error::{Exit, Problem};
 use crate::formation::{Host, Listed};
+use crate::inventory::Need;
 use crate::report;
 use crate::ssh::config::{self, Request};
 use crate::ssh::settings::Settings;
@@ -52,7 +53,7 @@ fn of_inventory(options: &Options, name: &str) -> Result<Option<Host>, Vec<Probl
     if options.inventory.is_empty() {
         return Ok(None);
     }
-    let mut hosts = options.roster()?.hosts.into_iter();
+    let mut hosts = options.roster(Need::Nothing)?.hosts.into_iter();
     let is_it = |listed: &Listed| listed.node.0 == name || listed.name == name || listed.host.address == name;
     Ok(hosts.find(is_it).map(|listed| listed.host))
 }

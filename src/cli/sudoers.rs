@@ -5,6 +5,7 @@ use clap::Args;
 use super::Options;
 use crate::command::Failure;
 use crate::error::{Exit, Problem};
+use crate::inventory::Need;
 use crate::report;
 use crate::sudoers::{Logins, sudoers};
 
@@ -16,7 +17,7 @@ pub(super) struct Arguments {
 }
 
 pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = options.load()?;
+    let formation = options.load_for(Need::Nothing)?;
     let servers = options.select(&formation, &arguments.pattern)?;
     let transport = options.transport();
     let (mut logins, mut problems) = (Logins::new(), Vec::new());

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
-use super::source::Span;
+use super::Need;
+use super::source::{Source, Span};
 use super::value::Value;
-use super::variables::{Fallback, Variable, variable};
+use super::variables::{Fallback, VARIABLES, Variable, variable};
 use crate::formation::Secret;
+use crate::secrets::Origin;
 
 /// One variable as it stands in the file.
 #[derive(Clone)]
@@ -15,6 +17,8 @@ pub(super) struct Given {
     pub(super) key_span: Span,
     pub(super) span: Span,
     pub(super) value: Value,
+    /// Where its text came from.
+    pub(super) origin: Origin,
 }
 
 pub(super) type Level = BTreeMap<&'static str, Given>;
@@ -84,9 +88,21 @@ impl Host {
         number.and_then(|number| T::try_from(number).ok())
     }
 
+    /// Looks for the passwords of this host that a command needs.
+    pub(super) fn find_secrets(&self, need: Need, source: &mut Source) {
+        for row in VARIABLES.iter().filter(|row| need.includes(row)) {
+            if let Some(given) = self.given(row.name)
+                && let Value::Secret(hidden) = &given.value
+            {
+                tracing::debug!("{}: `{}` is {}", self.name, row.name, given.origin);
+                hidden.find(row, given.span, source);
+            }
+        }
+    }
+
     pub(super) fn secret(&self, name: &str) -> Option<Secret> {
         match self.given(name).map(|given| &given.value) {
-            Some(Value::Secret(secret)) => Some(secret.clone()),
+            Some(Value::Secret(hidden)) => hidden.secret(),
             _ => None,
         }
     }

@@ -2,13 +2,14 @@
 //!
 //! Everything stops somewhere: nesting, the work of one template, the number of them behind one value, and its length.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use minijinja::value::{Enumerator, Object, Serde, Value};
+use minijinja::value::{Enumerator, Object, Serde, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
+use zeroize::Zeroizing;
 
 use super::scalar;
 use super::source::quote;
@@ -16,6 +17,7 @@ use super::store::Vars;
 use super::tree::{Entry, Node, Style, Tree};
 use super::variables::{Kind, variable};
 use crate::error::Problem;
+use crate::secrets::{Closed, Keyring, Origin, Reference};
 
 /// How deep one value may stand on others.
 const DEEPEST: usize = 20;
@@ -38,6 +40,13 @@ pub(super) struct World {
     depth: AtomicUsize,
     count: AtomicUsize,
     secret: AtomicBool,
+    vaulted: AtomicBool,
+    reference: AtomicBool,
+    /// Why something encrypted could not be read; templates can say no more than that they failed.
+    closed: Mutex<Option<Closed>>,
+    keyring: Arc<Keyring>,
+    /// The files that are encrypted as a whole.
+    sealed: BTreeSet<usize>,
     this: Weak<World>,
 }
 
@@ -56,15 +65,26 @@ pub(super) struct Evaluated {
     pub(super) node: Node,
     /// Whether a password went into it, so that it may not be shown.
     pub(super) from_secret: bool,
+    /// Whether a variable went into it that only says where a password is.
+    pub(super) from_reference: bool,
+    /// Clear, or of ansible-vault.
+    pub(super) origin: Origin,
 }
 
-/// Whether a value holds a template.
+/// Why there is no value.
+pub(super) enum Refused {
+    Template(Problem),
+    Closed(Box<Closed>),
+}
+
+/// Whether a value holds a template, or something encrypted.
 pub(super) fn is_template(node: &Node) -> bool {
     match &node.tree {
         Tree::Text(text) => node.style != Style::Unsafe && has_braces(text),
         Tree::List(items) => items.iter().any(is_template),
         Tree::Map(entries) => entries.iter().any(|entry| is_template(&entry.value)),
-        Tree::Null | Tree::Flag { .. } | Tree::Number(_) | Tree::Vault(_) => false,
+        Tree::Vault(_) => true,
+        Tree::Null | Tree::Flag { .. } | Tree::Number(_) => false,
     }
 }
 
@@ -73,7 +93,12 @@ fn has_braces(text: &str) -> bool {
 }
 
 impl World {
-    pub(super) fn new(hosts: Vec<WorldHost>, groups: BTreeMap<String, Vec<String>>) -> Arc<World> {
+    pub(super) fn new(
+        hosts: Vec<WorldHost>,
+        groups: BTreeMap<String, Vec<String>>,
+        keyring: Arc<Keyring>,
+        sealed: BTreeSet<usize>,
+    ) -> Arc<World> {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
         environment.set_auto_escape_callback(|_| AutoEscape::None);
@@ -97,6 +122,11 @@ impl World {
             depth: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
             secret: AtomicBool::new(false),
+            vaulted: AtomicBool::new(false),
+            reference: AtomicBool::new(false),
+            closed: Mutex::default(),
+            keyring,
+            sealed,
             this: this.clone(),
         })
     }
@@ -109,13 +139,39 @@ impl World {
     ///
     /// # Errors
     /// What is undefined, not known here, or too much.
-    pub(super) fn evaluate(&self, host: usize, node: &Node) -> Result<Evaluated, Problem> {
+    pub(super) fn evaluate(&self, host: usize, node: &Node) -> Result<Evaluated, Refused> {
         self.depth.store(0, Ordering::Relaxed);
         self.count.store(0, Ordering::Relaxed);
-        self.secret.store(false, Ordering::Relaxed);
-        let tree = self.tree(host, node).map_err(|error| problem(&error))?;
+        for flag in [&self.secret, &self.vaulted, &self.reference] {
+            flag.store(false, Ordering::Relaxed);
+        }
+        *self.closed() = None;
+        let tree = self.tree(host, node).map_err(|error| match self.closed().take() {
+            Some(closed) => Refused::Closed(Box::new(closed)),
+            None => Refused::Template(problem(&error)),
+        })?;
         let node = Node { span: node.span, tree, style: Style::Exact };
-        Ok(Evaluated { node, from_secret: self.secret.load(Ordering::Relaxed) })
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        Ok(Evaluated {
+            node,
+            from_secret: is_set(&self.secret),
+            from_reference: is_set(&self.reference),
+            origin: if is_set(&self.vaulted) { Origin::Vault } else { Origin::Clear },
+        })
+    }
+
+    fn closed(&self) -> MutexGuard<'_, Option<Closed>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The text of an encrypted value.
+    fn decrypted(&self, text: &str) -> Result<Zeroizing<String>, Error> {
+        self.secret.store(true, Ordering::Relaxed);
+        self.vaulted.store(true, Ordering::Relaxed);
+        self.keyring.decrypt(text).map_err(|why| {
+            *self.closed() = Some(why);
+            error("an encrypted value cannot be read")
+        })
     }
 
     /// Keeps what is no template as it is spelt.
@@ -131,6 +187,7 @@ impl World {
                 let entry = |entry: &Entry| Ok(Entry { value: inner(&entry.value)?, ..entry.clone() });
                 Tree::Map(entries.iter().map(entry).collect::<Result<_, Error>>()?)
             }
+            Tree::Vault(text) => Tree::Text(self.decrypted(text)?.to_string()),
             other => other.clone(),
         })
     }
@@ -189,7 +246,15 @@ impl World {
         if matches!(known, Some(Kind::Secret | Kind::MonitorUri)) || sounds_secret(name) {
             self.secret.store(true, Ordering::Relaxed);
         }
-        Some(self.value(host, &entry.value).unwrap_or_else(|why| {
+        if self.sealed.contains(&entry.value.span.file) {
+            self.vaulted.store(true, Ordering::Relaxed);
+            self.secret.store(true, Ordering::Relaxed);
+        }
+        let value = self.value(host, &entry.value);
+        if matches!(known, Some(Kind::Secret)) && value.as_ref().is_ok_and(is_reference) {
+            self.reference.store(true, Ordering::Relaxed);
+        }
+        Some(value.unwrap_or_else(|why| {
             // The first name is where to look; those above it follow from it.
             match why.detail() {
                 Some(detail) if detail.ends_with('`') && detail.contains(", in `") => Value::from(why),
@@ -202,7 +267,7 @@ impl World {
         match &node.tree {
             Tree::Text(text) if node.style == Style::Unsafe => Ok(Value::from(text.as_str())),
             Tree::Text(text) if has_braces(text) => self.render(host, text),
-            Tree::Vault(_) => Err(error("an encrypted value cannot be read")),
+            Tree::Vault(text) => Ok(Value::from(self.decrypted(text)?.as_str())),
             Tree::List(items) => {
                 let items: Result<Vec<Value>, Error> =
                     items.iter().map(|item| self.value(host, item)).collect();
@@ -217,6 +282,14 @@ impl World {
                 Ok(Value::from(Serde(scalar::value(node))))
             }
         }
+    }
+}
+
+/// Whether the value of a password's variable says where the password is.
+fn is_reference(value: &Value) -> bool {
+    match value.as_str() {
+        Some(text) => text.starts_with("text:") || !matches!(Reference::parse(text), Ok(Reference::Text(_))),
+        None => value.kind() == ValueKind::Map,
     }
 }
 

@@ -5,13 +5,14 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::host::{Given, Level};
-use super::jinja::{self, World};
+use super::jinja::{self, Refused, World};
 use super::source::{Source, quote};
 use super::store::{MERGED, Vars};
 use super::tree::{Entry, Node, Tree};
 use super::value::{self, Value};
 use super::variables::{Kind, VARIABLES, Variable, alike, variable};
 use crate::error::Problem;
+use crate::secrets::{Origin, Reference};
 
 /// Ansible's own variables that change nothing in how muster reaches a host.
 const HARMLESS: [&str; 10] = [
@@ -80,8 +81,8 @@ impl Known {
                 let inner = &found[index + 1..];
                 let hidden = inner.iter().any(|read| read.has(variable.name));
                 if !hidden || MERGED.contains(&variable.name) {
-                    let value = self.evaluate(host, variable, &entry.value, source);
-                    insert(&mut level, given(variable, entry, value), source);
+                    let (value, origin) = self.evaluate(host, variable, &entry.value, source);
+                    insert(&mut level, given(variable, entry, value, origin), source);
                 }
             }
             levels.push(Rc::new(level));
@@ -92,32 +93,50 @@ impl Known {
     fn earlier(&self, host: usize, entry: &Entry, source: &mut Source) -> Level {
         let known = variable(&entry.key).filter(|variable| (self.wanted)(variable));
         let Some(variable) = known else { return Level::new() };
-        let value = match jinja::is_template(&entry.value) {
+        let (value, origin) = match is_template(variable, &entry.value) {
             true => self.evaluate(host, variable, &entry.value, source),
-            false => value::read(variable, &entry.value, source),
+            false => (value::read(variable, &entry.value, source), source.origin(entry.value.span)),
         };
-        Level::from([(variable.name, given(variable, entry, value))])
+        Level::from([(variable.name, given(variable, entry, value, origin))])
     }
 
-    fn evaluate(&self, host: usize, variable: &Variable, node: &Node, source: &mut Source) -> Value {
-        match self.world.evaluate(host, node) {
-            Ok(jinja::Evaluated { node, from_secret }) => {
-                let mark = source.mark();
-                let value = value::read(variable, &node, source);
-                if from_secret && !source.take_since(mark).is_empty() {
-                    let problem =
-                        Problem::new(format!("`{}` cannot be what its template gives", variable.name));
-                    source.problem(node.span, problem.hint("the value comes from a secret and is not shown"));
-                }
-                value
+    fn evaluate(
+        &self,
+        host: usize,
+        variable: &Variable,
+        node: &Node,
+        source: &mut Source,
+    ) -> (Value, Origin) {
+        let evaluated = match self.world.evaluate(host, node) {
+            Ok(evaluated) => evaluated,
+            Err(Refused::Template(problem)) => {
+                let message = format!("`{}`: {}", variable.name, problem.message);
+                source.problem(node.span, Problem { message, ..problem });
+                return (Value::Bad, Origin::Clear);
             }
-            Err(problem) => {
-                let problem =
-                    Problem { message: format!("`{}`: {}", variable.name, problem.message), ..problem };
-                source.problem(node.span, problem);
-                Value::Bad
+            Err(Refused::Closed(closed)) => {
+                source.closed(node.span, *closed);
+                return (Value::Bad, Origin::Vault);
             }
+        };
+        let jinja::Evaluated { node, from_secret, origin, from_reference } = evaluated;
+        if from_reference && !is_reference(variable, &node) {
+            let problem = Problem::new(format!(
+                "`{}`: its template takes in a password that is elsewhere",
+                variable.name
+            ));
+            let hint =
+                "it does not see the password itself; beside a `monitor` without one give `monitor_password`";
+            source.problem(node.span, problem.hint(hint));
+            return (Value::Bad, origin);
         }
+        let mark = source.mark();
+        let value = value::read(variable, &node, source);
+        if from_secret && !source.take_since(mark).is_empty() {
+            let problem = Problem::new(format!("`{}` cannot be what its template gives", variable.name));
+            source.problem(node.span, problem.hint("the value comes from a secret and is not shown"));
+        }
+        (value, if origin == Origin::Clear { source.origin(node.span) } else { origin })
     }
 }
 
@@ -132,8 +151,31 @@ fn key(vars: &Arc<Vars>) -> usize {
     Arc::as_ptr(vars).addr()
 }
 
-fn given(variable: &'static Variable, entry: &Entry, value: Value) -> Given {
-    Given { variable, key_span: entry.key_span, span: entry.value.span, value }
+fn given(variable: &'static Variable, entry: &Entry, value: Value, origin: Origin) -> Given {
+    let origin = match &value {
+        Value::Secret(hidden) if hidden.origin() != Origin::Clear => hidden.origin(),
+        _ => origin,
+    };
+    Given { variable, key_span: entry.key_span, span: entry.value.span, value, origin }
+}
+
+/// Whether a value has to be made for each host; an encrypted password is kept until a host needs it.
+fn is_template(variable: &Variable, node: &Node) -> bool {
+    match (variable.kind, &node.tree) {
+        (Kind::Secret, Tree::Vault(_)) => false,
+        _ => jinja::is_template(node),
+    }
+}
+
+/// Whether a value says as a whole where a password is.
+fn is_reference(variable: &Variable, node: &Node) -> bool {
+    match (variable.kind, &node.tree) {
+        (Kind::Secret, Tree::Text(text)) => {
+            text.starts_with("text:") || !matches!(Reference::parse(text), Ok(Reference::Text(_)))
+        }
+        (Kind::Secret, Tree::Map(_)) => true,
+        _ => false,
+    }
 }
 
 fn read(vars: &Vars, wanted: Wanted, source: &mut Source) -> Read {
@@ -146,10 +188,12 @@ fn read(vars: &Vars, wanted: Wanted, source: &mut Source) -> Read {
         hide_entry(entry, source);
         match variable(&entry.key) {
             Some(variable) if !wanted(variable) => {}
-            Some(variable) if jinja::is_template(&entry.value) => templates.push((variable, entry.clone())),
+            Some(variable) if is_template(variable, &entry.value) => {
+                templates.push((variable, entry.clone()))
+            }
             Some(variable) => {
                 let value = value::read(variable, &entry.value, source);
-                insert(&mut level, given(variable, entry, value), source);
+                insert(&mut level, given(variable, entry, value, source.origin(entry.value.span)), source);
             }
             None => unknown(entry, wanted, source),
         }

@@ -73,7 +73,7 @@ impl Levels {
         };
         let by_name =
             store.groups.iter().enumerate().map(|(index, group)| (group.name.clone(), names(index)));
-        let world = World::new(hosts, by_name.collect());
+        let world = World::new(hosts, by_name.collect(), source.keyring(), source.sealed());
         Levels { store, world, of_groups }
     }
 }

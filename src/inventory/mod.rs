@@ -3,7 +3,7 @@
 //! `sources` finds what `-i` names; `yaml`, `ini` and `script` read it into the `store` by Ansible's rules, with `tree`
 //! for what has places and `literal`, `range`, `words` for the details; `levels` puts the variables of each host in
 //! order; `listing` shows them. Then muster's own half: `parts` says which hosts are of the formation; `variables` is the table both the reading and the documentation
-//! go by; `known` reads values by it, with `jinja` for templates; `nodes` makes a server and a node of a host;
+//! go by; `known` reads values by it, with `jinja` for templates; `hidden` finds passwords that are elsewhere; `nodes` makes a server and a node of a host;
 //! `topology` checks what must hold between them.
 //!
 //! The inner level wins: `all`, then groups by depth, priority and name, then the host. Two things are put together
@@ -12,11 +12,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use crate::error::Problem;
-use crate::formation::{Formation, Keeper, Listed, Monitor, Node, NodeKind, NodeName, Roster};
+use crate::formation::{Formation, Keeper, Listed, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster};
+use crate::secrets::Keyring;
 
 mod hba;
+mod hidden;
 mod host;
 mod ini;
 mod jinja;
@@ -69,22 +72,44 @@ use yaml::Whole;
 /// # Errors
 /// The problems in the order of the file. No problem shows a line that holds a password.
 pub fn load(path: &Path) -> Result<Formation, Vec<Problem>> {
-    load_all(&[path.display().to_string()])
+    load_all(&[path.display().to_string()], &Arc::new(Keyring::empty()), Need::Everything)
 }
 
-/// As [`load`], from all that `-i` names, in that order; the later one wins.
-pub fn load_all(names: &[String]) -> Result<Formation, Vec<Problem>> {
-    let mut source = Source::default();
+/// As [`load`], from all that `-i` names, in that order; the later one wins. Of the passwords that are encrypted or
+/// elsewhere only those are looked for that somebody needs.
+pub fn load_all(names: &[String], keyring: &Arc<Keyring>, need: Need) -> Result<Formation, Vec<Problem>> {
+    let mut source = Source::new(keyring.clone());
     let sources = read(names, &mut source);
-    formed(sources, source)
+    formed(sources, need, source)
+}
+
+/// The passwords that a command has a use for; the others are in its formation as [`Secret::not_looked_for`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Need {
+    /// It asks no host.
+    Nothing,
+    /// Those for logging in and for becoming another user.
+    Login,
+    Everything,
+}
+
+impl Need {
+    fn includes(self, row: &Variable) -> bool {
+        let login = ["ansible_password", "ansible_become_password"];
+        match self {
+            Need::Nothing => false,
+            Need::Login => login.contains(&row.name),
+            Need::Everything => true,
+        }
+    }
 }
 
 /// As [`load`], from text; `file` names it in messages, relative paths in it start at `base`.
 pub fn parse(file: &str, text: &str, base: &Path) -> Result<Formation, Vec<Problem>> {
-    let mut source = Source::default();
+    let mut source = Source::new(Arc::new(Keyring::empty()));
     let mut sources = Sources::new();
     sources.add_text(file, text, base, &mut source);
-    formed(sources, source)
+    formed(sources, Need::Everything, source)
 }
 
 /// The hosts of an inventory, for what only reaches them.
@@ -97,11 +122,11 @@ pub struct Hosts {
 ///
 /// # Errors
 /// What cannot be read, and what is wrong about how a host is reached.
-pub fn hosts(names: &[String]) -> Result<Hosts, Vec<Problem>> {
-    let mut source = Source::default();
+pub fn hosts(names: &[String], keyring: &Arc<Keyring>, need: Need) -> Result<Hosts, Vec<Problem>> {
+    let mut source = Source::new(keyring.clone());
     let sources = read(names, &mut source);
     let levels = Levels::new(sources, &mut source);
-    if levels.store.too_many().is_some() {
+    if levels.store.too_many().is_some() || source.has_closed_file() {
         return Err(refused(source));
     }
     let mut known = Known::new(levels.world.clone(), Variable::reaches);
@@ -110,6 +135,9 @@ pub fn hosts(names: &[String]) -> Result<Hosts, Vec<Problem>> {
         return Err(refused(source));
     }
     let hosts = hosts_of(&levels, |index| known.levels(index, &mut source));
+    for host in &hosts {
+        host.find_secrets(need, &mut source);
+    }
     // A name on the monitor is a second name for a host; as somebody else's variable it may be anything.
     let mut aliases = Known::new(levels.world.clone(), |variable| variable.name == "name");
     let mut nodes: Vec<String> = Vec::new();
@@ -135,8 +163,8 @@ pub fn hosts(names: &[String]) -> Result<Hosts, Vec<Problem>> {
 ///
 /// # Errors
 /// What cannot be read.
-pub fn list(names: &[String]) -> Result<Listing, Vec<Problem>> {
-    let mut source = Source::default();
+pub fn list(names: &[String], keyring: &Arc<Keyring>) -> Result<Listing, Vec<Problem>> {
+    let mut source = Source::new(keyring.clone());
     let sources = read(names, &mut source);
     let levels = Levels::new(sources, &mut source);
     source.finish()?;
@@ -165,10 +193,10 @@ struct Draft {
 }
 
 /// `None` where there is nothing to go on; the reason was reported.
-fn draft(sources: Sources, source: &mut Source) -> Option<Draft> {
+fn draft(sources: Sources, need: Need, source: &mut Source) -> Option<Draft> {
     let whole = sources.whole;
     let levels = Levels::new(sources, source);
-    if levels.store.too_many().is_some() {
+    if levels.store.too_many().is_some() || source.has_closed_file() {
         return None;
     }
     let parts = parts::decide(&levels, source);
@@ -185,6 +213,9 @@ fn draft(sources: Sources, source: &mut Source) -> Option<Draft> {
         let known = if parts[index] == Part::Ours { &mut known } else { &mut others };
         known.levels(index, source)
     });
+    for host in &hosts {
+        host.find_secrets(need, source);
+    }
     let mut members = Vec::new();
     let (mut strangers, mut outside) = (Vec::new(), Vec::new());
     for (host, part) in hosts.into_iter().zip(&parts) {
@@ -214,8 +245,8 @@ fn checked(draft: Draft, source: &mut Source) -> Option<Formation> {
     formation(members, roster, outside, source).filter(|_| whole)
 }
 
-fn formed(sources: Sources, mut source: Source) -> Result<Formation, Vec<Problem>> {
-    let Some(draft) = draft(sources, &mut source) else { return Err(refused(source)) };
+fn formed(sources: Sources, need: Need, mut source: Source) -> Result<Formation, Vec<Problem>> {
+    let Some(draft) = draft(sources, need, &mut source) else { return Err(refused(source)) };
     let formation = checked(draft, &mut source);
     let warnings = source.finish()?;
     formation.map(|formation| Formation { warnings, ..formation }).ok_or_else(no_formation)
@@ -227,10 +258,10 @@ fn no_formation() -> Vec<Problem> {
 }
 
 /// Every mistake of an inventory, and what the lints find in it.
-pub fn lint(names: &[String]) -> Linted {
-    let mut source = Source::default();
+pub fn lint(names: &[String], keyring: &Arc<Keyring>) -> Linted {
+    let mut source = Source::new(keyring.clone());
     let sources = read(names, &mut source);
-    let Some(draft) = draft(sources, &mut source) else {
+    let Some(draft) = draft(sources, Need::Nothing, &mut source) else {
         return Linted::new(source);
     };
     lint::look(&draft, &mut source);
@@ -311,7 +342,10 @@ fn formation(
     };
     keepers(&members, source);
     let mut monitor = match node.host.given("monitor").map(|given| &given.value) {
-        Some(Value::Monitor(uri)) => Some(Monitor::External(uri.clone())),
+        Some(Value::Monitor(uri)) => {
+            let password = uri.password.clone().or_else(|| node.host.secret("monitor_password"));
+            Some(Monitor::External(MonitorUri { password, ..uri.clone() }))
+        }
         _ => None,
     };
     let mut nodes = BTreeMap::new();

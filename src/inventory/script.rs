@@ -1,11 +1,7 @@
 //! An executable inventory: asked with `--list`, and with `--host NAME` where that told nothing of hosts.
 
-use std::io::Read;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use super::known::hide_secrets;
 use super::source::{Source, Span, quote};
@@ -13,11 +9,7 @@ use super::store::{Loop, Store, Vars};
 use super::tree::{self, Entry, Node, Tree};
 use super::yaml::{add_host, is_plain_name, mapping, set_group_variable};
 use crate::error::Problem;
-
-/// How long an inventory may take to answer.
-const PATIENCE: Duration = Duration::from_secs(120);
-/// Most that is read of an answer.
-pub(super) const MOST_BYTES: u64 = 16 << 20;
+use crate::program::{self, Errors, PATIENCE, Silent};
 
 /// Runs the program and puts what it says into the store.
 pub(super) fn read(path: &Path, name: &str, base: &Path, store: &mut Store, source: &mut Source) {
@@ -150,79 +142,18 @@ fn run(path: &Path, arguments: &[&str]) -> Result<String, Problem> {
     let failed = |why: String| Problem::new(format!("the inventory {shown} {why}"));
     // Without a folder in it a name would be looked up in PATH.
     let program = if path.components().count() > 1 { path.to_owned() } else { Path::new(".").join(path) };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(format!("cannot be started: {error}")))?;
-    let (out, err) = (Drain::of(child.stdout.take()), Drain::of(child.stderr.take()));
-    let status = wait(&mut child).map_err(failed)?;
-    let (out, err) = (out.text(), err.text());
-    if !status.success() {
-        let last: Vec<&str> = err.lines().rev().take(5).collect();
-        let last: Vec<String> = last.iter().rev().map(|line| quote(line)).collect();
-        let problem = failed(format!("failed: {status}"));
-        return Err(match last.is_empty() {
-            true => problem,
-            false => problem.hint(format!("it said {}", last.join(" "))),
-        });
+    let said = program::run(Command::new(program).args(arguments), PATIENCE, Errors::Kept);
+    let said = said.map_err(|why| match why {
+        Silent::CannotStart(error) => failed(format!("cannot be started: {error}")),
+        Silent::Failed(why) => failed(why),
+    })?;
+    if said.status.success() {
+        return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
     }
-    match out.len() as u64 > MOST_BYTES {
-        true => Err(failed("answers with too much".to_owned())),
-        false => Ok(out),
-    }
-}
-
-/// Reads to the end, so that the program never waits for a reader; keeps what may be kept.
-struct Drain {
-    read: Arc<Mutex<Vec<u8>>>,
-    reader: thread::JoinHandle<()>,
-}
-
-impl Drain {
-    fn of(pipe: Option<impl Read + Send + 'static>) -> Self {
-        let read = Arc::new(Mutex::new(Vec::new()));
-        let kept = read.clone();
-        let reader = thread::spawn(move || {
-            let Some(mut pipe) = pipe else { return };
-            let mut buffer = [0; 8192];
-            while let Ok(count @ 1..) = pipe.read(&mut buffer) {
-                let mut kept = kept.lock().unwrap_or_else(PoisonError::into_inner);
-                if kept.len() as u64 <= MOST_BYTES {
-                    kept.extend_from_slice(&buffer[..count]);
-                }
-            }
-        });
-        Drain { read, reader }
-    }
-
-    /// What the program said. What it has left behind, e.g. a shared connection of ssh, may hold the pipe for hours.
-    fn text(self) -> String {
-        const GRACE: Duration = Duration::from_secs(1);
-        let ended = Instant::now();
-        while !self.reader.is_finished() && ended.elapsed() < GRACE {
-            thread::sleep(Duration::from_millis(1));
-        }
-        let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&read).into_owned()
-    }
-}
-
-fn wait(child: &mut Child) -> Result<std::process::ExitStatus, String> {
-    let started = Instant::now();
-    let mut pause = Duration::from_millis(1);
-    loop {
-        if let Some(status) = child.try_wait().map_err(|error| error.to_string())? {
-            return Ok(status);
-        }
-        if started.elapsed() > PATIENCE {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(format!("did not end within {} seconds", PATIENCE.as_secs()));
-        }
-        thread::sleep(pause);
-        pause = (pause * 2).min(Duration::from_millis(50));
-    }
+    let last: Vec<String> = said.last_errors().iter().map(|line| quote(line)).collect();
+    let problem = failed(format!("failed: {}", said.status));
+    Err(match last.is_empty() {
+        true => problem,
+        false => problem.hint(format!("it said {}", last.join(" "))),
+    })
 }

@@ -2,8 +2,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
+use super::variables::VARIABLES;
 use crate::error::{Place, Problem};
+use crate::secrets::{Closed, Found, Keyring, Origin, Reference};
 
 /// A stretch of one line; lines and columns count characters from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -21,12 +26,14 @@ const LONGEST_LINE: usize = 300;
 const MOST_PROBLEMS: usize = 500;
 
 /// Every file, and everything found wrong in them so far.
-#[derive(Default)]
 pub(super) struct Source {
+    keyring: Arc<Keyring>,
     files: Vec<File>,
     problems: Vec<(Span, Problem)>,
     warnings: Vec<Finding>,
     near_misses: BTreeMap<&'static str, (String, Span)>,
+    /// Whether a file stayed encrypted, so that nobody knows what is missing.
+    has_closed_file: bool,
 }
 
 /// What a lint found.
@@ -44,6 +51,14 @@ struct File {
     base: PathBuf,
     lines: Vec<String>,
     secret: BTreeSet<usize>,
+    seal: Seal,
+}
+
+/// Whether a file is encrypted as a whole, so that nothing of it may be shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Seal {
+    None,
+    Vault,
 }
 
 /// The first line of all.
@@ -53,12 +68,98 @@ pub(super) const START: Span = Span { file: 0, line: 1, column: 1, width: 1 };
 const NOWHERE: Span = Span { file: usize::MAX, line: 0, column: 0, width: 0 };
 
 impl Source {
+    /// Nothing read; `keyring` has what encrypted values are decrypted with, and finds the others.
+    pub(super) fn new(keyring: Arc<Keyring>) -> Source {
+        Source {
+            keyring,
+            files: Vec::new(),
+            problems: Vec::new(),
+            warnings: Vec::new(),
+            near_misses: BTreeMap::new(),
+            has_closed_file: false,
+        }
+    }
+
     /// Takes a file in; its number is what spans in it carry.
     pub(super) fn add(&mut self, name: &str, text: &str, base: &Path) -> usize {
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let secret = (1..=lines.len()).filter(|line| has_password(&lines[line - 1])).collect();
-        self.files.push(File { name: name.to_owned(), base: base.to_owned(), lines, secret });
+        self.files.push(File {
+            name: name.to_owned(),
+            base: base.to_owned(),
+            lines,
+            secret,
+            seal: Seal::None,
+        });
         self.files.len() - 1
+    }
+
+    /// As [`add`](Source::add), for a file that may be encrypted.
+    pub(super) fn add_as(&mut self, seal: Seal, name: &str, text: &str, base: &Path) -> usize {
+        let file = self.add(name, if seal == Seal::None { text } else { "" }, base);
+        self.files[file].seal = seal;
+        file
+    }
+
+    fn is_sealed(&self, span: Span) -> bool {
+        self.files.get(span.file).is_some_and(|file| file.seal == Seal::Vault)
+    }
+
+    /// The files that are encrypted as a whole.
+    pub(super) fn sealed(&self) -> BTreeSet<usize> {
+        (0..self.files.len()).filter(|file| self.files[*file].seal == Seal::Vault).collect()
+    }
+
+    /// Where a text came from that stands in one of the files.
+    pub(super) fn origin(&self, span: Span) -> Origin {
+        if self.is_sealed(span) { Origin::Vault } else { Origin::Clear }
+    }
+
+    pub(super) fn keyring(&self) -> Arc<Keyring> {
+        self.keyring.clone()
+    }
+
+    /// What is encrypted at a place; where it cannot be read that is reported.
+    pub(super) fn decrypted(&mut self, text: &str, at: Span) -> Option<Zeroizing<String>> {
+        self.keyring.decrypt(text).map_err(|why| self.closed(at, why)).ok()
+    }
+
+    /// A whole file that is encrypted.
+    pub(super) fn decrypted_file(
+        &mut self,
+        name: &str,
+        text: &str,
+        base: &Path,
+    ) -> Option<Zeroizing<String>> {
+        let decrypted = self.keyring.decrypt(text);
+        decrypted
+            .map_err(|why| {
+                let file = self.add(name, text.lines().next().unwrap_or_default(), base);
+                self.closed(Span { file, ..START }, why);
+                self.has_closed_file = true;
+            })
+            .ok()
+    }
+
+    pub(super) fn has_closed_file(&self) -> bool {
+        self.has_closed_file
+    }
+
+    /// Reports what stays encrypted; what is the matter with all of it once.
+    pub(super) fn closed(&mut self, at: Span, why: Closed) {
+        match why {
+            Closed::This(problem) => self.problem(at, problem),
+            Closed::All(problem) => {
+                if !self.problems.iter().any(|(_, known)| known.message == problem.message) {
+                    self.problem(at, problem);
+                }
+            }
+        }
+    }
+
+    /// The password that a value of the inventory refers to.
+    pub(super) fn find(&self, reference: &Reference, at: Span) -> Result<Found, Problem> {
+        self.keyring.find(reference, self.base(at))
     }
 
     /// Keeps a line, and the rest of a value that goes on below it, out of every message.
@@ -81,6 +182,7 @@ impl Source {
         if self.problems.len() >= MOST_PROBLEMS {
             return;
         }
+        let problem = if self.is_sealed(span) { veiled(&problem) } else { problem };
         let problem = problem.at(self.place(span));
         if !self.problems.iter().any(|(_, known)| *known == problem) {
             self.problems.push((span, problem));
@@ -99,7 +201,13 @@ impl Source {
         span: Option<Span>,
         message: impl std::fmt::Display,
     ) {
-        let warning = Finding { lint, span, message: message.to_string() };
+        let message = match span {
+            Some(span) if self.is_sealed(span) => {
+                "there is something to say about what is encrypted here, and it is not shown".to_owned()
+            }
+            Some(_) | None => message.to_string(),
+        };
+        let warning = Finding { lint, span, message };
         if self.warnings.len() < MOST_PROBLEMS && !self.warnings.contains(&warning) {
             self.warnings.push(warning);
         }
@@ -107,6 +215,9 @@ impl Source {
 
     /// Remembers a name that is nearly that of a variable, for whoever misses the variable.
     pub(super) fn near_miss(&mut self, variable: &'static str, name: &str, at: Span) {
+        if self.is_sealed(at) {
+            return;
+        }
         self.near_misses.entry(variable).or_insert_with(|| (name.to_owned(), at));
     }
 
@@ -208,6 +319,16 @@ impl Source {
             text,
         }
     }
+}
+
+/// A problem of an encrypted file without what stands in it; muster's own names are not from there.
+fn veiled(problem: &Problem) -> Problem {
+    let named = |row: &&super::variables::Variable| problem.message.starts_with(&format!("`{}`", row.name));
+    let message = match VARIABLES.iter().find(named) {
+        Some(row) => format!("`{}` cannot be what it is in this encrypted file", row.name),
+        None => "this line of an encrypted file is wrong".to_owned(),
+    };
+    Problem::new(message).hint("nothing of the file is shown here; `ansible-vault view` shows it")
 }
 
 fn printable(c: char) -> char {

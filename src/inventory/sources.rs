@@ -5,13 +5,17 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use zeroize::Zeroizing;
+
 use super::known::hide_secrets;
-use super::source::{Source, Span, quote};
+use super::source::{Seal, Source, Span, quote};
 use super::store::{Store, UNGROUPED, Vars};
 use super::tree::{self, Tree};
 use super::yaml::{Whole, add_host, is_plain_name, mapping};
 use super::{ini, range, script, yaml};
 use crate::error::{Place, Problem};
+use crate::program::MOST_BYTES;
+use crate::secrets;
 
 /// What is no inventory in a folder of them. Source: INVENTORY_IGNORE_EXTS of ansible-core.
 const IGNORED: [&str; 12] =
@@ -47,7 +51,11 @@ impl Sources {
 
     /// Reads a text as if it were a file; relative paths in it start at `base`.
     pub(super) fn add_text(&mut self, name: &str, text: &str, base: &Path, source: &mut Source) {
-        let file = source.add(name, text, base);
+        self.add_sealed(name, text, Seal::None, base, source);
+    }
+
+    fn add_sealed(&mut self, name: &str, text: &str, seal: Seal, base: &Path, source: &mut Source) {
+        let file = source.add_as(seal, name, text, base);
         let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
         if ini::looks_like(text) || ending == Some("ini") {
             return ini::read(text, file, name, &mut self.store, source);
@@ -105,8 +113,8 @@ impl Sources {
         if executable && script::is_program(&bytes) {
             return script::read(path, &name, base, &mut self.store, source);
         }
-        if let Some(text) = utf8(&name, bytes, source) {
-            self.add_text(&name, &text, base, source);
+        if let Some((text, seal)) = text_of(&name, bytes, base, source) {
+            self.add_sealed(&name, &text, seal, base, source);
         }
     }
 
@@ -156,17 +164,16 @@ impl Sources {
             return Some(vars.clone());
         }
         let name = file.display().to_string();
-        let text = match read_file(&file) {
-            Ok(bytes) => utf8(&name, bytes, source),
+        let read = match read_file(&file) {
+            Ok(bytes) => text_of(&name, bytes, base, source),
             Err(problem) => {
                 source.problem_of_file(problem);
                 None
             }
         };
-        let number = source.add(&name, text.as_deref().unwrap_or_default(), base);
-        let root = text.and_then(|text| match text.trim().is_empty() {
-            true => None,
-            false => tree::read(&text, number, source),
+        let root = read.and_then(|(text, seal)| {
+            let number = source.add_as(seal, &name, &text, base);
+            if text.trim().is_empty() { None } else { tree::read(&text, number, source) }
         });
         if let Some(root) = &root {
             hide_secrets(root, source);
@@ -225,12 +232,27 @@ fn list(folder: &Path) -> Result<Vec<String>, Problem> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Problem> {
     let name = quote(&path.to_string_lossy());
-    let large = path.metadata().is_ok_and(|file| file.is_file() && file.len() > script::MOST_BYTES);
+    let large = path.metadata().is_ok_and(|file| file.is_file() && file.len() > MOST_BYTES);
     if large {
-        let most = script::MOST_BYTES >> 20;
+        let most = MOST_BYTES >> 20;
         return Err(Problem::new(format!("the inventory {name} is larger than {most} MiB")));
     }
     std::fs::read(path).map_err(|error| Problem::new(format!("cannot read the inventory {name}: {error}")))
+}
+
+/// The text of a file, decrypted where ansible-vault has encrypted it.
+fn text_of(
+    name: &str,
+    bytes: Vec<u8>,
+    base: &Path,
+    source: &mut Source,
+) -> Option<(Zeroizing<String>, Seal)> {
+    let is_encrypted = secrets::is_encrypted(&bytes);
+    let text = utf8(name, bytes, source)?;
+    match is_encrypted {
+        true => Some((source.decrypted_file(name, &text, base)?, Seal::Vault)),
+        false => Some((Zeroizing::new(text), Seal::None)),
+    }
 }
 
 fn utf8(name: &str, bytes: Vec<u8>, source: &mut Source) -> Option<String> {

@@ -9,6 +9,7 @@ use serde_saphyr::{Error, Location, Spanned, Tagged};
 
 use super::source::{Source, Span};
 use crate::error::Problem;
+use crate::secrets::Origin;
 
 /// Deepest nesting of an inventory; each generation of groups takes two levels.
 const DEEPEST: usize = 32;
@@ -102,6 +103,7 @@ pub(super) fn read(text: &str, file: usize, source: &mut Source) -> Option<Node>
 }
 
 fn syntax(error: &Error, file: usize, source: &mut Source) {
+    let start = Span { file, ..super::source::START };
     source.hide_all_suspects(file);
     let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
     let message = message.lines().next().unwrap_or_default();
@@ -127,6 +129,8 @@ fn syntax(error: &Error, file: usize, source: &mut Source) {
     }
     match error.location() {
         Some(location) if location.line() > 0 => source.problem(span(location, file), problem),
+        // With a place what is said of an encrypted file is veiled.
+        _ if source.origin(start) == Origin::Vault => source.problem(start, problem),
         _ => source.problem_of_file(problem),
     }
 }
@@ -164,7 +168,7 @@ impl Reader<'_, '_> {
             Raw::Number => Tree::Number(self.spelling(at)),
             Raw::Text(text) => Tree::Text(text),
             Raw::List(items) => Tree::List(items.into_iter().map(|item| self.node(item)).collect()),
-            Raw::Map(entries) => Tree::Map(self.entries(entries)),
+            Raw::Map(entries) => vault_of_json(self.entries(entries), self.plain),
         };
         let span = span(at, self.file);
         match tag.as_deref() {
@@ -239,6 +243,18 @@ impl Reader<'_, '_> {
             self.text.get(start..start + len)
         });
         slice.unwrap_or_default().trim().to_owned()
+    }
+}
+
+/// In JSON, which has no tags, Ansible writes `{"__ansible_vault": …}`.
+fn vault_of_json(mut entries: Vec<Entry>, plain: Style) -> Tree {
+    match entries.as_mut_slice() {
+        [Entry { key, value: Node { tree: Tree::Text(text), .. }, .. }]
+            if plain == Style::Exact && key == "__ansible_vault" =>
+        {
+            Tree::Vault(std::mem::take(text))
+        }
+        _ => Tree::Map(entries),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::hidden::Hidden;
 use super::monitor_uri;
 use super::settings;
 use super::source::{Source, Span, quote};
@@ -10,7 +11,7 @@ use super::text::is_host_key;
 use super::tree::{Node, Tree};
 use super::variables::{Kind, Variable, nearest};
 use crate::error::Problem;
-use crate::formation::{MonitorUri, Secret};
+use crate::formation::MonitorUri;
 
 /// A value that fits its variable.
 #[derive(Clone)]
@@ -18,7 +19,7 @@ pub(super) enum Value {
     Flag(bool),
     Number(i64),
     Text(String),
-    Secret(Secret),
+    Secret(Hidden),
     Monitor(MonitorUri),
     Settings(BTreeMap<String, Setting>),
     Rules(Vec<String>),
@@ -62,7 +63,7 @@ pub(super) fn read(variable: &Variable, node: &Node, source: &mut Source) -> Val
         Kind::Number { least, most } => number(variable, node, least, most),
         Kind::Choice(words) => choice(variable, node, words),
         Kind::Text { expected, check } => text(variable, node, expected, check),
-        Kind::Secret => secret(variable, node),
+        Kind::Secret => Hidden::read(variable, node).map(Value::Secret),
         Kind::MonitorUri => monitor(variable, node),
         Kind::SshArgs => ssh_arguments(variable, node),
         Kind::HostKeys => host_keys(variable, node),
@@ -186,26 +187,6 @@ fn host_keys(variable: &Variable, node: &Node) -> Result<Value, Problem> {
         Tree::List(list) => list.iter().map(one).collect::<Result<_, _>>().map(Value::HostKeys),
         _ => one(node).map(|key| Value::HostKeys(vec![key])),
     }
-}
-
-/// As [`text`], without a word of the value in any message.
-fn secret(variable: &Variable, node: &Node) -> Result<Value, Problem> {
-    let (Tree::Text(found) | Tree::Number(found)) = &node.tree else {
-        let problem = Problem::new(format!("`{}` must be text, not {}", variable.name, node.tree.noun()));
-        return Err(match &node.tree {
-            Tree::Vault(_) => {
-                problem.hint("what ansible-vault encrypted is not read yet; give the text itself")
-            }
-            _ => problem,
-        });
-    };
-    if let Some(problem) = unclean(variable.name, found) {
-        return Err(problem);
-    }
-    if found.is_empty() {
-        return Err(Problem::new(format!("`{}` is empty", variable.name)));
-    }
-    Ok(Value::Secret(Secret::new(found.clone())))
 }
 
 fn monitor(variable: &Variable, node: &Node) -> Result<Value, Problem> {

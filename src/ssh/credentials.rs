@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use super::config::Config;
-use super::login::{Asker, KeyFile};
+use super::login::KeyFile;
+use super::settings::Settings;
 use crate::command::Failure;
+use crate::console::Asker;
 
 /// The key files ssh tries by itself, in its order; for hardware keys (`_sk`) the agent signs.
 const DEFAULT_KEYS: [&str; 5] = ["id_rsa", "id_ecdsa", "id_ecdsa_sk", "id_ed25519", "id_ed25519_sk"];
@@ -65,6 +67,11 @@ impl Credentials {
 
     pub(super) fn asker(&self) -> &Asker {
         &self.asker
+    }
+
+    /// Whether a host's settings let somebody be asked who is there.
+    pub(super) fn can_ask(&self, settings: &Settings) -> bool {
+        !settings.batch && settings.prompts > 0 && self.asker.is_there()
     }
 
     /// Who logs in where the inventory does not say.

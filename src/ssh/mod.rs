@@ -32,9 +32,9 @@ pub mod settings;
 mod transport;
 mod trust;
 
+pub use crate::console::Asker;
 pub use credentials::Credentials;
 pub use link::Seen;
-pub use login::Asker;
 pub use output::Spool;
 pub use session::{Captured, Session};
 pub use transport::{Check, Hop, Overrides, Transport};

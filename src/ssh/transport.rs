@@ -7,10 +7,10 @@ use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 
 use super::credentials::Credentials;
 use super::link::{Link, Seen};
-use super::login::Echo;
 use super::session::Session;
 use super::settings::{Checking, Jump, Proxy, Settings};
 use crate::command::Failure;
+use crate::console::Echo;
 use crate::formation::{Connection, Host, NodeName, Secret};
 
 /// sshd starts to turn connections away while ten are not logged in yet (`MaxStartups 10:30:100`).

@@ -34,6 +34,11 @@ pub(crate) struct Run {
 impl Lab {
     /// Ten hosts with nothing set up; `None` where there can be none.
     pub(crate) fn bare() -> Option<Lab> {
+        Lab::bare_of("10")
+    }
+
+    /// The same with the first few of them at least.
+    pub(crate) fn bare_of(hosts: &str) -> Option<Lab> {
         if let Some(reason) = left_out() {
             eprintln!("\n*** LEFT OUT, nothing was tested: {reason} ***\n");
             return None;
@@ -42,7 +47,7 @@ impl Lab {
         let net = std::env::var("MUSTER_LAB_NET").unwrap_or_else(|_| "10.88.2".to_owned());
         let lab = Lab::of(net);
         let were_up = !lab.script(&["list"]).is_empty();
-        lab.script(&["up", "10"]);
+        lab.script(&["up", hosts]);
         if were_up {
             lab.wipe();
         }
@@ -181,8 +186,13 @@ impl Lab {
 
     /// Runs `muster ARGS -i INVENTORY` to its end.
     pub(crate) fn muster(&self, inventory: &Path, args: &[&str]) -> Run {
+        self.muster_with(inventory, args, &[])
+    }
+
+    /// The same with more in its environment.
+    pub(crate) fn muster_with(&self, inventory: &Path, args: &[&str], env: &[(&str, &str)]) -> Run {
         let started = Instant::now();
-        let child = self.start_muster(inventory, args);
+        let child = self.command(inventory, args).envs(env.iter().copied()).spawn().expect("muster starts");
         let output = child.wait_with_output().expect("muster ends");
         let run = Run {
             code: output.status.code(),
@@ -196,16 +206,14 @@ impl Lab {
 
     /// Starts muster as a pipeline would: no terminal, nothing to read.
     pub(crate) fn start_muster(&self, inventory: &Path, args: &[&str]) -> Child {
-        Command::new(env!("CARGO_BIN_EXE_muster"))
-            .arg("-i")
-            .arg(inventory)
-            .args(args)
-            .env_remove("SSH_AUTH_SOCK")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("muster starts")
+        self.command(inventory, args).spawn().expect("muster starts")
+    }
+
+    fn command(&self, inventory: &Path, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+        command.arg("-i").arg(inventory).args(args).env_remove("SSH_AUTH_SOCK");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
     }
 
     fn ssh_with(&self, host: &str, command: &str, stdin: impl AsRef<[u8]>) -> String {

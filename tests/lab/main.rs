@@ -16,4 +16,5 @@ mod layouts;
 mod limits;
 mod refusals;
 mod rollout;
+mod secrets;
 mod sudoers;

@@ -11,6 +11,7 @@ use crate::inventory::nodes::Role;
 use crate::inventory::source::{Source, Span, quote};
 use crate::inventory::topology::Member;
 use crate::inventory::value::Value;
+use crate::secrets::Origin;
 
 /// Settings with the value that endangers data.
 const UNSAFE: [(&str, &str); 4] = [
@@ -181,10 +182,9 @@ fn secrets(draft: &Draft, source: &mut Source) {
 
 /// Whether who reads the file reads a password.
 fn is_in_clear(given: &Given) -> bool {
-    const ELSEWHERE: [&str; 4] = ["env:", "file:", "cmd:", "age:"];
     match &given.value {
-        Value::Secret(secret) => !ELSEWHERE.iter().any(|word| secret.reveal().starts_with(word)),
-        Value::Monitor(uri) => uri.password.is_some(),
+        Value::Secret(_) => given.origin == Origin::Clear,
+        Value::Monitor(uri) => given.origin == Origin::Clear && uri.password.is_some(),
         Value::Flag(_)
         | Value::Number(_)
         | Value::Text(_)

@@ -38,7 +38,7 @@ pub static LINTS: &[Lint] = &[
     row(
         "clear-secret",
         "a password stands in a file in clear text",
-        "`chmod 600` the file and keep it out of git, or render it from your secret store",
+        "encrypt it with ansible-vault, or say where it is: `env:`, `file:`, `cmd:`, `age:`; else `chmod 600` the file",
     ),
     row(
         "default-dbname",

@@ -12,7 +12,7 @@ use russh::keys::{
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
-use super::ask::{Asker, Echo};
+use crate::console::{Asker, Echo};
 
 /// A key file that has been read.
 pub(in crate::ssh) struct KeyFile {

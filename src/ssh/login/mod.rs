@@ -1,14 +1,12 @@
 //! Logging in: the methods the host takes, in the operator's order, over as many connections as sshd's patience allows.
 
 mod agent;
-mod ask;
 mod clock;
 mod key_file;
 mod offers;
 mod password;
 mod pen;
 mod refusal;
-mod terminal;
 
 use std::time::Duration;
 
@@ -26,8 +24,6 @@ use super::host_key::{Doorman, explain};
 use super::settings::{Method, Settings};
 use crate::command::Failure;
 
-pub use self::ask::Asker;
-pub(super) use self::ask::Echo;
 pub(super) use self::clock::Clock;
 pub(super) use self::key_file::KeyFile;
 

@@ -100,7 +100,7 @@ pub(super) fn offers(
     settings: &Settings,
     credentials: &Credentials,
 ) -> Result<(Vec<Offer>, Vec<String>), Failure> {
-    let can_ask = credentials.asker().can_ask(settings);
+    let can_ask = credentials.can_ask(settings);
     let mut list = List { offers: Vec::new(), seen: BTreeSet::new(), notes: files.notes.clone(), settings };
     list.notes.extend(agent.trouble.iter().cloned());
     for (path, certificate) in &files.certificates {

@@ -4,9 +4,9 @@ use russh::client::{AuthResult, Handle, KeyboardInteractiveAuthResponse, Prompt}
 use zeroize::Zeroizing;
 
 use super::Trouble;
-use super::ask::Echo;
 use super::clock::Clock;
 use crate::command::Failure;
+use crate::console::Echo;
 use crate::ssh::credentials::Credentials;
 use crate::ssh::host_key::{Doorman, explain};
 use crate::ssh::settings::{Method, Settings};
@@ -36,7 +36,7 @@ impl<'a> Answers<'a> {
     }
 
     pub(super) fn can_ask(&self) -> bool {
-        self.credentials.asker().can_ask(self.settings)
+        self.credentials.can_ask(self.settings)
     }
 
     pub(super) fn has_password(&self) -> bool {

@@ -1,5 +1,10 @@
 //! Whose turn it is to write to the terminal: a question to the operator, or the progress of the run.
 
+mod ask;
+mod terminal;
+
+pub use ask::{Asker, Echo};
+
 use tokio::sync::{Mutex, MutexGuard};
 
 static TURN: Mutex<()> = Mutex::const_new(());

@@ -9,15 +9,13 @@ use tokio::process::Command;
 use zeroize::Zeroizing;
 
 use super::terminal;
-use crate::console;
-use crate::ssh::settings::Settings;
 
 /// What ssh runs where nothing else is named.
 const DEFAULT_PROGRAM: &str = "/usr/bin/ssh-askpass";
 
 /// Whether what is typed may be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::ssh) enum Echo {
+pub enum Echo {
     Hidden,
     Shown,
 }
@@ -55,18 +53,14 @@ impl Asker {
         Asker { way: Way::Program(path.into()), closed: AtomicBool::new(false) }
     }
 
-    /// Whether a host's settings let somebody be asked who is there.
-    pub(in crate::ssh) fn can_ask(&self, settings: &Settings) -> bool {
-        !settings.batch && settings.prompts > 0 && self.is_there()
-    }
-
-    fn is_there(&self) -> bool {
+    /// Whether somebody may still be asked.
+    pub fn is_there(&self) -> bool {
         self.way != Way::Nobody && !self.closed.load(Ordering::Relaxed)
     }
 
     /// The answer; the error says why there is none, and never holds what was typed.
-    pub(in crate::ssh) async fn ask(&self, question: &str, echo: Echo) -> Result<Zeroizing<String>, String> {
-        let _turn = console::turn().await;
+    pub async fn ask(&self, question: &str, echo: Echo) -> Result<Zeroizing<String>, String> {
+        let _turn = super::turn().await;
         if !self.is_there() {
             return Err("nobody can be asked".to_owned());
         }
@@ -87,6 +81,17 @@ impl Asker {
                 Err("it was not given".to_owned())
             }
         }
+    }
+
+    /// As [`ask`](Asker::ask), for who cannot do anything else meanwhile.
+    pub fn ask_and_wait(&self, question: &str, echo: Echo) -> Result<Zeroizing<String>, String> {
+        let asked = || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.map_err(|error| error.to_string())?.block_on(self.ask(question, echo))
+        };
+        // A thread of its own: in one that runs tasks nothing may wait.
+        std::thread::scope(|scope| scope.spawn(asked).join())
+            .unwrap_or_else(|_| Err("the question was given up".to_owned()))
     }
 }
 

@@ -1,0 +1,231 @@
+//! Passwords from everywhere, on real hosts: none is seen by who may not, and each is only in the files meant to hold it.
+
+#[path = "../secrets/vault.rs"]
+mod vault;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use age::secrecy::ExposeSecret as _;
+
+use crate::fleet::{Lab, Run};
+use crate::formation;
+
+const HOSTS: [&str; 3] = ["mon", "coord1", "coord2"];
+
+/// What every planted word has in common; a process that is told of it is told by a file.
+const POISON: &str = "arsenic";
+
+/// `ops` logs in with a password, and sudo asks for it.
+const INVENTORY: &str = "\
+all:
+  vars:
+    ansible_user: ops
+    ansible_password: age:secrets/login.age
+    ansible_become_password: env:PLANTED_SUDO
+    ansible_ssh_common_args: -o PubkeyAuthentication=no
+    known_hosts: ../.lab/known_hosts
+    pgdata: /var/lib/postgresql/15/main
+    auth: scram-sha-256
+    password: !vault |VAULT
+    replication_password: 'cmd:cat secrets/replication'
+    monitor_password: file:secrets/monitor
+    settings: {log_statement: all, log_min_duration_statement: 0, log_connections: 'on', log_replication_commands: 'on'}
+  children:
+    monitor:
+      hosts:
+        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
+    postgres:
+      hosts:
+        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
+        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
+";
+
+#[test]
+fn a_planted_word_is_found_nowhere() {
+    let Some(lab) = Lab::bare_of("3") else { return };
+    let inventory = plant(&lab);
+    let mut seen = BTreeSet::new();
+    for args in [
+        &["ping", "-vv"][..],
+        &["plan", "-D", "-vv"],
+        &["plan", "--json", "-D"],
+        &["apply", "--yes", "-vv", "-D"],
+        &["apply", "--yes", "--json"],
+        &["status", "-vv"],
+        &["verify", "-vv"],
+        &["facts", "--json"],
+        &["facts", "--yaml"],
+        &["ssh-check", "coord1", "-vv"],
+        &["inventory", "--list"],
+        &[
+            "psql",
+            "coord1",
+            "-vv",
+            "-c",
+            "select rolname, rolpassword from pg_authid where rolpassword is not null",
+        ],
+    ] {
+        let (run, found) = watched(|| muster(&lab, &inventory, args));
+        is_clean(&run.exits(0), args);
+        seen.extend(found);
+    }
+    only_who_may(&seen);
+    formation::settle(&lab);
+    muster(&lab, &inventory, &["plan", "--detailed-exitcode"]).exits(0);
+    in_no_other_file(&lab);
+
+    // Another password, by way of ALTER ROLE on a server that logs all that it is asked.
+    fs::write(lab.beside_keys("secrets/replication"), "arsenic-replication-2\n")
+        .expect("a file can be written");
+    let (run, found) = watched(|| muster(&lab, &inventory, &["apply", "--yes", "-vv", "-D"]));
+    is_clean(&run.exits(0), &["apply"]);
+    only_who_may(&found);
+    lab.pg_autoctl("perform failover --formation default --group 0 2>&1");
+    formation::settle(&lab);
+    is_clean(&muster(&lab, &inventory, &["status", "-vv"]).exits(0), &["status"]);
+    in_no_other_file(&lab);
+    for host in ["coord1", "coord2"] {
+        let asked = "select count(*) from pg_stat_activity where query ~ ('arse' || 'nic')";
+        let told = lab.ssh(host, &format!("cd / && sudo -u postgres psql -XAtqc \"{asked}\""));
+        assert_eq!(told.trim(), "0", "{host}: pg_stat_activity");
+        // A log that says nothing would prove nothing.
+        let logged = lab.root(host, "cat /var/lib/postgresql/15/main/log/* | grep -c 'statement: '\n");
+        assert!(
+            logged.trim().parse::<u32>().is_ok_and(|lines| lines > 10),
+            "{host}: {logged} statements logged"
+        );
+    }
+    for host in HOSTS {
+        lab.root(host, "userdel -rf ops 2>/dev/null; rm -f /etc/sudoers.d/ops");
+    }
+}
+
+fn plant(lab: &Lab) -> std::path::PathBuf {
+    for host in HOSTS {
+        let script = "useradd -m -s /bin/sh ops\necho ops:arsenic-login | chpasswd\n\
+                      echo 'ops ALL = (ALL) ALL' >/etc/sudoers.d/ops\n\
+                      echo 'PasswordAuthentication yes' >/etc/ssh/sshd_config.d/ops.conf\nsystemctl reload ssh\n";
+        lab.root(host, script);
+    }
+    let key = age::x25519::Identity::generate();
+    let login = age::encrypt(&key.to_public(), b"arsenic-login").expect("it is encrypted");
+    let write = |name: &str, content: &[u8]| {
+        let path = lab.beside_keys(&format!("secrets/{name}"));
+        fs::create_dir_all(path.parent().expect("a folder")).expect("a folder can be made");
+        fs::write(&path, content).expect("a file can be written");
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("it is ours");
+    };
+    write("login.age", &login);
+    write("age.key", format!("{}\n", key.to_string().expose_secret()).as_bytes());
+    write("vault-password", b"arsenic-vault\n");
+    write("replication", b"arsenic-replication\n");
+    write("monitor", b"arsenic-monitor\n");
+    let sealed = vault::encrypted("arsenic-vault", "", "arsenic-password");
+    let sealed: String = sealed.lines().map(|line| format!("\n      {line}")).collect();
+    lab.inventory_of("secrets", &INVENTORY.replace("VAULT", &sealed))
+}
+
+fn muster(lab: &Lab, inventory: &Path, args: &[&str]) -> Run {
+    let secret = |name: &str| lab.beside_keys(&format!("secrets/{name}")).display().to_string();
+    let (password, key) = (secret("vault-password"), secret("age.key"));
+    let more = ["--vault-password-file", &password, "--age-identity", &key];
+    lab.muster_with(inventory, &[args, &more].concat(), &[("PLANTED_SUDO", "arsenic-login")])
+}
+
+#[track_caller]
+fn is_clean(run: &Run, args: &[&str]) {
+    let said = run.said();
+    let line = said.lines().find(|line| line.contains(POISON));
+    assert_eq!(line, None, "{args:?}");
+}
+
+/// A process that had a word among its arguments or in its environment, on this machine or, as its kernel is the same,
+/// on a host.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Sight {
+    what: &'static str,
+    program: String,
+    owner: u32,
+    on_a_host: bool,
+    /// The words, and the variables they are in.
+    words: String,
+}
+
+fn watched(work: impl FnOnce() -> Run) -> (Run, BTreeSet<Sight>) {
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(|| {
+            let mut seen = BTreeSet::new();
+            while !done.load(Ordering::Relaxed) {
+                for process in fs::read_dir("/proc").expect("there is /proc").flatten() {
+                    for what in ["cmdline", "environ"] {
+                        seen.extend(sight(&process.path(), what));
+                    }
+                }
+            }
+            seen
+        });
+        let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
+        done.store(true, Ordering::Relaxed);
+        let seen = watcher.join().expect("it ends");
+        (worked.unwrap_or_else(|why| std::panic::resume_unwind(why)), seen)
+    })
+}
+
+fn sight(process: &Path, what: &'static str) -> Option<Sight> {
+    let bytes = fs::read(process.join(what)).ok()?;
+    if !String::from_utf8_lossy(&bytes).contains(POISON) {
+        return None;
+    }
+    let words: Vec<String> = bytes
+        .split(|byte| *byte == 0)
+        .map(|word| String::from_utf8_lossy(word).into_owned())
+        .filter(|word| word.contains(POISON))
+        .collect();
+    let program = fs::read_to_string(process.join("comm")).ok()?.trim().to_owned();
+    let own = |path: &Path| fs::read_link(path.join("ns/pid")).ok();
+    let on_a_host = own(process) != own(Path::new("/proc/self"));
+    let owner = fs::metadata(process).ok()?.uid();
+    (!words.is_empty()).then(|| Sight { what, program, owner, on_a_host, words: words.join(" ") })
+}
+
+/// No arguments; the environment of muster has what the operator put there, that of psql what it connects with.
+#[track_caller]
+fn only_who_may(seen: &BTreeSet<Sight>) {
+    let may = |sight: &&Sight| {
+        let here = !sight.on_a_host && sight.words == "PLANTED_SUDO=arsenic-login";
+        let variables = || sight.words.split(' ').filter_map(|word| word.split('=').next());
+        let connects = sight.on_a_host
+            && ["sh", "psql", "muster"].contains(&sight.program.as_str())
+            && sight.owner != 0
+            && variables().all(|name| ["MUSTER_PASSWORD", "PGPASSWORD"].contains(&name));
+        sight.what == "environ" && (here || connects)
+    };
+    eprintln!("-- in environments: {:#?}", seen.iter().filter(may).collect::<Vec<_>>());
+    let others: Vec<&Sight> = seen.iter().filter(|sight| !may(sight)).collect();
+    assert!(others.is_empty(), "{others:#?}");
+}
+
+/// On every host: the files that hold a word are known, and nobody else may read them; no log holds one.
+#[track_caller]
+fn in_no_other_file(lab: &Lab) {
+    const KNOWN: [&str; 2] = ["/var/lib/postgresql/.pgpass", "/pg_autoctl.cfg"];
+    for host in HOSTS {
+        // The pattern is no word that a search could find itself by.
+        let script = "p=$(printf arse%s nic)\n\
+            grep -rlaF --exclude-dir=proc --exclude-dir=sys --exclude-dir=dev -e \"$p\" /var /etc /run /tmp /home /root /srv 2>/dev/null |\n\
+            while read -r f; do stat -c '%a %U %n' \"$f\"; done\n\
+            journalctl -q --no-pager -a | grep -aF -e \"$p\" | sed 's/^/journal: /'\ntrue\n";
+        let found = lab.root(host, script);
+        eprintln!("-- {host}: {found}");
+        for line in found.lines() {
+            let known = line.starts_with("600 postgres ") && KNOWN.iter().any(|name| line.ends_with(name));
+            assert!(known, "{host}: {line}");
+        }
+        assert!(host == "mon" || found.lines().count() >= 2, "{host}: the passwords are nowhere: {found}");
+    }
+}
