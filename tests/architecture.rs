@@ -27,6 +27,8 @@ const RANKS: &[(&str, Does)] = &[
     ("fleet", Shell),
     ("ssh", Shell),
     ("inventory", Shell),
+    // A command line as the text of an inventory.
+    ("create", Core),
     ("event", Core),
     // Whose turn it is on the terminal: what report and ssh share.
     ("console", Shell),

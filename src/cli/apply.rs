@@ -36,17 +36,33 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    carry_out(options, arguments, &options.load()?).await
+}
+
+/// What `--check` does with a formation.
+pub(super) async fn check(
+    options: &Options,
+    arguments: &Arguments,
+    formation: &Formation,
+) -> Result<Exit, Vec<Problem>> {
+    let plan = plan::show(options, &arguments.show, formation).await?;
+    Ok(exit::of(&exit::outcomes(&plan)))
+}
+
+/// Everything between a formation and how the run ended.
+pub(super) async fn carry_out(
+    options: &Options,
+    arguments: &Arguments,
+    formation: &Formation,
+) -> Result<Exit, Vec<Problem>> {
     if arguments.check {
-        let plan = plan::check(options, &arguments.show).await?;
-        return Ok(exit::of(&exit::outcomes(&plan)));
+        return check(options, arguments, formation).await;
     }
-    let formation = options.load()?;
-    let scope = options.scope(&formation)?;
+    let scope = options.scope(formation)?;
     can_ask(options, arguments)?;
-    let (fleet, facts) =
-        plan::connect(options, options.running(), &formation, &scope.sight(&formation)).await;
-    let strangers: Vec<_> = facts::strangers(&formation, &facts).into_iter().cloned().collect();
-    let ended = rounds(options, arguments, (&formation, &scope), &fleet, facts).await;
+    let (fleet, facts) = plan::connect(options, options.running(), formation, &scope.sight(formation)).await;
+    let strangers: Vec<_> = facts::strangers(formation, &facts).into_iter().cloned().collect();
+    let ended = rounds(options, arguments, (formation, &scope), &fleet, facts).await;
     fleet.close().await;
     let (outcomes, exit) = ended?;
     // After a no nothing was done that could be summed up.
@@ -54,12 +70,12 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         let strangers: Vec<_> = strangers.iter().collect();
         let uris = match exit {
             // What is outside the limit may not be there yet.
-            Exit::Ok if scope.is_whole() => uri::uris(&formation, &strangers),
+            Exit::Ok if scope.is_whole() => uri::uris(formation, &strangers),
             Exit::Ok | Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => {
                 Vec::new()
             }
         };
-        say(options, (&formation, &scope), &outcomes, &uris, exit);
+        say(options, (formation, &scope), &outcomes, &uris, exit);
     }
     Ok(exit)
 }
