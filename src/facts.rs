@@ -7,12 +7,12 @@ use serde::Serialize;
 use crate::command::{Command, Failure, RunAs};
 use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server};
 use crate::probe::{self, Answers};
-use crate::resource::citus::{CitusFacts, HookFacts};
+use crate::resource::citus::{CitusFacts, HookFacts, Remote};
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
-use crate::resource::monitor::MonitorFacts;
+use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::neighbours::Surroundings;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls};
@@ -55,6 +55,8 @@ pub struct Seen {
     /// `None` where this host was not to ask, or the monitor has no database yet.
     pub monitor: Option<MonitorFacts>,
     pub citus: Option<CitusFacts>,
+    /// The coordinator over the network; `None` where this host was not to ask it.
+    pub coordinator: Option<Remote>,
     pub hook: HookFacts,
 }
 
@@ -72,14 +74,17 @@ impl Facts {
     }
 }
 
+/// The monitor's rows of the formation that no node of the inventory has: made by others, and theirs.
+pub fn strangers<'a>(formation: &Formation, facts: &'a Facts) -> Vec<&'a NodeRow> {
+    let rows = facts.monitor().map_or(&[][..], |monitor| &monitor.nodes);
+    rows.iter().filter(|row| !formation.nodes.values().any(|node| node.name().0 == row.name)).collect()
+}
+
 /// The connection that nodes use to reach the monitor.
 pub fn monitor_uri(formation: &Formation) -> MonitorUri {
     match &formation.monitor {
         Monitor::External(uri) => uri.clone(),
-        Monitor::Managed(server) => {
-            let password = formation.nodes.values().find_map(|node| node.monitor_password.as_ref());
-            monitor::uri(server, password)
-        }
+        Monitor::Managed(server) => monitor::uri(server, formation.monitor_password()),
     }
 }
 
@@ -100,7 +105,7 @@ fn monitor_host(formation: &Formation) -> &str {
 }
 
 /// The script's parameters, in the order of `$1`…
-const PARAMETERS: [&str; 12] = [
+const PARAMETERS: [&str; 13] = [
     "pgdata",
     "pgctl",
     "pgversion",
@@ -113,6 +118,7 @@ const PARAMETERS: [&str; 12] = [
     "kind",
     "unit",
     "files",
+    "remote",
 ];
 
 /// The whole probe of one host: one script, one round trip, read-only.
@@ -124,6 +130,9 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         (Monitor::External(_), Some(_)) => "asks",
         (Monitor::Managed(_), Some(_)) => "node",
     };
+    // With a monitor of its own a formation has its coordinator in the inventory, and that one is asked itself.
+    let asks_coordinator =
+        role == "asks" && node.is_some_and(|node| node.kind == NodeKind::Worker || node.is_reader());
     let files: Vec<&str> = match &server.tls {
         crate::formation::Tls::Files { cert, key, ca, crl, .. } => {
             [Some(cert), Some(key), ca.as_ref(), crl.as_ref()]
@@ -160,6 +169,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     script.push_str(&database::probe());
     script.push_str(&citus::probe());
     script.push_str(&monitor::probe());
+    script.push_str(&citus::remote_probe());
     script.push_str("\nsay end ''\n");
     let names: Vec<String> = names.into_iter().collect();
     let args = [
@@ -175,14 +185,26 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         node.map_or("monitor", |node| node.kind.as_str()).to_owned(),
         keeper::unit(server),
         settings::FILES.join(" "),
+        if asks_coordinator { "1" } else { "0" }.to_owned(),
         names.join(" "),
         files.join("\n"),
     ];
     let command = Command::new(RunAs::User(server.os_user.clone()), script).args(args).timeout(60);
     match role {
-        "asks" => sql::monitor_env(command, &monitor_uri(formation)),
+        "asks" => peer_env(sql::monitor_env(command, &monitor_uri(formation)), server, node),
         _ => command,
     }
+}
+
+/// How a host logs in to other servers of the formation.
+fn peer_env(command: Command, server: &Server, node: Option<&Node>) -> Command {
+    let (root, crl) = sql::ssl_files(&server.tls);
+    let password = node.and_then(|node| node.password.clone());
+    command
+        .env("MUSTER_PEER_PASSWORD", &password.unwrap_or(Secret::new("")))
+        .env("MUSTER_PEER_SSLMODE", &Secret::new(server.tls.mode().as_str()))
+        .env("MUSTER_PEER_SSLROOTCERT", &Secret::new(root))
+        .env("MUSTER_PEER_SSLCRL", &Secret::new(crl))
 }
 
 /// Reads a host's answer. Whatever could not be looked at makes the whole host unreadable.
@@ -201,6 +223,7 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         keeper: keeper::parse(&answers)?,
         monitor: monitor::parse(&answers)?,
         citus: citus::parse(&answers)?,
+        coordinator: citus::parse_remote(&answers)?,
         hook: citus::parse_hook(&answers)?,
     })
 }

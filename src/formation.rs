@@ -83,7 +83,9 @@ pub struct Formation {
     /// `--dbname`, the same on every node. `citus` where the formation has a coordinator, else `postgres`.
     pub dbname: String,
     pub monitor: Monitor,
-    /// Coordinator, workers and standalone nodes; the monitor is not among them.
+    /// `monitor_password` of a monitor that has no nodes yet; else theirs is the one.
+    pub lone_monitor_password: Option<Secret>,
+    /// Coordinator, workers and standalone nodes; the monitor is not among them. None at all: a monitor alone.
     pub nodes: BTreeMap<NodeName, Node>,
     /// `number_sync_standbys`; `None` leaves the monitor's own choice alone.
     pub number_sync_standbys: Option<u32>,
@@ -111,6 +113,12 @@ impl Formation {
     /// The members of a Citus group (0 is the coordinator's, and the only one of standalone nodes).
     pub fn group(&self, group: u32) -> impl Iterator<Item = &Node> {
         self.nodes.values().filter(move |node| node.group == group)
+    }
+
+    /// The password of `autoctl_node` on a managed monitor.
+    pub fn monitor_password(&self) -> Option<&Secret> {
+        let of_nodes = self.nodes.values().find_map(|node| node.monitor_password.as_ref());
+        of_nodes.or(self.lone_monitor_password.as_ref())
     }
 
     /// Whether any node is a coordinator or a worker.

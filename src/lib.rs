@@ -29,6 +29,9 @@
 //! SQL text that looks), its parse, its steps. None of them runs anything. [`facts`] puts the probes together into
 //! one script, so that looking at a host is one round trip.
 //!
+//! **What may be no inventory's**, nodes that only the monitor knows, is told apart in the planner: see
+//! `src/plan/peer.rs`. **A command line in place of an inventory** becomes the text of one: [`create`].
+//!
 //! **How a node moves from one replication state to the next** is one table, [`fsm`], in pg_auto_failover's own
 //! words. A pair of states without a row is blocked and says so, never guessed.
 //!
@@ -48,6 +51,7 @@
 pub mod cli;
 pub mod command;
 pub mod console;
+pub mod create;
 pub mod error;
 pub mod event;
 pub mod execute;

@@ -39,6 +39,50 @@ pub fn local(server: &Server, bin: &str, user: &str, dbname: &str, sql: Stdin) -
         .stdin(sql)
 }
 
+/// Who logs in to a server over the network.
+#[derive(Clone, Copy, Debug)]
+pub struct Login<'a> {
+    pub user: &'a str,
+    /// `None` where no password is wanted, or `~/.pgpass` has it.
+    pub password: Option<&'a Secret>,
+}
+
+/// `$1` bin directory, `$2` host, `$3` port, `$4` user, `$5` database. The rest of the connection is environment.
+const REMOTE: &str = r#"exec "$1/psql" -XAtqw -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d "$5" -f -
+"#;
+
+/// Asks another server from this one's host, with this one's idea of encryption.
+pub fn remote(
+    from: &Server,
+    bin: &str,
+    host: &str,
+    port: u16,
+    who: Login,
+    dbname: &str,
+    sql: String,
+) -> Command {
+    let command = Command::new(RunAs::User(from.os_user.clone()), REMOTE)
+        .args([bin, host, &port.to_string(), who.user, dbname])
+        .env("PGPASSWORD", &who.password.cloned().unwrap_or(Secret::new("")))
+        .env("PGCONNECT_TIMEOUT", &Secret::new("5"))
+        .env("PGSSLMODE", &Secret::new(from.tls.mode().as_str()));
+    let (root, crl) = ssl_files(&from.tls);
+    command
+        .env("PGSSLROOTCERT", &Secret::new(root))
+        .env("PGSSLCRL", &Secret::new(crl))
+        .stdin(Stdin::Text(sql))
+}
+
+/// `sslrootcert` and `sslcrl` where the mode verifies, else nothing.
+pub fn ssl_files(tls: &Tls) -> (&str, &str) {
+    match tls {
+        Tls::Files { ca, crl, mode, .. } if *mode >= SslMode::VerifyCa => {
+            (ca.as_deref().unwrap_or_default(), crl.as_deref().unwrap_or_default())
+        }
+        Tls::Files { .. } | Tls::Off | Tls::SelfSigned { .. } => ("", ""),
+    }
+}
+
 /// Defines `monitor`, which runs psql against the monitor; `$bin` must be set. The connection comes as
 /// environment under names of its own, so that psql on the local socket does not pick it up.
 pub const MONITOR: &str = r#"monitor() {

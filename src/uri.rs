@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::facts::monitor_uri;
 use crate::formation::{Formation, Node, SslMode, Tls};
+use crate::resource::monitor::NodeRow;
 use crate::sql::{percent, percent_value, uri_host};
 
 /// One line of `pg_autoctl show uri`; it never holds a password.
@@ -16,15 +17,15 @@ pub struct Uri {
     pub uri: String,
 }
 
-/// The monitor's, the formation's and each read-replica cluster's.
-pub fn uris(formation: &Formation) -> Vec<Uri> {
+/// The monitor's, the formation's and each read-replica cluster's. Clients connect to strangers as well.
+pub fn uris(formation: &Formation, strangers: &[&NodeRow]) -> Vec<Uri> {
     let monitor = Uri { kind: "monitor", name: "monitor".to_owned(), uri: monitor_uri(formation).shown() };
     let clusters = clusters(formation).into_iter().map(|cluster| {
         let (kind, name) = match cluster {
             MAIN => ("formation", formation.name.clone()),
             reader => ("read-replica", reader.to_owned()),
         };
-        Uri { kind, name, uri: cluster_uri(formation, cluster) }
+        Uri { kind, name, uri: cluster_uri(formation, strangers, cluster) }
     });
     std::iter::once(monitor).chain(clusters).collect()
 }
@@ -47,6 +48,16 @@ pub fn entries<'a>(formation: &'a Formation, cluster: &str) -> Vec<&'a Node> {
     nodes
 }
 
+/// Host and port of all that serve a cluster: the inventory's first, then strangers.
+fn addresses<'a>(formation: &'a Formation, strangers: &[&'a NodeRow], cluster: &str) -> Vec<(&'a str, u16)> {
+    let ours = entries(formation, cluster);
+    let theirs = strangers.iter().filter(|row| row.group == 0 && row.cluster == cluster);
+    ours.into_iter()
+        .map(|node| (node.server.hostname.as_str(), node.server.pgport))
+        .chain(theirs.map(|row| (row.host.as_str(), row.port)))
+        .collect()
+}
+
 /// Parameters that matter to a client of `node`: `sslmode`, and the files of `verify-ca` and above.
 pub fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
     let tls = &node.server.tls;
@@ -60,11 +71,11 @@ pub fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
     parameters
 }
 
-fn cluster_uri(formation: &Formation, cluster: &str) -> String {
+fn cluster_uri(formation: &Formation, strangers: &[&NodeRow], cluster: &str) -> String {
     let nodes = entries(formation, cluster);
-    let hosts: Vec<String> = nodes
-        .iter()
-        .map(|node| format!("{}:{}", uri_host(&node.server.hostname), node.server.pgport))
+    let hosts: Vec<String> = addresses(formation, strangers, cluster)
+        .into_iter()
+        .map(|(host, port)| format!("{}:{port}", uri_host(host)))
         .collect();
     let mut parameters = Vec::new();
     // Readers are never read-write: a client of theirs takes any.
@@ -85,7 +96,7 @@ mod tests {
         let text = include_str!("../inventory/lab.yml");
         let formation = parse("lab.yml", text, "inventory".as_ref()).unwrap();
         let shown: Vec<String> =
-            super::uris(&formation).iter().map(|u| format!("{} {} {}", u.kind, u.name, u.uri)).collect();
+            super::uris(&formation, &[]).iter().map(|u| format!("{} {} {}", u.kind, u.name, u.uri)).collect();
         assert_eq!(
             shown,
             [

@@ -6,7 +6,7 @@
 use crate::command::{Command, Failure, Output, RunAs, Stdin};
 use crate::facts::{Facts, Seen};
 use crate::formation::{Formation, Node, NodeKind, NodeName, Secret};
-use crate::resource::citus::{self, CitusFacts};
+use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::replication;
 use crate::sql::{conninfo_value, local};
@@ -61,15 +61,13 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         .map(|node| Check::new(View::Monitor, node.name().0.clone(), registered(monitor, node)))
         .collect();
     let groups: std::collections::BTreeSet<u32> = formation.nodes.values().map(|node| node.group).collect();
-    checks.extend(
-        groups
-            .iter()
-            .map(|group| Check::new(View::Monitor, format!("group {group}"), whole(facts, monitor, *group))),
-    );
+    checks.extend(groups.iter().map(|group| {
+        Check::new(View::Monitor, format!("group {group}"), whole(formation, facts, monitor, *group))
+    }));
     if formation.is_citus() {
         coordinator_view(formation, facts, monitor, &mut checks);
     }
-    if viewpoint(formation, facts).is_none() {
+    if viewpoint(formation, facts).is_none() && !formation.nodes.is_empty() {
         let why = Err("could not look: no node's host was seen with its programs".to_owned());
         checks.push(Check::new(View::Client, "formation", why));
     }
@@ -95,7 +93,7 @@ fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
     }
 }
 
-fn whole(facts: &Facts, monitor: &MonitorFacts, group: u32) -> Result<String, String> {
+fn whole(formation: &Formation, facts: &Facts, monitor: &MonitorFacts, group: u32) -> Result<String, String> {
     let rows: Vec<&NodeRow> = monitor.nodes.iter().filter(|row| row.group == group).collect();
     let writable: Vec<&NodeRow> =
         rows.iter().copied().filter(|row| row.reported.is_some_and(State::is_writable)).collect();
@@ -120,26 +118,59 @@ fn whole(facts: &Facts, monitor: &MonitorFacts, group: u32) -> Result<String, St
                     None => Ok(format!("{} takes writes, timeline {}", primary.name, primary.timeline)),
                 }
             }
+            None if is_stranger(formation, &primary.name) => Ok(format!(
+                "{} takes writes, timeline {}; the inventory does not name it",
+                primary.name, primary.timeline
+            )),
             None => Err(format!("could not look: PostgreSQL of {} was not seen", primary.name)),
         },
     }
 }
 
+/// Whether a node that the monitor knows is none of the inventory's: it is somebody else's to verify.
+fn is_stranger(formation: &Formation, name: &str) -> bool {
+    !formation.nodes.contains_key(&NodeName::from(name))
+}
+
+/// `pg_dist_node`, from the coordinator's own host, or by the first node that asked a coordinator elsewhere.
+fn pg_dist_node<'a>(
+    formation: &'a Formation,
+    facts: &'a Facts,
+    monitor: &MonitorFacts,
+) -> Result<&'a CitusFacts, String> {
+    if let Some(row) = monitor.primary(0).filter(|row| is_stranger(formation, &row.name)) {
+        let asked = facts.hosts.keys().filter_map(|name| facts.seen(name)?.coordinator.as_ref());
+        let mut why = format!("the inventory does not name {}, and no node asked it", row.name);
+        for remote in asked {
+            match remote {
+                Remote::Seen { facts, .. } => return Ok(facts),
+                Remote::Unseen { at, why: reason } => why = format!("{at}: {reason}"),
+                Remote::Absent => {}
+            }
+        }
+        return Err(why);
+    }
+    let (coordinator, seen) = coordinator(formation, facts, monitor)?;
+    seen.citus.as_ref().ok_or_else(|| format!("{} has no Citus", coordinator.name()))
+}
+
 fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts, checks: &mut Vec<Check>) {
     let mut say = |subject: String, result| checks.push(Check::new(View::Coordinator, subject, result));
     let blind = |what: &str| Err(format!("could not look: {what}"));
-    let (coordinator, seen) = match coordinator(formation, facts, monitor) {
-        Ok(found) => found,
-        Err(why) => return say("pg_dist_node".to_owned(), blind(&why)),
-    };
-    let Some(rows) = &seen.citus else {
-        return say("pg_dist_node".to_owned(), blind(&format!("{} has no Citus", coordinator.name())));
-    };
     let primary = |group| {
         let row = monitor.primary(group)?;
         formation.nodes.get(&NodeName(row.name.clone()))
     };
     let wanted = citus::wanted(formation, primary);
+    let is_elsewhere = monitor.primary(0).is_some_and(|row| is_stranger(formation, &row.name));
+    // Standbys of others' primaries have no row that would be this inventory's matter.
+    if is_elsewhere && wanted.is_empty() {
+        return;
+    }
+    let rows = match pg_dist_node(formation, facts, monitor) {
+        Ok(rows) => rows,
+        Err(why) => return say("pg_dist_node".to_owned(), blind(&why)),
+    };
     let mut known = Vec::new();
     for wanted in &wanted {
         let (node, at) = (wanted.node, address(wanted.node));
@@ -162,7 +193,11 @@ fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts
             say(format!("pg_dist_poolinfo: {at}"), pool(rows, found.map(|row| row.id), node, port));
         }
     }
-    for row in rows.nodes.iter().filter(|row| !known.contains(&row.id)) {
+    let theirs = |row: &&CitusNode| {
+        let mut others = monitor.nodes.iter().filter(|other| is_stranger(formation, &other.name));
+        others.any(|other| other.host == row.name && other.port == row.port)
+    };
+    for row in rows.nodes.iter().filter(|row| !known.contains(&row.id) && !theirs(row)) {
         let says = format!("{} of group {} is in pg_dist_node, and should not be", row.role, row.group);
         say(format!("pg_dist_node: {}:{}", row.name, row.port), Err(says));
     }
@@ -236,12 +271,18 @@ pub fn probes(formation: &Formation, facts: &Facts) -> Vec<Probe> {
         });
     }
     if let Some((from, bin)) = viewpoint(formation, facts) {
+        // A stranger need not let this host's clients in, and who takes writes is its matter.
+        let writer = facts.monitor().and_then(|monitor| monitor.primary(0));
+        let main = match writer {
+            Some(row) if is_stranger(formation, &row.name) => Expects::ReadOnly,
+            Some(_) | None => Expects::ReadWrite,
+        };
         probes.extend(uri::clusters(formation).into_iter().map(|cluster| {
             let (subject, expects) = match cluster {
-                MAIN => (format!("formation {}", formation.name), Expects::ReadWrite),
+                MAIN => (format!("formation {}", formation.name), main),
                 reader => (format!("read-replica {reader}"), Expects::ReadOnly),
             };
-            let command = client(formation, cluster, from, bin);
+            let command = client(formation, cluster, expects, from, bin);
             Probe { view: View::Client, subject, on: from.name().clone(), command, expects }
         }));
     }
@@ -271,7 +312,7 @@ const HEALTH: &str = "select count(*), coalesce(string_agg(format('%s:%s does no
 const CLIENT: &str = r#"exec "$1/psql" -XAtqw -v ON_ERROR_STOP=1 -c "select pg_is_in_recovery(), inet_server_addr()"
 "#;
 
-fn client(formation: &Formation, cluster: &str, from: &Node, bin: &str) -> Command {
+fn client(formation: &Formation, cluster: &str, expects: Expects, from: &Node, bin: &str) -> Command {
     let nodes = uri::entries(formation, cluster);
     let list = |part: fn(&Node) -> String| nodes.iter().map(|node| part(node)).collect::<Vec<_>>().join(",");
     let mut command = Command::new(RunAs::User(from.server.os_user.clone()), CLIENT)
@@ -281,7 +322,7 @@ fn client(formation: &Formation, cluster: &str, from: &Node, bin: &str) -> Comma
         .env("PGPORT", &Secret::new(list(|node| node.server.pgport.to_string())))
         .env("PGDATABASE", &Secret::new(&formation.dbname))
         .env("PGCONNECT_TIMEOUT", &Secret::new("5"));
-    if cluster == MAIN {
+    if expects == Expects::ReadWrite {
         command = command.env("PGTARGETSESSIONATTRS", &Secret::new("read-write"));
     }
     let Some(entry) = nodes.first() else { return command };

@@ -28,6 +28,8 @@ const RANKS: &[(&str, Does)] = &[
     ("ssh", Shell),
     ("inventory", Shell),
     ("secrets", Shell),
+    // A command line as the text of an inventory.
+    ("create", Core),
     ("event", Core),
     // Whose turn it is on the terminal: what report and ssh share.
     ("console", Shell),

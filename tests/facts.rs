@@ -253,3 +253,29 @@ fn the_newest_postgresql() {
     assert!(!seen.host.systemd && seen.keeper.alive.is_some() && seen.around.neighbours.is_empty());
     assert!(seen.database.unwrap().hba_errors.is_empty());
 }
+
+/// `coordinator` is asked of hosts whose coordinator may be elsewhere: with `monitor: postgres://…`.
+#[test]
+fn a_coordinator_elsewhere_is_seen_or_it_is_said_why_not() {
+    use base64::Engine as _;
+    use muster::resource::citus::Remote;
+    let formation = lab();
+    let read = |records: &str| {
+        let answer = answer("w1a").replace("coordinator.at~\ncoordinator~\n", records);
+        parse(&formation, server(&formation, "w1a"), &answer).map(|seen| seen.coordinator)
+    };
+    let rows = r#"{"nodes": [{"id": 1, "group": 0, "name": "c", "port": 5432, "active": true, "role": "primary",
+        "cluster": "default", "metadata_synced": true}], "pools": {}}"#;
+    let rows = base64::engine::general_purpose::STANDARD.encode(rows);
+    match read(&format!("coordinator.at=c 5432\ncoordinator:{rows}\n")).unwrap() {
+        Some(Remote::Seen { at, facts }) => {
+            assert_eq!((at.as_str(), facts.nodes[0].name.as_str()), ("c 5432", "c"))
+        }
+        other => panic!("{other:?}"),
+    }
+    let unseen = Remote::Unseen { at: "c 5432".into(), why: "psql: no route".into() };
+    assert_eq!(read("coordinator.at=c 5432\ncoordinator!psql: no route \n"), Ok(Some(unseen)));
+    assert_eq!(read("coordinator.at=\ncoordinator~\n"), Ok(Some(Remote::Absent)));
+    assert_eq!(read("coordinator.at~\ncoordinator~\n"), Ok(None));
+    assert!(read("").is_err(), "what was not answered was not looked at");
+}

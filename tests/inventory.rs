@@ -612,3 +612,21 @@ fn hosts_are_reached_without_a_formation() {
 fn hosts_of(names: &[String]) -> Result<Hosts, Vec<Problem>> {
     muster::inventory::hosts(names, &Arc::new(Keyring::empty()), Need::Everything)
 }
+
+/// What others have made, the plan sees; an inventory of a part is whole.
+#[test]
+fn a_part_of_a_formation_and_a_monitor_alone() {
+    let part = |nodes: &str| {
+        right(&format!("all:\n  vars: {{pgdata: /pg, monitor: 'postgres://m'}}\n  children:\n    {nodes}\n"))
+    };
+    assert_eq!(part("workers: {hosts: {w: {group: 2}}}").nodes.len(), 1);
+    assert_eq!(part("postgres: {hosts: {a: {secondary: true, number_sync_standbys: 1}}}").nodes.len(), 1);
+    let reader = part("workers: {hosts: {w: {group: 1, citus_secondary: true, citus_cluster: reports}}}");
+    assert_eq!(reader.warnings, Vec::<String>::new());
+
+    let alone = right("all:\n  vars: {pgdata: /pg}\n  children:\n    monitor: {hosts: {mon: }}\n");
+    assert!(alone.nodes.is_empty() && alone.monitor_password().is_none());
+    assert_eq!((alone.name.as_str(), managed(&alone).pgdata.as_str()), ("default", "/pg"));
+    let text = "all:\n  vars: {pgdata: /pg, auth: md5, monitor_password: s}\n  children:\n    monitor: {hosts: {mon: }}\n";
+    assert_eq!(right(text).monitor_password().map(|password| password.reveal().to_owned()), Some("s".into()));
+}

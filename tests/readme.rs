@@ -2,6 +2,7 @@
 
 use assert_cmd::Command;
 
+use muster::create::{Kind, OPTIONS, Row};
 use muster::error::Exit;
 use muster::inventory::lint::LINTS;
 use muster::inventory::variables::{Fallback, Scope, VARIABLES, Variable};
@@ -64,6 +65,44 @@ fn every_subcommand_and_option_is_there() {
             assert!(README.contains(&format!("`{option}")), "README.md lacks {option} of {command}");
         }
     }
+}
+
+#[test]
+fn every_option_of_create_has_its_row() {
+    let rows: Vec<String> = OPTIONS.iter().map(option_row).collect();
+    let missing: Vec<&String> = rows.iter().filter(|row| !has_line(row)).collect();
+    assert!(missing.is_empty(), "README.md lacks rows of the table of create; all are:\n{}", rows.join("\n"));
+    for kind in Kind::ALL {
+        for word in help(&["create", kind.as_str()]).split_whitespace().filter(|word| word.starts_with("--"))
+        {
+            let option = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
+            assert!(
+                README.contains(&format!("`{option}")),
+                "README.md lacks {option} of create {}",
+                kind.as_str()
+            );
+        }
+    }
+}
+
+/// As the README's table has it.
+fn option_row(row: &Row) -> String {
+    let short = row.short.map(|short| format!(" (`-{short}`)")).unwrap_or_default();
+    let code = |name: Option<&str>| name.map_or("–".to_owned(), |name| format!("`{name}`"));
+    let kinds: Vec<&str> = row.of.iter().map(|kind| kind.as_str()).collect();
+    let of = match kinds.len() {
+        4 => "all".to_owned(),
+        3 => "nodes".to_owned(),
+        _ => kinds.join(", "),
+    };
+    format!(
+        "| `--{}`{short} | {} | {} | {of} | {} | {} |",
+        row.name,
+        code(row.means.variable()),
+        code(row.env),
+        row.default,
+        row.doc
+    )
 }
 
 #[test]

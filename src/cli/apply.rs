@@ -10,6 +10,7 @@ use super::screen::Screen;
 use super::{Options, exit, plan, signals, today};
 use crate::error::{Exit, Problem};
 use crate::execute::{Stop, execute};
+use crate::facts;
 use crate::fleet::Fleet;
 use crate::formation::Formation;
 use crate::plan::Plan;
@@ -17,7 +18,7 @@ use crate::report;
 use crate::report::recap::{self, Outcomes};
 use crate::report::text::count;
 use crate::scope::Scope;
-use crate::uri;
+use crate::uri::{self, Uri};
 
 /// Plans in a run: one, and those that can only be made once the one before is done. More would be a circle.
 const ROUNDS: usize = 3;
@@ -35,21 +36,46 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    carry_out(options, arguments, &options.load()?).await
+}
+
+/// What `--check` does with a formation.
+pub(super) async fn check(
+    options: &Options,
+    arguments: &Arguments,
+    formation: &Formation,
+) -> Result<Exit, Vec<Problem>> {
+    let plan = plan::show(options, &arguments.show, formation).await?;
+    Ok(exit::of(&exit::outcomes(&plan)))
+}
+
+/// Everything between a formation and how the run ended.
+pub(super) async fn carry_out(
+    options: &Options,
+    arguments: &Arguments,
+    formation: &Formation,
+) -> Result<Exit, Vec<Problem>> {
     if arguments.check {
-        let plan = plan::check(options, &arguments.show).await?;
-        return Ok(exit::of(&exit::outcomes(&plan)));
+        return check(options, arguments, formation).await;
     }
-    let formation = options.load()?;
-    let scope = options.scope(&formation)?;
+    let scope = options.scope(formation)?;
     can_ask(options, arguments)?;
-    let (fleet, facts) =
-        plan::connect(options, options.running(), &formation, &scope.sight(&formation)).await;
-    let ended = rounds(options, arguments, (&formation, &scope), &fleet, facts).await;
+    let (fleet, facts) = plan::connect(options, options.running(), formation, &scope.sight(formation)).await;
+    let strangers: Vec<_> = facts::strangers(formation, &facts).into_iter().cloned().collect();
+    let ended = rounds(options, arguments, (formation, &scope), &fleet, facts).await;
     fleet.close().await;
     let (outcomes, exit) = ended?;
     // After a no nothing was done that could be summed up.
     if exit != Exit::Interrupted || !outcomes.is_empty() || options.json {
-        say(options, (&formation, &scope), &outcomes, exit);
+        let strangers: Vec<_> = strangers.iter().collect();
+        let uris = match exit {
+            // What is outside the limit may not be there yet.
+            Exit::Ok if scope.is_whole() => uri::uris(formation, &strangers),
+            Exit::Ok | Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => {
+                Vec::new()
+            }
+        };
+        say(options, (formation, &scope), &outcomes, &uris, exit);
     }
     Ok(exit)
 }
@@ -60,7 +86,7 @@ async fn rounds(
     arguments: &Arguments,
     (formation, scope): (&Formation, &Scope),
     fleet: &Fleet,
-    mut facts: crate::facts::Facts,
+    mut facts: facts::Facts,
 ) -> Result<(Outcomes, Exit), Vec<Problem>> {
     let (sender, stop) = watch::channel(Stop::Go);
     let mut sender = Some(sender);
@@ -110,14 +136,13 @@ fn show(options: &Options, arguments: &Arguments, plan: &Plan) {
     });
 }
 
-fn say(options: &Options, (formation, scope): (&Formation, &Scope), outcomes: &Outcomes, exit: Exit) {
-    let uris = match exit {
-        // What is outside the limit may not be there yet.
-        Exit::Ok if scope.is_whole() => uri::uris(formation),
-        Exit::Ok | Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => {
-            Vec::new()
-        }
-    };
+fn say(
+    options: &Options,
+    (formation, scope): (&Formation, &Scope),
+    outcomes: &Outcomes,
+    uris: &[Uri],
+    exit: Exit,
+) {
     report::print(&match options.json {
         true => {
             let more = [
@@ -128,7 +153,7 @@ fn say(options: &Options, (formation, scope): (&Formation, &Scope), outcomes: &O
             ];
             report::json::result("nodes", outcomes, &more)
         }
-        false => recap::text(formation, scope, outcomes, options.paint()) + &recap::uris(&uris),
+        false => recap::text(formation, scope, outcomes, options.paint()) + &recap::uris(uris),
     });
 }
 

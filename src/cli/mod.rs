@@ -20,6 +20,7 @@ use crate::ssh::{Credentials, Overrides, Transport};
 
 mod answers;
 mod apply;
+mod create;
 mod exec;
 mod exit;
 mod facts;
@@ -114,6 +115,8 @@ enum Command {
     Plan(plan::Arguments),
     /// Do what is still to do, after showing it.
     Apply(apply::Arguments),
+    /// Make a monitor or nodes without an inventory, with the options of pg_autoctl create.
+    Create(create::Arguments),
     /// Show the formation as it is.
     Status,
     /// Check that the formation serves: as the monitor, the coordinator and a client see it.
@@ -152,6 +155,7 @@ pub fn run(arguments: &Arguments) -> Exit {
         match command {
             Command::Plan(arguments) => plan::run(options, arguments).await,
             Command::Apply(arguments) => apply::run(options, arguments).await,
+            Command::Create(arguments) => create::run(options, arguments).await,
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
@@ -191,7 +195,11 @@ impl Options {
 
     /// As [`load`](Options::load), for a command that has a use for some passwords alone.
     fn load_for(&self, need: Need) -> Result<Formation, Vec<Problem>> {
-        let formation = crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)?;
+        self.accept(crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)?)
+    }
+
+    /// A formation that was read: what is to be said of it, and whether its hosts can be reached as it says.
+    fn accept(&self, formation: Formation) -> Result<Formation, Vec<Problem>> {
         warn(&formation.warnings);
         self.check_ways(formation.servers().map(|server| &server.host))?;
         Ok(formation)

@@ -44,11 +44,19 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
 }
 
 /// The plan, shown; also what `apply --check` does.
-pub(super) async fn check(options: &Options, show: &Show) -> Result<Plan, Vec<Problem>> {
-    let formation = options.load()?;
-    let scope = options.scope(&formation)?;
-    let facts = look(options, &formation, &scope.sight(&formation)).await;
-    let plan = within(&formation, &scope, &facts, today()).map_err(|problem| vec![problem])?;
+pub(super) async fn check(options: &Options, show_what: &Show) -> Result<Plan, Vec<Problem>> {
+    show(options, show_what, &options.load()?).await
+}
+
+/// The plan of a formation, shown.
+pub(super) async fn show(
+    options: &Options,
+    show: &Show,
+    formation: &Formation,
+) -> Result<Plan, Vec<Problem>> {
+    let scope = options.scope(formation)?;
+    let facts = look(options, formation, &scope.sight(formation)).await;
+    let plan = within(formation, &scope, &facts, today()).map_err(|problem| vec![problem])?;
     report::print(&match options.json {
         true => report::json::result("plan", &report::json::plan(&plan), &[]),
         false => report::plan::text(&plan, show.contents(), options.paint()),

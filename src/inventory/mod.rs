@@ -327,7 +327,8 @@ fn formation(
     // The first candidate of a group is its primary: first in the file, not by name.
     members.sort_by_key(|member| member.host.order);
     // The nodes agree on what is the formation's, so any of them can be asked; the monitor need not know.
-    let node = members.iter().find(|member| member.node.is_some())?;
+    let node = members.iter().find(|member| member.node.is_some()).or(members.first())?;
+    let lone_monitor_password = node.host.secret("monitor_password").filter(|_| node.node.is_none());
     let name = node.host.text("formation")?;
     let citus = members.iter().any(|m| matches!(m.role, Some(Role::Node(k)) if k != NodeKind::Standalone));
     let dbname =
@@ -366,6 +367,7 @@ fn formation(
         name,
         dbname,
         monitor: monitor?,
+        lone_monitor_password,
         nodes,
         number_sync_standbys,
         templates,

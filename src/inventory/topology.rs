@@ -113,14 +113,15 @@ fn kinds(members: &[Member], source: &mut Source) {
 fn coordinator(members: &[Member], source: &mut Source) {
     let worker = members.iter().find(|member| member.kind() == Some(NodeKind::Worker));
     let has_coordinator = members.iter().any(|member| member.kind() == Some(NodeKind::Coordinator));
-    if let Some(worker) = worker.filter(|_| !has_coordinator) {
+    if let Some(worker) = worker.filter(|_| !has_coordinator && !may_have_strangers(members)) {
         let problem = Problem::new(format!("worker {} has no coordinator", quote(&worker.host.name)));
         source.problem(worker.host.span, problem.hint("put a host into the group coordinator"));
     }
-    if members.iter().all(|member| member.kind().is_none()) && !members.is_empty() {
-        let problem = Problem::new("the inventory has no node beside the monitor");
-        source.problem_of_file(problem.hint("put hosts into coordinator and workers, or into postgres"));
-    }
+}
+
+/// Whether the monitor is not this inventory's, so that it may know nodes of the formation that are not here.
+fn may_have_strangers(members: &[Member]) -> bool {
+    members.iter().any(|member| member.host.given("monitor").is_some())
 }
 
 /// One value for the formation, or for a group: what differs is told where it differs.
@@ -275,6 +276,10 @@ fn groups(members: &[Member], source: &mut Source) {
     }
     for (group, nodes) in groups {
         let primary = nodes.iter().find(|(_, node)| node.standing == Standing::Candidate);
+        // Where others may have made the rest of the group, the plan sees who is there.
+        if may_have_strangers(members) {
+            continue;
+        }
         let Some((primary, _)) = primary else {
             let Some((host, _)) = nodes.first() else { continue };
             let problem = Problem::new(format!("group {group} has no node that can be its primary"));
@@ -308,7 +313,7 @@ fn readers(members: &[Member], source: &mut Source) {
         let coordinated = nodes().any(|(_, other)| {
             other.kind == NodeKind::Coordinator && other.citus_cluster.as_ref() == Some(cluster)
         });
-        if !coordinated {
+        if !coordinated && !may_have_strangers(members) {
             let what =
                 format!("read-replica cluster {} has no coordinator: nobody can query it", quote(cluster));
             source.warning("readers-without-coordinator", Some(host.span_of("citus_cluster")), what);

@@ -26,7 +26,7 @@ fn usable<'a>(world: &'a World, node: &Node) -> Option<&'a Software> {
 
 /// A standby copies its primary's files: byte by byte, for one major version alone.
 fn with_group(world: &World, node: &Node, software: &Software) -> Option<String> {
-    let primary = world.primary(node.group).filter(|primary| primary.name() != node.name())?;
+    let primary = world.primary(node.group)?.ours().filter(|primary| primary.name() != node.name())?;
     let theirs = usable(world, primary)?.major;
     let (ours, name, group) = (software.major, primary.name(), node.group);
     (ours != theirs).then(|| {
@@ -41,7 +41,7 @@ fn with_coordinator(world: &World, node: &Node, software: &Software) -> Option<S
     if node.kind == NodeKind::Standalone {
         return None;
     }
-    let coordinator = world.coordinator().filter(|coordinator| coordinator.name() != node.name())?;
+    let coordinator = world.coordinator()?.ours().filter(|coordinator| coordinator.name() != node.name())?;
     let theirs = release(usable(world, coordinator)?.extensions.get("citus")?)?;
     let ours = release(software.extensions.get("citus")?)?;
     let name = coordinator.name();
@@ -113,7 +113,7 @@ pub(super) fn notes(world: &World, server: &Server, seen: &Seen) -> Vec<String> 
 
 /// Groups of one Citus formation may differ, for the time of an upgrade.
 fn majors(world: &World, node: &Node, software: &Software) -> Option<String> {
-    let coordinator = world.coordinator().filter(|coordinator| coordinator.group != node.group)?;
+    let coordinator = world.coordinator()?.ours().filter(|coordinator| coordinator.group != node.group)?;
     let theirs = world.facts.seen(coordinator.name())?.software.as_ref()?.major;
     let (ours, name) = (software.major, coordinator.name());
     (ours != theirs).then(|| format!("PostgreSQL is {ours} here and {theirs} on the coordinator {name}"))

@@ -1,10 +1,10 @@
 //! What forbids planning anything for a server: found before a single step is made.
 
 use crate::facts::Seen;
-use crate::formation::{Formation, Monitor, Node, Server};
+use crate::formation::{Formation, Monitor, Node, NodeName, Server};
 use crate::plan::{MonitorView, World, agreement};
 use crate::resource::data::{self, Pgdata, Software};
-use crate::resource::{database, keeper, neighbours, versions};
+use crate::resource::{database, keeper, monitor, neighbours, versions};
 use crate::state::State;
 
 /// The first reason to leave a server alone.
@@ -20,7 +20,11 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         .or_else(|| extensions(world.formation, server, node, software))
         .or_else(|| certificates(seen))
         .or_else(|| neighbours::refusal(server, &seen.pgdata, &seen.around))
-        .or_else(|| data::refusal(server, &seen.pgdata, &world.whose(&server.name), software))
+        .or_else(|| {
+            let whose = world.whose(&server.name);
+            let is_copy = is_keepers_copy(world, &server.name, seen);
+            data::refusal(server, &seen.pgdata, &whose, software).filter(|_| !is_copy)
+        })
         .or_else(|| port(server, seen))
         .or_else(|| match world.monitor {
             // What the monitor knows of it is not known.
@@ -80,7 +84,10 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
         if seen.keeper.alive.is_some() {
             return Some("a keeper runs here, but the monitor does not know the node".to_owned());
         }
-        let is_primary = world.primary(node.group).is_some_and(|primary| primary.name() == node.name());
+        if let Some(why) = other_formation(world) {
+            return Some(why);
+        }
+        let is_primary = world.is_primary(node);
         return match &seen.pgdata {
             Pgdata::Present(_) if !is_primary => Some(format!(
                 "{} holds data, but the monitor does not know the node: it was dropped, or the monitor is another; \
@@ -123,6 +130,45 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
         {
             Some(format!("{} holds other data than the monitor knows (system identifier)", server.pgdata))
         }
+        // Somebody else became the group's primary while this one was being made.
+        Pgdata::Present(found)
+            if world
+                .system_identifier(node.group)
+                .is_some_and(|id| id != found.system_identifier.to_string()) =>
+        {
+            Some(format!(
+                "{} holds other data than its group (system identifier); move the directory away to join it anew",
+                server.pgdata
+            ))
+        }
         Pgdata::Empty { .. } | Pgdata::Present(_) | Pgdata::Foreign(_) => None,
     }
+}
+
+/// Why a node cannot join the formation that the monitor has under this name.
+fn other_formation(world: &World) -> Option<String> {
+    let facts = world.monitor_facts()?;
+    let row = facts.formation.as_ref()?;
+    // `default` is there from the start; its first node gives it kind and database.
+    let is_open = world.formation.name == "default" && facts.nodes.is_empty();
+    let kind = monitor::kind(world.formation);
+    if is_open || (row.kind == kind && row.dbname == world.formation.dbname) {
+        return None;
+    }
+    Some(format!(
+        "the monitor's formation {} is of kind {} with dbname {}, the inventory's of kind {kind} with dbname {}: set \
+         dbname, or name another formation",
+        world.formation.name, row.kind, row.dbname, world.formation.dbname
+    ))
+}
+
+/// Whether the keeper that muster gave this node has copied its group's data anew from a primary that is not muster's:
+/// the mark in `postgresql.conf` is gone with the old directory, everything else says whose the data is.
+fn is_keepers_copy(world: &World, name: &NodeName, seen: &Seen) -> bool {
+    let (Pgdata::Present(found), Some(row)) = (&seen.pgdata, world.row(name)) else { return false };
+    let state = seen.keeper.state;
+    found.mark().is_none()
+        && row.system_identifier.as_deref() == Some(found.system_identifier.to_string().as_str())
+        && seen.keeper.guard.is_some()
+        && state.is_some_and(|state| state.node_id == row.id && state.group == row.group)
 }

@@ -7,6 +7,7 @@ use crate::facts::Seen;
 use crate::formation::{HbaEdit, Node, Server};
 use crate::plan::World;
 use crate::resource::data::DataDirectory;
+use crate::resource::monitor::NodeRow;
 use crate::resource::{data, hba, settings};
 use crate::step::{Action, Check, Content, File, Risk, Step};
 
@@ -29,7 +30,7 @@ pub(super) fn install_configuration(
             settings::auto_failover_conf(server, node, host),
             "as its keeper writes it",
         ),
-        put("pg_hba.conf", hba(world, server, node)?, because),
+        put("pg_hba.conf", hba(world, server, node, &world.strangers())?, because),
         put("postgresql.conf", conf(world, server, node)?, because),
     ])
 }
@@ -39,11 +40,16 @@ fn conf(world: &World, server: &Server, node: Option<&Node>) -> Result<String, P
     settings::postgresql_conf(&world.templates, &world.formation.name, &whose, server, node)
 }
 
-fn hba(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
+fn hba(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+    strangers: &[&NodeRow],
+) -> Result<String, Problem> {
     match node {
         Some(node) => {
             let monitor = hba::monitor_host(&world.formation.monitor);
-            hba::for_node(&world.templates, world.formation, monitor, node, &world.names)
+            hba::for_node(&world.templates, world.formation, monitor, node, &world.names, strangers)
         }
         None => hba::for_monitor(&world.templates, world.formation, server, &world.names),
     }
@@ -114,7 +120,12 @@ pub(super) fn drifted(
         };
         put(name, wanted, &because);
     }
-    let rules = hba::drift(found("pg_hba.conf"), &hba(world, server, node)?);
+    let found_rules = found("pg_hba.conf");
+    // The rules for strangers are their keepers' work and this node's: they are missed only where others are.
+    let rules = match hba::drift(found_rules, &hba(world, server, node, &[])?) {
+        Some(_) => hba::drift(found_rules, &hba(world, server, node, &world.strangers())?),
+        None => None,
+    };
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
         put("pg_hba.conf", rules, "its rules differ from the inventory's");
         if let (Some(step), true) = (steps.last_mut(), drift.running)

@@ -6,6 +6,7 @@ mod drift;
 mod monitor;
 mod node;
 mod outside;
+mod peer;
 mod replicate;
 mod world;
 
@@ -18,11 +19,12 @@ use crate::command::Failure;
 use crate::error::Problem;
 use crate::facts::Facts;
 use crate::formation::{Formation, NodeName};
-use crate::resource::citus;
+use crate::resource::citus::{self, CitusFacts, CitusNode, Coordinator, Remote, Wanted};
 use crate::resource::data::Pgdata;
 use crate::scope::Scope;
 use crate::step::{Risk, Stage, Step};
 
+use peer::Peer;
 use world::{MonitorView, World};
 
 /// How the reason ends where a node is left alone only because a host does not answer.
@@ -104,7 +106,11 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
 
 /// Rows of `pg_dist_node`: a step belongs to the node the row is about, and runs on the coordinator.
 fn metadata(world: &World, plan: &mut Plan) {
-    let Some(coordinator) = world.coordinator() else { return };
+    let coordinator = match world.coordinator() {
+        Some(Peer::Ours(coordinator)) => coordinator,
+        Some(Peer::Theirs(_)) => return metadata_elsewhere(world, plan),
+        None => return,
+    };
     // Nothing runs on a host that nothing is planned for; the workers' own steps go on without it.
     if world.is_excluded(coordinator.name()) {
         if !world.scope.has(coordinator.name()) {
@@ -126,21 +132,18 @@ fn metadata(world: &World, plan: &mut Plan) {
         ));
         return;
     }
-    let wanted = citus::wanted(world.formation, |group| world.primary(group));
+    let wanted = wanted(world);
     let within = wanted.iter().filter(|wanted| world.scope.has(wanted.node.name()));
     for wanted in within.filter(|wanted| !world.is_excluded(wanted.node.name())) {
         let bin = world.bin(coordinator.name());
-        let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts);
-        // A step that must fail would keep the node from its keeper, at every run anew.
-        if !steps.is_empty() && node::starts_with_its_keeper(world, wanted.node) {
-            let name = wanted.node.name();
-            plan.partial = Some(format!("{name} is stopped; its row of pg_dist_node follows once it runs"));
-            continue;
-        }
-        plan.add(Stage::Metadata, wanted.node.name(), steps);
+        row_of_citus(world, Coordinator::Ours(coordinator), bin, wanted, facts, plan);
     }
     if let Some(facts) = facts.filter(|_| world.scope.has(coordinator.name())) {
-        for row in citus::strangers(facts, &wanted) {
+        let on_monitor = world.strangers();
+        let is_known = |row: &&CitusNode| {
+            on_monitor.iter().any(|known| known.host == row.name && known.port == row.port)
+        };
+        for row in citus::strangers(facts, &wanted).into_iter().filter(|row| !is_known(row)) {
             let what = format!(
                 "{}:{} ({} of group {}, cluster {})",
                 row.name, row.port, row.role, row.group, row.cluster
@@ -150,5 +153,43 @@ fn metadata(world: &World, plan: &mut Plan) {
                 format!("pg_dist_node has {what}, the inventory has not; it is left alone"),
             );
         }
+    }
+}
+
+fn wanted<'a>(world: &World<'a>) -> Vec<Wanted<'a>> {
+    citus::wanted(world.formation, |group| world.primary(group)?.ours())
+}
+
+fn row_of_citus(
+    world: &World,
+    coordinator: Coordinator,
+    bin: &str,
+    wanted: &Wanted,
+    facts: Option<&CitusFacts>,
+    plan: &mut Plan,
+) {
+    let name = wanted.node.name();
+    let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts);
+    // A step that must fail would keep the node from its keeper, at every run anew.
+    if !steps.is_empty() && node::starts_with_its_keeper(world, wanted.node) {
+        plan.partial = Some(format!("{name} is stopped; its row of pg_dist_node follows once it runs"));
+        return;
+    }
+    plan.add(Stage::Metadata, name, steps);
+}
+
+/// The same where the coordinator is a stranger: each node asks it from its own host, for itself alone.
+fn metadata_elsewhere(world: &World, plan: &mut Plan) {
+    let wanted = wanted(world);
+    let within = wanted.iter().filter(|wanted| world.scope.has(wanted.node.name()));
+    for wanted in within.filter(|wanted| !world.is_excluded(wanted.node.name())) {
+        let name = wanted.node.name();
+        let (Some(Peer::Theirs(row)), Some(Remote::Seen { facts, .. })) =
+            (world.coordinator(), world.remote(name))
+        else {
+            continue;
+        };
+        let coordinator = Coordinator::Theirs { host: &row.host, port: row.port };
+        row_of_citus(world, coordinator, world.bin(name), wanted, Some(facts), plan);
     }
 }

@@ -51,7 +51,7 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
             }
         }
     }
-    let password = world.formation.nodes.values().find_map(|node| node.monitor_password.as_ref());
+    let password = world.formation.monitor_password();
     let sql = monitor::steps(server, bin, seen.database.as_ref(), seen.monitor.as_ref(), password);
     let runs = matches!(&seen.pgdata, Pgdata::Present(found) if found.postmaster.is_some());
     // A monitor that once had its keeper is complete: the keeper starts it, and this run looks again.

@@ -39,7 +39,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     let failing_over = is_failing_over(row);
     let mut end = reported;
     if driver == Driver::Muster && !failing_over {
-        end = Some(replicate(world, node, plan));
+        end = Some(replicate(world, node, plan)?);
     } else if driver == Driver::Muster && node.server.keeper == Keeper::None {
         let word = |state: Option<State>| state.map_or("unknown", State::as_str);
         plan.blocked.insert(
@@ -127,7 +127,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     let seen = world.seen(node.name());
     let server = &node.server;
     let bin = world.bin(node.name());
-    let is_primary = world.primary(node.group).is_some_and(|primary| primary.name() == node.name());
+    let is_primary = world.is_primary(node);
     plan.add(Stage::Prepare, node.name(), citus::hook_steps(node, bin, &world.formation.dbname, &seen.hook));
     let mut steps = tls::steps(server, &seen.tls, world.today);
     match &seen.pgdata {

@@ -81,7 +81,8 @@ impl<'a> World<'a> {
 
     /// A primary lets a standby in, and gives it a slot: its keeper does, or muster in steps of the primary.
     fn waits_for_primary(&self, node: &Node) -> Option<String> {
-        let primary = self.primary(node.group)?;
+        // A stranger is looked at elsewhere: it is in nobody's limit.
+        let primary = self.primary(node.group)?.ours()?;
         let name = primary.name();
         if name == node.name() || self.scope.has(name) {
             return None;
@@ -101,6 +102,7 @@ impl<'a> World<'a> {
             let whole = self.formation.group(0).any(|other| self.scope.has(other.name()));
             return (!whole).then(|| "no coordinator takes writes, and they are outside --limit".to_owned());
         };
+        let coordinator = coordinator.ours()?;
         let name = coordinator.name();
         if self.scope.has(name) {
             return None;
@@ -133,7 +135,7 @@ impl<'a> World<'a> {
             Some(why) => why.as_str(),
             None => "it is stopped",
         };
-        let wanted = citus::wanted(self.formation, |group| self.primary(group));
+        let wanted = citus::wanted(self.formation, |group| self.primary(group)?.ours());
         let within = wanted.iter().map(|wanted| wanted.node.name());
         for name in within.filter(|name| self.scope.has(name) && !self.is_excluded(name)) {
             let coordinator = coordinator.name();

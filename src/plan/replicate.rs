@@ -1,8 +1,11 @@
 //! Registration and the state machine: a node without a keeper is carried to where it rests.
 
+use crate::error::Problem;
 use crate::formation::{Node, NodeName, Secret};
 use crate::fsm::{self, Work};
+use crate::plan::drift::install_configuration;
 use crate::plan::node::{Driver, driver, is_failing_over};
+use crate::plan::peer::Peer;
 use crate::plan::{Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::replication::Synchronous;
@@ -16,10 +19,10 @@ pub(super) const OWN_WAIT: u64 = 300;
 const PEER_WAIT: u64 = 86_400;
 
 /// Registers a node and carries it to where it rests; gives the state it ends in.
-pub(super) fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
+pub(super) fn replicate(world: &World, node: &Node, plan: &mut Plan) -> Result<State, Problem> {
     let bin = world.bin(node.name());
     let id = world.id(node.name());
-    let primary = world.primary(node.group).filter(|primary| primary.name() != node.name());
+    let primary = world.primary(node.group).filter(|primary| !primary.is(node.name()));
     let mut steps = Vec::new();
     let row = world.row(node.name());
     let first = if primary.is_some() { State::WaitStandby } else { State::Single };
@@ -29,8 +32,12 @@ pub(super) fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
     };
     if row.is_none() {
         steps.extend(monitor::formation_step(world.formation, node, bin, &world.uri, world.monitor_facts()));
-        if let Some(primary) = primary {
+        // A stranger is registered: it was seen on the monitor.
+        if let Some(primary) = primary.and_then(Peer::ours) {
             steps.push(monitor::wait_for_primary(world.formation, node, bin, &world.uri, primary.name()));
+        }
+        if let Some(Peer::Theirs(_)) = primary {
+            steps.extend(after_the_one_before(world, node));
         }
         let because = match primary {
             Some(_) => "it joins its group as a standby",
@@ -66,7 +73,7 @@ pub(super) fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
         }
         let Some(row) = fsm::row(current, assigned) else { break };
         for work in row.work {
-            steps.extend(carry_out(world, node, *work, row.comment));
+            steps.extend(carry_out(world, node, *work, row.comment)?);
         }
         steps.push(report(world, node, assigned, row.comment));
         let joined = current == State::ApplySettings;
@@ -75,8 +82,29 @@ pub(super) fn replicate(world: &World, node: &Node, plan: &mut Plan) -> State {
             break;
         }
     }
+    if let (Some(Peer::Theirs(row)), true) = (primary, copies(&steps)) {
+        plan.note(
+            node.name(),
+            format!(
+                "it copies {}, which the inventory does not name: its data comes along, its settings and hba rules do not",
+                row.name
+            ),
+        );
+    }
     plan.add(Stage::Replicate, node.name(), steps);
-    current
+    Ok(current)
+}
+
+/// A stranger's keeper takes one node at a time: this one registers when the one before has been let in.
+fn after_the_one_before(world: &World, node: &Node) -> Option<Step> {
+    let before = world.joins_before(node)?;
+    let (bin, id) = (world.bin(before.name()), world.id(before.name()));
+    let primary = world.primary(node.group)?.upstream();
+    Some(replication::wait_for_the_one_before(before, bin, id, primary, &world.formation.dbname))
+}
+
+fn copies(steps: &[Step]) -> bool {
+    steps.iter().any(|step| step.title.starts_with("pg_basebackup "))
 }
 
 /// Slots of peers that came, or got their id, after this node made its own: nobody else makes them later.
@@ -109,7 +137,7 @@ fn awaited(world: &World, primary: &Node, next: State) -> Vec<NodeName> {
         Some(row) => row.replication_quorum,
         None => node.replication_quorum,
     };
-    let any_counts = standbys.iter().any(counts);
+    let any_counts = standbys.iter().any(counts) || world.is_confirmed_by_strangers(primary);
     let is_awaited = |node: &&&Node| match next {
         State::ApplySettings => is_joining(world, node),
         State::Primary => !any_counts || counts(node),
@@ -126,9 +154,9 @@ fn awaited(world: &World, primary: &Node, next: State) -> Vec<NodeName> {
 /// Reports the state a node has until the monitor assigns the next one.
 fn wait_for(world: &World, node: &Node, current: State, next: State) -> Step {
     let command = report_command(world, node, current);
-    let primary = world.primary(node.group).filter(|primary| primary.name() != node.name());
+    let primary = world.primary(node.group).filter(|primary| !primary.is(node.name()));
     let (timeout, others) = match primary {
-        Some(primary) => (OWN_WAIT, vec![primary.name().clone()]),
+        Some(primary) => (OWN_WAIT, primary.needed().into_iter().collect()),
         None => (PEER_WAIT, awaited(world, node, next)),
     };
     let because = fsm::row(current, next).map_or("", |row| row.comment);
@@ -146,38 +174,39 @@ fn report_command(world: &World, node: &Node, state: State) -> crate::command::C
     monitor::report(world.formation, node, world.id(node.name()), bin, &world.uri, state)
 }
 
-fn carry_out(world: &World, node: &Node, work: Work, because: &str) -> Vec<Step> {
+fn carry_out(world: &World, node: &Node, work: Work, because: &str) -> Result<Vec<Step>, Problem> {
     let bin = world.bin(node.name());
     let id = world.id(node.name());
     let synchronous = |which| {
         replication::synchronous_standby_names(node, bin, &world.formation.name, &world.uri, which, because)
     };
-    match work {
+    Ok(match work {
         Work::TellSystemIdentifier => vec![monitor::set_system_identifier(node, id, bin, &world.uri)],
-        Work::CopyPrimary => copy_primary(world, node, because),
+        Work::CopyPrimary => copy_primary(world, node, because)?,
         Work::Start => vec![data::start(&node.server, bin, because)],
         Work::Slots => {
             replication::create_slots(node, bin, &world.peers(node), because).into_iter().collect()
         }
         Work::Synchronous => vec![synchronous(Synchronous::AsMonitorSays)],
         Work::Asynchronous => vec![synchronous(Synchronous::Off)],
-    }
+    })
 }
 
 /// The base backup and what makes it this standby; a copy that is already in place is only pointed right.
-fn copy_primary(world: &World, node: &Node, because: &str) -> Vec<Step> {
+fn copy_primary(world: &World, node: &Node, because: &str) -> Result<Vec<Step>, Problem> {
     let server = &node.server;
     let seen = world.seen(node.name());
     let bin = world.bin(node.name());
     let id = world.id(node.name());
-    let Some(primary) = world.primary(node.group) else { return Vec::new() };
+    let Some(peer) = world.primary(node.group) else { return Ok(Vec::new()) };
+    let primary = peer.upstream();
     let standby_conf = settings::standby_conf(node, id, primary);
     let conf = |dir: &str, before: Option<String>| {
         let path = format!("{dir}/{}", data::STANDBY_CONF);
         let file = File::new(path, &server.os_user, Content::Text(standby_conf.clone())).before(before);
-        Step::write(node.name(), file, format!("it follows {}", primary.name()))
+        Step::write(node.name(), file, format!("it follows {}", primary.name))
     };
-    match &seen.pgdata {
+    Ok(match &seen.pgdata {
         Pgdata::Present(found) => {
             let before = found.standby_conf.as_ref().map(Secret::reveal);
             if before == Some(&standby_conf) {
@@ -189,14 +218,32 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Vec<Step> {
         }
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
             let dir = data::new_dir(server);
-            let own = settings::auto_failover_conf(server, Some(node), &seen.host);
-            let name = "postgresql-auto-failover.conf";
-            vec![
-                replication::basebackup(node, bin, id, primary, because),
-                conf(&dir, None),
-                settings::put(server, bin, &dir, name, own, None, "the copy is the primary's"),
-                data::install(server),
-            ]
+            let copy = replication::basebackup(node, bin, id, primary, because).needs(peer.needed());
+            let mut steps = vec![copy, conf(&dir, None)];
+            match peer {
+                Peer::Ours(_) => {
+                    let own = settings::auto_failover_conf(server, Some(node), &seen.host);
+                    let name = "postgresql-auto-failover.conf";
+                    steps.push(settings::put(
+                        server,
+                        bin,
+                        &dir,
+                        name,
+                        own,
+                        None,
+                        "the copy is the primary's",
+                    ));
+                }
+                Peer::Theirs(_) => {
+                    let dbname = &world.formation.dbname;
+                    steps.insert(0, replication::wait_for_slot(node, bin, id, primary, dbname));
+                    // By its first line muster knows the directory again.
+                    steps.extend(install_configuration(world, server, Some(node))?);
+                    steps.push(replication::fits_the_primary(node, bin, primary));
+                }
+            }
+            steps.push(data::install(server));
+            steps
         }
-    }
+    })
 }

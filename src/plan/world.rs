@@ -7,6 +7,7 @@ use jiff::civil::Date;
 use crate::facts::{Facts, Seen, Sight, monitor_uri};
 use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
 use crate::plan::outside::NOT_LOOKED_AT;
+use crate::plan::peer::{Peer, unfit};
 use crate::plan::{Plan, UNREACHABLE, agreement, check};
 use crate::resource::data::{self, Pgdata};
 use crate::resource::hba::Names;
@@ -94,12 +95,13 @@ impl<'a> World<'a> {
         }
         world.look_at_outside_monitor();
         world.leave_outside();
+        world.look_at_coordinator(plan);
         world.look_at_groups(plan);
         world.number_nodes();
         world
     }
 
-    fn block(&mut self, plan: &mut Plan, node: &NodeName, why: String) {
+    pub(super) fn block(&mut self, plan: &mut Plan, node: &NodeName, why: String) {
         self.excluded.insert(node.clone(), why.clone());
         if self.scope.has(node) {
             plan.blocked.insert(node.clone(), why);
@@ -155,9 +157,36 @@ impl<'a> World<'a> {
             }
         }
         for node in self.formation.nodes.values() {
-            let Some(primary) = self.primary(node.group) else { continue };
-            let joins = self.row(node.name()).is_none_or(|row| !row.is_settled());
-            if primary.name() == node.name() || !joins || self.excluded.contains_key(node.name()) {
+            if self.excluded.contains_key(node.name()) {
+                continue;
+            }
+            let row = self.row(node.name());
+            let primary = match self.primary(node.group) {
+                Some(Peer::Ours(primary)) => primary,
+                Some(Peer::Theirs(primary)) => {
+                    let joins =
+                        row.is_none_or(|row| matches!(row.reported, Some(State::Init | State::WaitStandby)));
+                    if let Some(why) = unfit(primary).filter(|_| joins) {
+                        let at = format!("{} at {}:{}", primary.name, primary.host, primary.port);
+                        let what = format!("group {} has no primary to copy now: {at}", node.group);
+                        self.block(
+                            plan,
+                            node.name(),
+                            format!("{what}, which the inventory does not name: {why}"),
+                        );
+                    }
+                    continue;
+                }
+                None => {
+                    if row.is_none() {
+                        let why = self.why_no_primary(node.group);
+                        self.block(plan, node.name(), why);
+                    }
+                    continue;
+                }
+            };
+            let joins = row.is_none_or(|row| !row.is_settled());
+            if primary.name() == node.name() || !joins {
                 continue;
             }
             let database = self.facts.seen(primary.name()).and_then(|seen| seen.database.as_ref());
@@ -182,8 +211,7 @@ impl<'a> World<'a> {
             MonitorView::Known(facts) => facts.last_id,
             MonitorView::Fresh | MonitorView::Unknown(_) => 0,
         };
-        let is_primary =
-            |node: &Node| self.primary(node.group).is_some_and(|found| found.name() == node.name());
+        let is_primary = |node: &Node| self.is_primary(node);
         let is_coming = |node: &&Node| self.scope.has(node.name()) || self.row(node.name()).is_some();
         let mut nodes: Vec<&Node> = self.formation.nodes.values().filter(is_coming).collect();
         nodes.sort_by_key(|node| (!is_primary(node), node.group, node.order));
@@ -218,18 +246,45 @@ impl<'a> World<'a> {
     }
 
     /// The primary of a group: the monitor's word, or, for a group it does not know, the inventory's first.
-    pub(super) fn primary(&self, group: u32) -> Option<&'a Node> {
+    ///
+    /// A group with rows that are all strangers' is known: to take the inventory's first would make a second primary.
+    pub(super) fn primary(&self, group: u32) -> Option<Peer<'a>> {
         let formation: &'a Formation = self.formation;
-        let members = || formation.group(group);
-        let has = |node: &&Node, test: fn(&NodeRow) -> bool| self.row(node.name()).is_some_and(test);
-        let assigned = |row: &NodeRow| row.assigned.is_some_and(State::is_writable);
-        let reported = |row: &NodeRow| row.reported.is_some_and(State::is_writable);
-        if members().any(|node| self.row(node.name()).is_some()) {
-            return members()
-                .find(|node| has(node, assigned))
-                .or_else(|| members().find(|node| has(node, reported)));
+        let rows = self.rows_of(group);
+        if rows.is_empty() {
+            let candidates = formation.group(group).filter(|node| node.standing == Standing::Candidate);
+            return candidates.min_by_key(|node| node.order).map(Peer::Ours);
         }
-        members().filter(|node| node.standing == Standing::Candidate).min_by_key(|node| node.order)
+        let assigned = |row: &&&NodeRow| row.assigned.is_some_and(State::is_writable);
+        let reported = |row: &&&NodeRow| row.reported.is_some_and(State::is_writable);
+        let row = rows.iter().find(assigned).or_else(|| rows.iter().find(reported))?;
+        Some(match self.ours(row) {
+            Some(node) => Peer::Ours(node),
+            None => Peer::Theirs(row),
+        })
+    }
+
+    /// Whether a node is its group's primary.
+    pub(super) fn is_primary(&self, node: &Node) -> bool {
+        self.primary(node.group).is_some_and(|primary| primary.is(node.name()))
+    }
+
+    /// The system identifier of a group's data, where its primary has one on the monitor.
+    pub(super) fn system_identifier(&self, group: u32) -> Option<&'a str> {
+        let primary = self.primary(group)?;
+        let row = self.rows().iter().find(|row| row.name == primary.upstream().name)?;
+        row.system_identifier.as_deref()
+    }
+
+    /// The node of the inventory that a row is of; a row without one is a stranger's.
+    pub(super) fn ours(&self, row: &NodeRow) -> Option<&'a Node> {
+        self.formation.nodes.values().find(|node| node.name().0 == row.name)
+    }
+
+    /// The monitor's rows of a group: our nodes are where the inventory has them.
+    pub(super) fn rows_of(&self, group: u32) -> Vec<&'a NodeRow> {
+        let of = |row: &&NodeRow| self.ours(row).map_or(row.group, |node| node.group) == group;
+        self.rows().iter().filter(of).collect()
     }
 
     /// The monitor's facts, where it has any.
@@ -248,8 +303,9 @@ impl<'a> World<'a> {
         }
     }
 
-    pub(super) fn coordinator(&self) -> Option<&'a Node> {
-        self.primary(0).filter(|node| node.kind == NodeKind::Coordinator)
+    pub(super) fn coordinator(&self) -> Option<Peer<'a>> {
+        let is_citus = |peer: &Peer| peer.ours().is_none_or(|node| node.kind == NodeKind::Coordinator);
+        self.primary(0).filter(is_citus).filter(|_| self.formation.is_citus())
     }
 
     pub(super) fn id(&self, node: &NodeName) -> u64 {
@@ -261,6 +317,7 @@ impl<'a> World<'a> {
         let is_there = |other: &&Node| self.row(other.name()).is_some() || !self.is_excluded(other.name());
         let others = self.formation.group(node.group).filter(|other| other.name() != node.name());
         let mut ids: Vec<u64> = others.filter(is_there).map(|other| self.id(other.name())).collect();
+        ids.extend(self.strangers_of(node.group).iter().map(|row| row.id));
         ids.sort_unstable();
         ids
     }
@@ -279,16 +336,22 @@ impl<'a> World<'a> {
         let others = self.formation.group(primary.group).filter(|node| node.name() != primary.name());
         let counted: Vec<&Node> =
             others.filter(|node| registered(node) || !self.is_excluded(node.name())).collect();
-        if counted.is_empty() {
+        let strangers = self.strangers_of(primary.group);
+        if counted.is_empty() && strangers.is_empty() {
             return State::Single;
         }
         let in_quorum = |node: &&&Node| match self.row(node.name()) {
             Some(row) => row.replication_quorum,
             None => node.replication_quorum,
         };
-        let confirms = match counted.iter().any(|node| in_quorum(&node)) {
-            true => coming.iter().any(|node| in_quorum(&node)),
-            false => !coming.is_empty(),
+        let counts = strangers.iter().any(|row| row.replication_quorum);
+        let well = |row: &&&NodeRow| unfit(row).is_none();
+        let confirms = match counts || counted.iter().any(|node| in_quorum(&node)) {
+            true => {
+                coming.iter().any(|node| in_quorum(&node))
+                    || strangers.iter().filter(well).any(|row| row.replication_quorum)
+            }
+            false => !coming.is_empty() || strangers.iter().any(|row| unfit(row).is_none()),
         };
         if confirms { State::Primary } else { State::WaitPrimary }
     }
@@ -331,6 +394,7 @@ impl<'a> World<'a> {
                 .group(group)
                 .filter(|node| node.replication_quorum && !self.is_excluded(node.name()))
                 .count()
+                + self.strangers_of(group).iter().filter(|row| row.replication_quorum).count()
         };
         let jumps = self.formation.nodes.values().any(|node| counts(node.group) >= 3);
         let was = match known {

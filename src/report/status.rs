@@ -3,10 +3,11 @@
 use jiff::civil::Date;
 use serde::{Serialize, Serializer};
 
-use crate::facts::{Facts, Seen, Sight};
+use crate::facts::{self, Facts, Seen, Sight};
 use crate::formation::{Formation, Keeper, Monitor, NodeName, Server, Tls};
 use crate::report::paint::Paint;
 use crate::report::text::{count, plain, table};
+use crate::resource::citus::{CitusFacts, Remote};
 use crate::resource::data::Pgdata;
 use crate::resource::monitor::NodeRow;
 use crate::scope::Scope;
@@ -47,10 +48,20 @@ impl<T: Serialize> Serialize for Look<T> {
     }
 }
 
+/// Who makes a server what it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Whose {
+    Inventory,
+    /// Only the monitor knows it: its host was not looked at.
+    Stranger,
+}
+
 /// One server; the monitor's has no row of its own on the monitor.
 #[derive(Clone, Debug, Serialize)]
 pub struct Line {
     pub name: NodeName,
+    pub whose: Whose,
     /// `None` for the monitor.
     pub group: Option<u32>,
     pub row: Look<NodeRow>,
@@ -87,10 +98,16 @@ impl Status {
     /// Of those within the scope; the monitor and the coordinator were looked at all the same.
     pub fn new(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) -> Status {
         let monitor = facts.monitor();
+        // Under a limit they are as much outside as the rest.
+        let strangers = match scope.is_whole() {
+            true => facts::strangers(formation, facts),
+            false => Vec::new(),
+        };
         let servers: Vec<Line> = scope
             .servers(formation)
             .into_iter()
             .map(|server| line(formation, facts, server, today))
+            .chain(strangers.into_iter().map(stranger))
             .collect();
         let unreachable = facts
             .hosts
@@ -105,7 +122,7 @@ impl Status {
             let keeper = facts.seen(&server.name).map(|seen| seen.keeper.alive.is_some());
             keeper.is_some_and(|alive| alive || server.keeper == Keeper::None)
         };
-        let citus = facts.hosts.keys().find_map(|name| facts.seen(name)?.citus.as_ref()).map(|citus| Citus {
+        let citus = pg_dist_node(facts).map(|citus| Citus {
             primaries: citus.nodes.iter().filter(|row| row.role == "primary").count(),
             secondaries: citus.nodes.iter().filter(|row| row.role == "secondary").count(),
             inactive: citus.nodes.iter().filter(|row| !row.active).count(),
@@ -169,6 +186,17 @@ impl Status {
     }
 }
 
+/// From a coordinator of the inventory, or from one elsewhere that a node has asked.
+fn pg_dist_node(facts: &Facts) -> Option<&CitusFacts> {
+    let own = facts.hosts.keys().find_map(|name| facts.seen(name)?.citus.as_ref());
+    own.or_else(|| {
+        facts.hosts.keys().find_map(|name| match facts.seen(name)?.coordinator.as_ref()? {
+            Remote::Seen { facts, .. } => Some(facts),
+            Remote::Absent | Remote::Unseen { .. } => None,
+        })
+    })
+}
+
 /// Without rows, whether that says something: the monitor was asked, and has none.
 fn monitor_was_seen(formation: &Formation, facts: &Facts) -> bool {
     match &formation.monitor {
@@ -183,6 +211,7 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
     let look = |find: fn(&Seen) -> Option<u32>| seen.map_or(Look::Unknown, |seen| Look::of(find(seen)));
     Line {
         name: server.name.clone(),
+        whose: Whose::Inventory,
         group: node.map(|node| node.group),
         row: match (node, facts.monitor()) {
             (None, _) => Look::Absent,
@@ -205,6 +234,20 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
             // The user's own files are not read.
             (Tls::SelfSigned { .. }, None) | (Tls::Files { .. }, _) => Look::Unknown,
         },
+    }
+}
+
+fn stranger(row: &NodeRow) -> Line {
+    Line {
+        name: NodeName(row.name.clone()),
+        whose: Whose::Stranger,
+        group: Some(row.group),
+        row: Look::Is(row.clone()),
+        host: row.host.clone(),
+        port: row.port,
+        keeper: Look::Unknown,
+        postgres: Look::Unknown,
+        certificate_days: Look::Unknown,
     }
 }
 
@@ -284,8 +327,7 @@ fn notes(formation: &Formation, facts: &Facts) -> Vec<String> {
             }
         }
     }
-    let strangers = facts.monitor().into_iter().flat_map(|monitor| &monitor.nodes);
-    for row in strangers.filter(|row| !formation.nodes.contains_key(&NodeName(row.name.clone()))) {
+    for row in facts::strangers(formation, facts) {
         notes.push(format!("{}: the monitor knows it, the inventory does not", row.name));
     }
     notes

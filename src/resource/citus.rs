@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::Stdin;
 use crate::formation::{Formation, Node, NodeKind};
-use crate::probe::Answers;
+use crate::probe::{Answer, Answers};
 use crate::resource::data::node_dir;
-use crate::sql::{conninfo_value, literal, local};
+use crate::sql::{Login, MONITOR, conninfo_value, literal, local, remote};
 use crate::step::{Action, Content, File, Step};
 
 /// What a coordinator says of its formation.
@@ -58,6 +58,62 @@ pub fn parse(answers: &Answers) -> Result<Option<CitusFacts>, String> {
         Some(_) => answers.json("citus").map(Some),
         None => Ok(None),
     }
+}
+
+/// The formation's coordinator, as a node's own host sees it by the monitor's word and over the network.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Remote {
+    /// The monitor has none that takes writes.
+    Absent,
+    Seen {
+        at: String,
+        facts: CitusFacts,
+    },
+    /// It could not be looked at.
+    Unseen {
+        at: String,
+        why: String,
+    },
+}
+
+/// `$remote` is 1 on hosts whose rows of `pg_dist_node` a coordinator elsewhere may have to get. A password comes as
+/// environment, under a name that psql on the local socket does not pick up.
+pub fn remote_probe() -> String {
+    format!(
+        r#"
+{MONITOR}
+coordinator() {{ cat <<'SQL'
+select nodehost || ' ' || nodeport from pgautofailover.node where formationid = :'formation' and groupid = 0
+ and goalstate in ('single', 'primary', 'wait_primary', 'apply_settings', 'join_primary') order by nodeid limit 1;
+SQL
+}}
+pg_dist_node() {{ cat <<'SQL'
+{ROWS};
+SQL
+}}
+if [ "$remote" = 1 ] && [ -n "$bin" ] && at=$(coordinator | monitor -v formation="$formation" 2>/dev/null); then
+  say coordinator.at "$at"
+  if [ -n "$at" ]; then
+    j=$(pg_dist_node | PGPASSWORD=$MUSTER_PEER_PASSWORD PGSSLMODE=$MUSTER_PEER_SSLMODE PGSSLROOTCERT=$MUSTER_PEER_SSLROOTCERT       PGSSLCRL=$MUSTER_PEER_SSLCRL PGCONNECT_TIMEOUT=5 "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 -h "${{at%% *}}" -p "${{at##* }}"       -U "$username" -d "$dbname" -f - 2>&1 | tr '\n' ' ') || :
+    case $j in
+    '{{'*) printf 'coordinator:'; printf '%s' "$j" | base64 -w0; echo ;;
+    *) blind coordinator "$j" ;;
+    esac
+  else none coordinator; fi
+else none coordinator.at; none coordinator; fi
+"#
+    )
+}
+
+/// `None` where this host was not to ask, or could not ask the monitor.
+pub fn parse_remote(answers: &Answers) -> Result<Option<Remote>, String> {
+    let Some(at) = answers.text("coordinator.at")? else { return Ok(None) };
+    Ok(Some(match answers.get("coordinator") {
+        Answer::Absent => Remote::Absent,
+        Answer::Text(_) => Remote::Seen { at, facts: answers.json("coordinator")? },
+        Answer::Blind(why) => Remote::Unseen { at, why: why.trim().to_owned() },
+    }))
 }
 
 /// What a coordinator does of its own when it is promoted: it points its own row of `pg_dist_node` to itself.
@@ -161,9 +217,18 @@ pub fn strangers<'a>(facts: &'a CitusFacts, wanted: &[Wanted]) -> Vec<&'a CitusN
     facts.nodes.iter().filter(|row| !known.contains(&row.id)).collect()
 }
 
-/// Statements for one wanted row, run on the coordinator.
+/// Whose `pg_dist_node` it is.
+#[derive(Clone, Copy, Debug)]
+pub enum Coordinator<'a> {
+    /// A node of the inventory: statements run on its host.
+    Ours(&'a Node),
+    /// Another's: statements go there from the host of the node they are about.
+    Theirs { host: &'a str, port: u16 },
+}
+
+/// Statements for one wanted row, run on the coordinator. `bin`: of the host they are sent from.
 pub fn steps(
-    coordinator: &Node,
+    coordinator: Coordinator,
     bin: &str,
     dbname: &str,
     wanted: &Wanted,
@@ -174,9 +239,19 @@ pub fn steps(
     let at = format!("{}:{port}", node.server.hostname);
     let mut steps = Vec::new();
     let mut run = |title: String, because: String, sql: String| {
-        let command = local(&coordinator.server, bin, &coordinator.username, dbname, Stdin::Text(sql));
-        let step = Step::new(coordinator.name(), title, because, Action::Run(command));
-        steps.push(step.needs([coordinator.name().clone()]));
+        steps.push(match coordinator {
+            Coordinator::Ours(coordinator) => {
+                let name = coordinator.name();
+                let command =
+                    local(&coordinator.server, bin, &coordinator.username, dbname, Stdin::Text(sql));
+                Step::new(name, title, because, Action::Run(command)).needs([name.clone()])
+            }
+            Coordinator::Theirs { host, port } => {
+                let who = Login { user: &node.username, password: node.password.as_ref() };
+                let command = remote(&node.server, bin, host, port, who, dbname, sql);
+                Step::new(node.name(), format!("{title}, at {host}:{port}"), because, Action::Run(command))
+            }
+        });
     };
     let found = facts.and_then(|facts| row(facts, wanted));
     match found {

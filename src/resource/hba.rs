@@ -9,6 +9,7 @@ use serde::Serialize;
 use crate::error::Problem;
 use crate::formation::{Formation, HbaEdit, Monitor, Node, NodeKind, Server, Tls};
 use crate::resource::host::HostFacts;
+use crate::resource::monitor::NodeRow;
 use crate::template::Templates;
 
 /// What a keeper writes after each rule it adds, and looks for as text.
@@ -92,18 +93,22 @@ struct Context<'a> {
     hba: &'a [String],
 }
 
-/// The file of a node; the same for every node of its group.
+/// The file of a node; the same for every node of its group. `strangers`: who is in the formation and not in the
+/// inventory.
 pub fn for_node(
     templates: &Templates,
     formation: &Formation,
     monitor_host: &str,
     node: &Node,
     names: &Names,
+    strangers: &[&NodeRow],
 ) -> Result<String, Problem> {
     let members: Vec<&Node> = formation.group(node.group).collect();
     let rules = match node.server.hba_edit {
         HbaEdit::Skip => Vec::new(),
-        HbaEdit::Minimal | HbaEdit::Lan => node_rules(formation, monitor_host, node, &members, names),
+        HbaEdit::Minimal | HbaEdit::Lan => {
+            node_rules(formation, monitor_host, node, &members, names, strangers)
+        }
     };
     // Rules of the user: those of every member, because any of them may be copied to any other.
     let mut hba = Vec::new();
@@ -161,6 +166,7 @@ fn node_rules(
     node: &Node,
     members: &[&Node],
     names: &Names,
+    strangers: &[&NodeRow],
 ) -> Vec<String> {
     let word = word(&node.server.tls);
     let auth = node.server.auth.as_str();
@@ -173,8 +179,11 @@ fn node_rules(
             rules.push(rule);
         }
     };
-    for member in members {
-        add(&dbname, &user, &names.field(&member.server.hostname), auth);
+    let of_group = strangers.iter().filter(|row| row.group == node.group).map(|row| row.host.as_str());
+    let hosts: Vec<&str> =
+        members.iter().map(|member| member.server.hostname.as_str()).chain(of_group).collect();
+    for host in &hosts {
+        add(&dbname, &user, &names.field(host), auth);
     }
     let mut lans = BTreeSet::new();
     if citus || node.server.hba_edit == HbaEdit::Lan {
@@ -184,15 +193,17 @@ fn node_rules(
     }
     if citus {
         // Coordinator and workers connect to one another; the local network may not hold them all.
-        for other in formation.nodes.values().filter(|other| !names.is_inside(&other.server.hostname, &lans))
-        {
-            add(&dbname, &user, &names.field(&other.server.hostname), auth);
+        let all = formation.nodes.values().map(|other| other.server.hostname.as_str());
+        for other in all.chain(strangers.iter().map(|row| row.host.as_str())) {
+            if !names.is_inside(other, &lans) {
+                add(&dbname, &user, &names.field(other), auth);
+            }
         }
     }
     // The health check's user has a password that everybody knows: it may do nothing but connect.
     add("all", "\"pgautofailover_monitor\"", &names.field(monitor_host), "trust");
-    for member in members {
-        let host = names.field(&member.server.hostname);
+    for host in &hosts {
+        let host = names.field(host);
         // pg_rewind connects to the database postgres, which pg_autoctl up to 2.2 does not open: without this
         // rule every failover ends in a new base backup.
         for database in ["replication", &dbname, "\"postgres\""] {
@@ -213,13 +224,15 @@ fn hba_word(name: &str) -> String {
 
 /// What to write so that the file says what is wanted; `None` if it does already.
 ///
-/// Rules that keepers added are no drift: they are left where they are, or kept when the file is written.
+/// Rules that keepers added are no drift: they are left where they are, or kept when the file is written. Nor is a rule
+/// of ours that a keeper wrote first: its place does not matter while no rule of the user's is before it.
 pub fn drift(found: Option<&str>, wanted: &str) -> Option<String> {
     let Some(found) = found else { return Some(wanted.to_owned()) };
     let ours: BTreeSet<&str> = wanted.lines().collect();
     let is_added = |line: &&str| line.ends_with(MARK) && !ours.contains(line);
-    let rest: Vec<&str> = found.lines().filter(|line| !is_added(line)).collect();
-    if rest == wanted.lines().collect::<Vec<_>>() {
+    let (is, should) = (read(found), read(wanted));
+    let in_place = |(line, place): (&&str, &usize)| is.generated.get(line) == Some(place);
+    if is.rest == should.rest && should.generated.iter().all(in_place) {
         return None;
     }
     let mut text = wanted.to_owned();
@@ -228,6 +241,27 @@ pub fn drift(found: Option<&str>, wanted: &str) -> Option<String> {
         text.push('\n');
     }
     Some(text)
+}
+
+/// A file taken apart: the rules that muster or a keeper wrote, each with the number of the user's rules before it.
+struct Read<'a> {
+    generated: BTreeMap<&'a str, usize>,
+    rest: Vec<&'a str>,
+}
+
+fn read(text: &str) -> Read<'_> {
+    let (mut generated, mut rest, mut users) = (BTreeMap::new(), Vec::new(), 0);
+    for line in text.lines() {
+        if line.ends_with(MARK) {
+            generated.entry(line).or_insert(users);
+        } else {
+            // What is written for the network alone is no rule for a local socket, and the other way round.
+            let is_for_network = line.trim_start().starts_with("host");
+            users += usize::from(is_for_network);
+            rest.push(line);
+        }
+    }
+    Read { generated, rest }
 }
 
 /// The host that the monitor's health checks come from.
@@ -282,5 +316,15 @@ mod tests {
         let broken = found.replace("local all all peer\n", "");
         assert_eq!(drift(Some(&broken), wanted), Some(found));
         assert_eq!(drift(None, wanted), Some(wanted.to_owned()));
+    }
+
+    #[test]
+    fn a_rule_that_a_keeper_wrote_first_counts_unless_a_rule_of_the_users_is_before_it() {
+        let (a, b) =
+            ("hostssl a b c trust # Auto-generated by pg_auto_failover\n", "host all all all reject\n");
+        let peer = "local all all peer\n";
+        assert_eq!(drift(Some(&format!("{peer}{a}")), &format!("{a}{peer}")), None);
+        let wanted = format!("{a}{b}{peer}");
+        assert_eq!(drift(Some(&format!("{b}{peer}{a}")), &wanted), Some(wanted.clone()));
     }
 }

@@ -180,6 +180,11 @@ pub fn steps(
     steps
 }
 
+/// The monitor's word for the kind of a formation.
+pub fn kind(formation: &Formation) -> &'static str {
+    if formation.is_citus() { "citus" } else { "pgsql" }
+}
+
 /// The formation's row, typed before the first node could make one of another kind or database.
 pub fn formation_step(
     formation: &Formation,
@@ -189,7 +194,7 @@ pub fn formation_step(
     facts: Option<&MonitorFacts>,
 ) -> Option<Step> {
     let row = facts.and_then(|facts| facts.formation.as_ref());
-    let kind = if formation.is_citus() { "citus" } else { "pgsql" };
+    let kind = kind(formation);
     let fits = |row: &FormationRow| row.kind == kind && row.dbname == formation.dbname;
     let (name, dbname) = (literal(&formation.name), literal(&formation.dbname));
     // `default` is there from the start; its first node gives it kind and database.

@@ -3,12 +3,27 @@
 use std::collections::BTreeSet;
 
 use crate::command::{Command, RunAs, Stdin};
-use crate::formation::{MonitorUri, Node};
+use crate::formation::{MonitorUri, Node, NodeKind};
 use crate::resource::data::{LOCK, new_dir};
 use crate::resource::monitor::NodeRow;
 use crate::sql::{self, MONITOR, conninfo_value, local, ssl_conninfo};
 use crate::state::State;
 use crate::step::{Action, Step};
+
+/// The server that a standby follows.
+#[derive(Clone, Copy, Debug)]
+pub struct Upstream<'a> {
+    pub name: &'a str,
+    pub host: &'a str,
+    pub port: u16,
+}
+
+impl<'a> From<&'a Node> for Upstream<'a> {
+    fn from(node: &'a Node) -> Self {
+        let server = &node.server;
+        Upstream { name: &server.name.0, host: &server.hostname, port: server.pgport }
+    }
+}
 
 /// The slot and application name of a standby; keepers know it by this name.
 pub fn slot(node_id: u64) -> String {
@@ -43,20 +58,93 @@ rm -rf -- "$2/log" "$2/startup.log"
 "#;
 
 /// Copies the primary to a directory beside PGDATA.
-pub fn basebackup(node: &Node, bin: &str, node_id: u64, primary: &Node, because: &str) -> Step {
+pub fn basebackup(node: &Node, bin: &str, node_id: u64, primary: Upstream, because: &str) -> Step {
     let conninfo = format!(
         "application_name={} host={} port={} user=pgautofailover_replicator {}",
         slot(node_id),
-        conninfo_value(&primary.server.hostname),
-        primary.server.pgport,
+        conninfo_value(primary.host),
+        primary.port,
         ssl_conninfo(&node.server.tls)
     );
     // A day: what a large database takes is not ours to bound.
     let command = Command::new(RunAs::User(node.server.os_user.clone()), format!("{LOCK}{BASEBACKUP}"))
         .args([bin, &new_dir(&node.server), &conninfo, &slot(node_id), &node.maximum_backup_rate])
         .timeout(86_400);
-    Step::new(node.name(), format!("pg_basebackup from {}", primary.name()), because, Action::Run(command))
-        .needs([primary.name().clone()])
+    Step::new(node.name(), format!("pg_basebackup from {}", primary.name), because, Action::Run(command))
+}
+
+/// Waits until a primary that another keeper drives lets this node in and has its slot.
+pub fn wait_for_slot(node: &Node, bin: &str, node_id: u64, primary: Upstream, dbname: &str) -> Step {
+    let title = format!("wait for {} on {}", slot(node_id), primary.name);
+    let because = format!(
+        "the keeper of {} lets it in and makes its slot; if it does not: pg_autoctl reload there",
+        primary.name
+    );
+    let sql = format!("select case when {} then 't' else 'f' end;\n", has_slot(node_id));
+    Step::new(node.name(), title, because, ask_primary(node, bin, primary, dbname, sql))
+}
+
+/// Waits, on the host of a node that joins as well, until that one is let in.
+///
+/// A keeper lets in one new node at a look, and forgets those that came with it (diff_nodesArray in keeper.c, 2.0 to 2.2);
+/// each of the group looks every second.
+pub fn wait_for_the_one_before(
+    before: &Node,
+    bin: &str,
+    node_id: u64,
+    primary: Upstream,
+    dbname: &str,
+) -> Step {
+    let title = format!("wait for {} to be let in by {}", before.name(), primary.name);
+    let because = "keepers take one new node at a time";
+    let sql =
+        format!("select case when {} then (select 't' from pg_sleep(5)) else 'f' end;\n", has_slot(node_id));
+    Step::new(before.name(), title, because, ask_primary(before, bin, primary, dbname, sql))
+        .needs([before.name().clone()])
+}
+
+fn has_slot(node_id: u64) -> String {
+    format!("exists (select from pg_replication_slots where slot_name = {})", sql::literal(&slot(node_id)))
+}
+
+fn ask_primary(from: &Node, bin: &str, primary: Upstream, dbname: &str, sql: String) -> Action {
+    let who = sql::Login { user: "pgautofailover_replicator", password: from.replication_password.as_ref() };
+    let command = sql::remote(&from.server, bin, primary.host, primary.port, who, dbname, sql);
+    Action::Wait { command, answers: vec!["t".to_owned()], timeout: 300 }
+}
+
+/// `$1` bin, `$2` data directory, `$3` the primary's name, `$4` citus or empty. What a standby needs at least is in
+/// pg_control; Citus doubles max_connections where prepared transactions are not configured (shared_library_init.c).
+const FITS: &str = r#"control=$("$1/pg_controldata" "$2")
+least() {
+  wants=$(printf '%s\n' "$control" | sed -n "s/^$2 setting: *//p")
+  has=$("$1/postgres" -D "$dir" -C "$3")
+  if [ "$4" = citus ] && [ "$has" = 0 ]; then has=$(($("$1/postgres" -D "$dir" -C max_connections) * 2)); fi
+  if [ "${wants:-0}" -gt "$has" ]; then
+    echo "ERROR: the primary $name runs with $3 $wants, this node would with $has: give it settings with $3: $wants" >&2
+    exit 1
+  fi
+}
+dir=$2 name=$3
+least "$1" max_connections max_connections ''
+least "$1" max_worker_processes max_worker_processes ''
+least "$1" max_wal_senders max_wal_senders ''
+least "$1" max_prepared_xacts max_prepared_transactions "$4"
+least "$1" max_locks_per_xact max_locks_per_transaction ''
+"#;
+
+/// Fails where the copy of a stranger's data could not start with this node's own settings.
+pub fn fits_the_primary(node: &Node, bin: &str, primary: Upstream) -> Step {
+    let citus = if node.kind == NodeKind::Standalone { "" } else { "citus" };
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), FITS).args([
+        bin,
+        &new_dir(&node.server),
+        primary.name,
+        citus,
+    ]);
+    let title = format!("compare its settings with those of {}", primary.name);
+    let because = "a standby does not start with less than its primary";
+    Step::new(node.name(), title, because, Action::Run(command))
 }
 
 /// `$1` bin, `$2` socket or empty, `$3` port, `$4` user, `$5` formation, `$6` group, `$7` the names or `ask`.

@@ -9,6 +9,7 @@ use crate::formation::{Auth, Node, NodeKind, Server, Tls};
 use crate::resource::citus::RECOVERY_END_COMMAND;
 use crate::resource::data::{mark, node_dir};
 use crate::resource::host::HostFacts;
+use crate::resource::replication::Upstream;
 use crate::resource::tls;
 use crate::sql::ssl_conninfo;
 use crate::step::{Action, Check, Content, File, Risk, Step};
@@ -153,12 +154,12 @@ fn pretty(bytes: u64) -> String {
 
 /// `postgresql-auto-failover-standby.conf`: whom a standby follows. A password is not in it: PostgreSQL finds
 /// that in `~/.pgpass`, and a keeper would write one with a quote or a space in a way that nothing can read.
-pub fn standby_conf(node: &Node, node_id: u64, primary: &Node) -> String {
+pub fn standby_conf(node: &Node, node_id: u64, primary: Upstream) -> String {
     let name = format!("pgautofailover_standby_{node_id}");
     let conninfo = format!(
         "application_name={name} host={} port={} user=pgautofailover_replicator {}",
-        primary.server.hostname,
-        primary.server.pgport,
+        primary.host,
+        primary.port,
         ssl_conninfo(&node.server.tls)
     );
     format!(

@@ -3,7 +3,6 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::facts::Sight;
 use crate::formation::Monitor;
-use crate::resource::citus::CitusNode;
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
@@ -91,6 +90,7 @@ fn facts(
             keeper: KeeperFacts::default(),
             monitor: (name == server.name).then(|| monitor.clone()),
             citus: (name.0 == "coord1").then(|| citus.clone()),
+            coordinator: None,
         };
         hosts.entry(name).or_insert(Sight::Seen(Box::new(seen)));
     }
@@ -256,5 +256,51 @@ fn answers_are_judged() {
         (Expects::ReadWrite, "x|", false),
     ] {
         assert_eq!(read(expects, said).is_ok(), ok, "{expects:?} {said}");
+    }
+}
+
+/// The inventory names a part of the formation: the rest is somebody else's to verify.
+#[test]
+fn strangers_are_taken_at_the_monitors_word() {
+    let part = |names: &[&str]| {
+        let mut formation = lab();
+        formation.nodes.retain(|name, _| names.contains(&name.0.as_str()));
+        formation
+    };
+    let said = |formation: &Formation, facts: &Facts| -> Vec<(String, Result<String, String>)> {
+        let mut facts = facts.clone();
+        // A stranger's host is not looked at.
+        let is_ours = |name: &NodeName| formation.servers().any(|server| server.name == *name);
+        facts.hosts.retain(|name, _| is_ours(name));
+        from_facts(formation, &facts).into_iter().map(|check| (check.subject, check.result)).collect()
+    };
+    // A standby of a stranger: no row of pg_dist_node is its matter.
+    let checks = said(&part(&["w1b"]), &facts(&lab(), |_, _, _| {}));
+    assert_eq!(checks.len(), 2, "{checks:?}");
+    let group = &checks[1];
+    assert_eq!(group.1, Ok("w1a takes writes, timeline 1; the inventory does not name it".to_owned()));
+
+    // A primary whose coordinator is elsewhere: what its host has seen there, or that it has not.
+    let own = part(&["w1a"]);
+    let of = |remote: Option<Remote>| {
+        let mut all = facts(&lab(), |_, _, _| {});
+        let rows = all.seen(&"coord1".into()).and_then(|seen| seen.citus.clone()).unwrap();
+        let Some(Sight::Seen(seen)) = all.hosts.get_mut(&"w1a".into()) else { panic!("it was seen") };
+        seen.coordinator = match remote {
+            Some(Remote::Seen { at, .. }) => Some(Remote::Seen { at, facts: rows }),
+            other => other,
+        };
+        said(&own, &all)
+            .into_iter()
+            .filter(|(subject, _)| subject.starts_with("pg_dist_node"))
+            .collect::<Vec<_>>()
+    };
+    let row = "pg_dist_node: w1a:5432".to_owned();
+    let found = of(Some(Remote::Seen { at: "coord1 5432".into(), facts: CitusFacts::default() }));
+    assert_eq!(found, [(row, Ok("active primary of group 1, cluster default".to_owned()))]);
+    for remote in [None, Some(Remote::Absent), Some(Remote::Unseen { at: "c 5432".into(), why: "no".into() })]
+    {
+        let checks = of(remote);
+        assert!(matches!(&checks[..], [(_, Err(why))] if why.starts_with("could not look: ")), "{checks:?}");
     }
 }

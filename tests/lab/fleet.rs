@@ -204,6 +204,28 @@ impl Lab {
         run
     }
 
+    /// Runs `muster ARGS` to its end, with the lab's ssh_config and no inventory.
+    pub(crate) fn muster_alone(&self, args: &[&str]) -> Run {
+        let started = Instant::now();
+        let output = Command::new(env!("CARGO_BIN_EXE_muster"))
+            .arg("-F")
+            .arg(self.keys.join("ssh_config"))
+            .args(args)
+            .env_remove("SSH_AUTH_SOCK")
+            .env_remove("MUSTER_INVENTORY")
+            .stdin(Stdio::null())
+            .output()
+            .expect("muster starts");
+        let run = Run {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        };
+        let took = started.elapsed().as_secs_f32();
+        eprintln!("-- muster {}: {:?} ({took:.1} s)\n{}", args.join(" "), run.code, run.said());
+        run
+    }
+
     /// Starts muster as a pipeline would: no terminal, nothing to read.
     pub(crate) fn start_muster(&self, inventory: &Path, args: &[&str]) -> Child {
         self.command(inventory, args).spawn().expect("muster starts")

@@ -9,6 +9,7 @@
 #![expect(clippy::print_stderr, reason = "what a scenario saw is its report")]
 
 mod bastions;
+mod create;
 mod fleet;
 mod formation;
 mod interruptions;

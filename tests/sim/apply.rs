@@ -166,21 +166,37 @@ impl World {
             if self.hosts[on].keeper.is_none() {
                 return Err("pg_autoctl is not running".to_owned());
             }
+        } else if begins("compare its settings with those of ") {
+            let host = self.host(&on.0);
+            let data = host.building.as_ref().ok_or("pg_controldata: no such directory")?;
+            data.check()?;
         } else if begins("set the coordinator's host ") || begins("add ") || begins("point Citus ") {
-            return self.add_citus_node(on, title, &sql);
+            return self.add_citus_node(&self.citus_host(step, args)?, title, &sql);
         } else if begins("activate ") {
             let (names, _) = values(&sql);
-            let rows = self.writable(on)?.citus.iter_mut();
+            let coordinator = self.citus_host(step, args)?;
+            let rows = self.writable(&coordinator)?.citus.iter_mut();
             rows.filter(|row| row.name == names[0]).for_each(|row| row.active = true);
         } else if begins("set the pooler of ") {
             let (names, _) = values(&sql);
-            let data = self.writable(on)?;
+            let coordinator = self.citus_host(step, args)?;
+            let data = self.writable(&coordinator)?;
             let row = data.citus.iter().find(|row| row.name == names[1]).ok_or("no such node")?.id;
             data.pools.insert(row, names[0].clone());
         } else {
             return self.tell_monitor(step, command, &sql);
         }
         Ok(())
+    }
+
+    /// Where statements about `pg_dist_node` go: the host they run on, or over the network to a stranger.
+    fn citus_host(&self, step: &Step, args: &[String]) -> Result<NodeName, String> {
+        if !step.title.contains(", at ") {
+            return Ok(step.on.clone());
+        }
+        let there = self.at(&args[1], args[2].parse().unwrap());
+        let there = there.filter(|name| self.hosts[*name].sight != Seeing::Unreachable);
+        there.cloned().ok_or_else(|| "could not connect to server".to_owned())
     }
 
     /// Statements that go to the monitor.
@@ -251,6 +267,15 @@ impl World {
         }
         if title == "wait for pg_autoctl to run" {
             return Ok(if self.hosts[&step.on].keeper.is_some() { "alive" } else { "no" }.to_owned());
+        }
+        if title.starts_with("wait for pgautofailover_standby_") || title.contains(" to be let in by ") {
+            let there = self.at(&command.args[1], command.args[2].parse().unwrap()).ok_or("no such host")?;
+            let data = self.hosts[there].data().filter(|data| data.runs()).ok_or("connection refused")?;
+            if !data.lets_in(&self.server(&step.on).hostname) {
+                return Err("no pg_hba.conf entry".to_owned());
+            }
+            let (texts, _) = values(&sql(command));
+            return Ok(if data.slots.contains(&texts[0]) { "t" } else { "f" }.to_owned());
         }
         let up = self.monitor_is_up();
         let monitor = self.monitor.as_mut().filter(|_| up).ok_or("the monitor does not answer")?;

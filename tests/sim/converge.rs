@@ -7,6 +7,7 @@ use muster::inventory::{load, parse};
 
 use crate::oracle::complaints;
 use crate::run::{Dice, Trouble, converge, execute, plan_for};
+use crate::scenarios::together;
 use crate::world::{Place, Seeing, World};
 
 pub(crate) fn example(name: &str) -> Formation {
@@ -311,6 +312,50 @@ fn drift_cut_at_any_step_is_put_right() {
         assert_converges(&formation, &mut world, &format!("drift cut at {at}"));
         if !outcome.cut {
             break;
+        }
+    }
+}
+
+/// A monitor of which several inventories are; none of them names the nodes of another.
+fn part(nodes: &str) -> Formation {
+    inventory(&format!(
+        "all:\n  vars: {{pgdata: /srv/pg, monitor: 'postgres://autoctl_node@elsewhere:5432/pg_auto_failover'}}\n  \
+         children:\n    {nodes}\n"
+    ))
+}
+
+/// What joins a group of strangers, or a coordinator that is one, is cut before every step.
+#[test]
+fn a_run_among_strangers_is_finished_by_the_next() {
+    let coordinator = "coordinator: {hosts: {c: {}}}";
+    for (name, others, own) in [
+        ("standby", "postgres: {hosts: {a: {}}}", "postgres: {hosts: {b: {}}}"),
+        ("third", "postgres: {hosts: {a: {}, b: {}}}", "postgres: {hosts: {d: {}, e: {}}}"),
+        ("two", "postgres: {hosts: {a: {}}}", "postgres: {hosts: {b: {}, d: {secondary: true}}}"),
+        ("worker", coordinator, "workers: {hosts: {w: {group: 1}, x: {group: 1, secondary: true}}}"),
+        ("reader", coordinator, "coordinator: {hosts: {r: {citus_secondary: true, citus_cluster: reports}}}"),
+    ] {
+        let (others, own) = (part(others), part(own));
+        let whole = together(&own, Some(&others));
+        let mut start = World::bare(&whole);
+        converge(&others, &mut start, &mut Dice(1));
+        let plan = plan_for(&own, &mut start.clone());
+        for at in 0.. {
+            let mut world = start.clone();
+            let outcome = execute(&plan, &mut world, Trouble::Cut(at), &mut Dice(at as u64));
+            world.rest();
+            let after = format!("{name} cut at {at}");
+            converge(&own, &mut world, &mut Dice(1));
+            assert_serves(&whole, &mut world, &after);
+            assert_eq!(
+                converge(&others, &mut world, &mut Dice(1)),
+                0,
+                "{after}: the others have something to do"
+            );
+            assert_serves(&whole, &mut world, &after);
+            if !outcome.cut {
+                break;
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use crate::run::{Dice, TODAY, Trouble, converge, execute, plan_for};
 use crate::world::{Seeing, World};
 
 fn plan_within(formation: &Formation, world: &mut World, scope: &Scope, after: &str) -> Plan {
-    let facts = world.facts_of(scope);
+    let facts = world.facts_of(&world.formation.clone(), scope);
     let plan = within(formation, scope, &facts, TODAY).unwrap_or_else(|problem| panic!("{after}: {problem}"));
     // A step belongs to a node within; of what is outside, only a coordinator runs any, for the rows of nodes within.
     for (stage, node, step) in plan.steps() {

@@ -4,6 +4,7 @@
 
 mod apply;
 mod converge;
+mod create;
 mod keeper;
 mod limit;
 mod monitor;

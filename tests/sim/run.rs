@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use jiff::civil::{Date, date};
 use muster::formation::{Formation, NodeName};
 use muster::plan::{Plan, plan};
+use muster::scope::Scope;
 use muster::step::{Action, Stage, Step};
 
 use crate::apply::End;
@@ -47,7 +48,7 @@ pub(crate) struct Outcome {
 }
 
 pub(crate) fn plan_for(formation: &Formation, world: &mut World) -> Plan {
-    let facts = world.facts();
+    let facts = world.facts_of(formation, &Scope::whole());
     plan(formation, &facts, TODAY).unwrap_or_else(|problem| panic!("{problem}"))
 }
 

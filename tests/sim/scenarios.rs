@@ -6,7 +6,9 @@
 //! minimal.yml                       a file of inventory/, or YAML
 //! ---- limit                        if there is one
 //! workers:!w2b
+//! ---- others                       if any: an inventory of somebody else's in the same formation, at one monitor
 //! ---- facts
+//! others settled                    what stands under `---- others` is made first, by its own keepers and operators
 //! settled                           else the hosts are bare
 //! w1a: pgdata foreign photos        edits, in their order: see `edit`
 //! ---- plan
@@ -49,15 +51,17 @@ fn every_scenario_plans_what_it_says() {
             Some((inventory, limit)) => (inventory, Some(limit)),
             None => (inventory, None),
         };
-        let formation = match inventory.trim() {
+        let read = |text: &str| match text.trim() {
             file if file.ends_with(".yml") => example(file),
             yaml => parse(name, yaml, Path::new("/base"))
                 .unwrap_or_else(|problems| panic!("{name}: {problems:#?}")),
         };
+        let (own, others) = inventory.split_once("---- others\n").unzip();
+        let (formation, others) = (read(own.unwrap_or(inventory)), others.map(read));
         let mut lines = facts.lines().filter(|line| !line.is_empty()).peekable();
-        let mut world = World::bare(&formation);
+        let mut world = World::bare(&together(&formation, others.as_ref()));
         // Most begin with the same few formations as they are when settled.
-        if lines.next_if_eq(&"settled").is_some() {
+        if others.is_none() && lines.next_if_eq(&"settled").is_some() {
             let settled = || {
                 edit(&formation, &mut world, "settled").unwrap();
                 world
@@ -65,10 +69,14 @@ fn every_scenario_plans_what_it_says() {
             world = known.entry(inventory.to_owned()).or_insert_with(settled).clone();
         }
         for line in lines {
-            edit(&formation, &mut world, line).unwrap_or_else(|| panic!("{name}: not understood: {line}"));
+            let (whose, line) = match line {
+                "others settled" => (others.as_ref().expect("there are others"), "settled"),
+                line => (&formation, line),
+            };
+            edit(whose, &mut world, line).unwrap_or_else(|| panic!("{name}: not understood: {line}"));
         }
         let scope = limit.map_or(Scope::whole(), |limit| scope(&formation, limit.trim()));
-        let facts = world.facts_of(&scope);
+        let facts = world.facts_of(&formation, &scope);
         let made =
             within(&formation, &scope, &facts, TODAY).unwrap_or_else(|problem| panic!("{name}: {problem}"));
         let again = within(&formation, &scope, &facts, TODAY).unwrap();
@@ -91,8 +99,15 @@ pub(crate) fn scope(formation: &Formation, limit: &str) -> Scope {
     Scope::of(formation, names.unwrap_or_else(|problem| panic!("{problem}")))
 }
 
+/// Everything that is in the world of an inventory and of others'.
+pub(crate) fn together(formation: &Formation, others: Option<&Formation>) -> Formation {
+    let mut whole = formation.clone();
+    whole.nodes.extend(others.into_iter().flat_map(|others| others.nodes.clone()));
+    whole
+}
+
 /// A plan as JSON; key pairs are new each time, and the private half is never in it.
-fn without_certificates(plan: &Plan) -> String {
+pub(crate) fn without_certificates(plan: &Plan) -> String {
     let json = serde_json::to_string(plan).unwrap();
     let mut parts = json.split("-----BEGIN CERTIFICATE-----");
     let mut text = parts.next().unwrap_or_default().to_owned();
@@ -142,7 +157,7 @@ fn shown(plan: &Plan) -> String {
 fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
     if line == "settled" {
         // Without the hosts that are away, if any.
-        let plan = plan(formation, &world.facts(), TODAY).ok()?;
+        let plan = plan(formation, &world.facts_of(formation, &Scope::whole()), TODAY).ok()?;
         execute(&plan, world, Trouble::Nothing, &mut Dice(1));
         world.rest();
         return Some(());
@@ -167,9 +182,12 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
                     "assigned" => row.assigned = Some(State::parse(value)?),
                     "candidate_priority" => row.candidate_priority = value.parse().ok()?,
                     "replication_quorum" => row.replication_quorum = value.parse().ok()?,
+                    "silent" => row.silent = value.parse().ok()?,
+                    "running" => row.running = value.parse().ok()?,
                     "host" => row.host = (*value).to_owned(),
                     "name" => row.name = (*value).to_owned(),
                     "group" => row.group = value.parse().ok()?,
+                    "system_identifier" if *value == "none" => row.system_identifier = None,
                     "system_identifier" => row.system_identifier = Some((*value).to_owned()),
                     _ => return None,
                 }
@@ -194,6 +212,11 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             let mut data = Data::new(serial, "postgres");
             data.files.insert("postgresql.conf".to_owned(), mark);
             host.pgdata = Place::Present(data);
+        }
+        // Of a server that muster did not set up: its configuration has no mark.
+        ("made", ["by", "pg_autoctl"]) => {
+            let conf = host.data_mut()?.files.get_mut("postgresql.conf")?;
+            *conf = conf.lines().skip(1).map(|line| format!("{line}\n")).collect();
         }
         ("disk", ["full"]) => host.room_kb = 1024,
         ("port", ["taken"]) => host.port_taken = true,
@@ -295,7 +318,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         _ => return None,
     }
-    if verb == "file" && world.hosts[&name].runs() {
+    if matches!(verb, "file" | "made") && world.hosts[&name].runs() {
         world.load(&name);
     }
     Some(())

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use base64::Engine as _;
 use muster::command::Failure;
 use muster::facts::{Facts, Seen, Sight, monitor_uri};
-use muster::formation::{Formation, Monitor as Wanted, NodeName, Secret, Server, Tls};
+use muster::formation::{Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls};
 use muster::probe::Answers;
-use muster::resource::citus::{CitusFacts, CitusNode, HookFacts};
+use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
 use muster::resource::database::DatabaseFacts;
 use muster::resource::host::{HostFacts, Resolved};
@@ -55,6 +55,8 @@ pub(crate) struct Host {
     pub(crate) enabled: bool,
     /// Pid of a live `pg_autoctl`.
     pub(crate) keeper: Option<u32>,
+    /// The nodes its keeper knows.
+    pub(crate) known: BTreeSet<u64>,
     /// User's files that cannot be read.
     pub(crate) unreadable: Vec<String>,
     certificate: Option<TlsFacts>,
@@ -194,19 +196,17 @@ impl World {
 
     /// What the probes would answer.
     pub(crate) fn facts(&mut self) -> Facts {
-        self.replicate();
-        self.check_health();
-        let hosts = self.formation.servers().map(|server| (server.name.clone(), self.sight(server)));
-        Facts { hosts: hosts.collect() }
+        self.facts_of(&self.formation.clone(), &Scope::whole())
     }
 
-    /// What the probes of a run with a limit would answer: other hosts are not asked.
-    pub(crate) fn facts_of(&mut self, scope: &Scope) -> Facts {
-        let mut facts = self.facts();
-        let seen: BTreeSet<&NodeName> =
-            scope.sight(&self.formation).into_iter().map(|server| &server.name).collect();
-        facts.hosts.retain(|name, _| seen.contains(name));
-        facts
+    /// What the probes of an inventory would answer that names a part of the world, the rest being strangers to it;
+    /// with a limit other hosts are not asked.
+    pub(crate) fn facts_of(&mut self, formation: &Formation, scope: &Scope) -> Facts {
+        self.replicate();
+        self.check_health();
+        let seen = scope.sight(formation);
+        let hosts = seen.into_iter().map(|server| (server.name.clone(), self.sight(server)));
+        Facts { hosts: hosts.collect() }
     }
 
     fn sight(&self, server: &Server) -> Sight {
@@ -252,10 +252,31 @@ impl World {
                 guard: host.files.get(&format!("{}/run-keeper", node_dir(server))).cloned(),
             },
             monitor: asks.then(|| self.monitor_facts()),
+            coordinator: self.coordinator_from(server),
             citus: running
                 .filter(|data| kind == Some("coordinator") && data.extensions.contains_key("citus"))
                 .map(|data| CitusFacts { nodes: data.citus.clone(), pools: data.pools.clone() }),
         }
+    }
+
+    /// The coordinator by the monitor's word, asked from a worker's or a reader's host.
+    fn coordinator_from(&self, server: &Server) -> Option<Remote> {
+        let asks = matches!(self.formation.monitor, Wanted::External(_)) && self.external_is_up;
+        let node = self.formation.nodes.get(&server.name).filter(|_| asks)?;
+        if node.kind != NodeKind::Worker && !node.is_reader() {
+            return None;
+        }
+        let Some(row) = self.monitor.as_ref()?.writable(0) else { return Some(Remote::Absent) };
+        let at = format!("{} {}", row.host, row.port);
+        let host = self.at(&row.host, row.port).map(|name| &self.hosts[name]);
+        let data = host.filter(|host| host.sight != Seeing::Unreachable).and_then(Host::data);
+        Some(match data.filter(|data| data.runs() && data.extensions.contains_key("citus")) {
+            Some(data) => {
+                let facts = CitusFacts { nodes: data.citus.clone(), pools: data.pools.clone() };
+                Remote::Seen { at, facts }
+            }
+            None => Remote::Unseen { at, why: "connection refused".to_owned() },
+        })
     }
 
     fn monitor_facts(&self) -> MonitorFacts {
@@ -353,6 +374,7 @@ impl Host {
             state: None,
             enabled: false,
             keeper: None,
+            known: BTreeSet::new(),
             unreadable: Vec::new(),
             certificate: None,
         }
@@ -456,7 +478,7 @@ impl Data {
             && (&self.citus, &self.pools, self.timeline) == (&other.citus, &other.pools, other.timeline)
     }
 
-    fn lets_in(&self, hostname: &str) -> bool {
+    pub(crate) fn lets_in(&self, hostname: &str) -> bool {
         let rules = self.files.get("pg_hba.conf").map(String::as_str).unwrap_or_default();
         rules.contains(&format!(" replication \"pgautofailover_replicator\" {hostname} "))
     }
