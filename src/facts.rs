@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::command::{Command, Failure, RunAs};
 use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server};
 use crate::probe::{self, Answers};
+use crate::resource::adopted::AdoptedFacts;
 use crate::resource::citus::{CitusFacts, HookFacts};
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
@@ -15,7 +16,7 @@ use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::MonitorFacts;
 use crate::resource::neighbours::Surroundings;
 use crate::resource::tls::TlsFacts;
-use crate::resource::{citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls};
+use crate::resource::{adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls};
 use crate::sql;
 
 /// Everything that was seen in one look at the fleet.
@@ -56,6 +57,8 @@ pub struct Seen {
     pub monitor: Option<MonitorFacts>,
     pub citus: Option<CitusFacts>,
     pub hook: HookFacts,
+    /// `None` where the server is not adopted.
+    pub adopted: Option<AdoptedFacts>,
 }
 
 impl Facts {
@@ -100,7 +103,7 @@ fn monitor_host(formation: &Formation) -> &str {
 }
 
 /// The script's parameters, in the order of `$1`…
-const PARAMETERS: [&str; 12] = [
+const PARAMETERS: [&str; 13] = [
     "pgdata",
     "pgctl",
     "pgversion",
@@ -113,6 +116,7 @@ const PARAMETERS: [&str; 12] = [
     "kind",
     "unit",
     "files",
+    "adopted",
 ];
 
 /// The whole probe of one host: one script, one round trip, read-only.
@@ -160,6 +164,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     script.push_str(&database::probe());
     script.push_str(&citus::probe());
     script.push_str(&monitor::probe());
+    script.push_str(&adopted::probe());
     script.push_str("\nsay end ''\n");
     let names: Vec<String> = names.into_iter().collect();
     let args = [
@@ -175,6 +180,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         node.map_or("monitor", |node| node.kind.as_str()).to_owned(),
         keeper::unit(server),
         settings::FILES.join(" "),
+        u8::from(server.adopted).to_string(),
         names.join(" "),
         files.join("\n"),
     ];
@@ -202,5 +208,6 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         monitor: monitor::parse(&answers)?,
         citus: citus::parse(&answers)?,
         hook: citus::parse_hook(&answers)?,
+        adopted: if server.adopted { adopted::parse(&answers)? } else { None },
     })
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use crate::error::Problem;
-use crate::formation::{Formation, Keeper, Listed, Monitor, Node, NodeKind, NodeName, Roster};
+use crate::formation::{Formation, Keeper, Listed, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster};
 
 mod hba;
 mod host;
@@ -48,7 +48,9 @@ mod words;
 mod yaml;
 
 pub use listing::{Detail, Listing};
+pub use monitor_uri::parse as monitor_uri;
 pub use schema::schema;
+pub use settings::owned;
 pub use templates::TEMPLATES;
 
 use host::Host;
@@ -311,7 +313,10 @@ fn formation(
     };
     keepers(&members, source);
     let mut monitor = match node.host.given("monitor").map(|given| &given.value) {
-        Some(Value::Monitor(uri)) => Some(Monitor::External(uri.clone())),
+        Some(Value::Monitor(uri)) => {
+            let password = uri.password.clone().or_else(|| node.host.secret("monitor_password"));
+            Some(Monitor::External(MonitorUri { password, ..uri.clone() }))
+        }
         _ => None,
     };
     let mut nodes = BTreeMap::new();

@@ -252,6 +252,7 @@ impl World {
                 guard: host.files.get(&format!("{}/run-keeper", node_dir(server))).cloned(),
             },
             monitor: asks.then(|| self.monitor_facts()),
+            adopted: None,
             citus: running
                 .filter(|data| kind == Some("coordinator") && data.extensions.contains_key("citus"))
                 .map(|data| CitusFacts { nodes: data.citus.clone(), pools: data.pools.clone() }),
