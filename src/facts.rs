@@ -16,7 +16,9 @@ use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::MonitorFacts;
 use crate::resource::neighbours::Surroundings;
 use crate::resource::tls::TlsFacts;
-use crate::resource::{adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls};
+use crate::resource::{
+    adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls,
+};
 use crate::sql;
 
 /// Everything that was seen in one look at the fleet.
