@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::command::{Command, Failure, RunAs};
 use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server};
 use crate::probe::{self, Answers};
+use crate::resource::adopted::AdoptedFacts;
 use crate::resource::citus::{CitusFacts, HookFacts, Remote};
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
@@ -15,7 +16,9 @@ use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::neighbours::Surroundings;
 use crate::resource::tls::TlsFacts;
-use crate::resource::{citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls};
+use crate::resource::{
+    adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls,
+};
 use crate::sql;
 
 /// Everything that was seen in one look at the fleet.
@@ -58,6 +61,8 @@ pub struct Seen {
     /// The coordinator over the network; `None` where this host was not to ask it.
     pub coordinator: Option<Remote>,
     pub hook: HookFacts,
+    /// `None` where the server is not adopted.
+    pub adopted: Option<AdoptedFacts>,
 }
 
 impl Facts {
@@ -105,7 +110,7 @@ fn monitor_host(formation: &Formation) -> &str {
 }
 
 /// The script's parameters, in the order of `$1`…
-const PARAMETERS: [&str; 13] = [
+const PARAMETERS: [&str; 14] = [
     "pgdata",
     "pgctl",
     "pgversion",
@@ -119,6 +124,7 @@ const PARAMETERS: [&str; 13] = [
     "unit",
     "files",
     "remote",
+    "adopted",
 ];
 
 /// The whole probe of one host: one script, one round trip, read-only.
@@ -170,6 +176,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     script.push_str(&citus::probe());
     script.push_str(&monitor::probe());
     script.push_str(&citus::remote_probe());
+    script.push_str(&adopted::probe());
     script.push_str("\nsay end ''\n");
     let names: Vec<String> = names.into_iter().collect();
     let args = [
@@ -186,6 +193,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         keeper::unit(server),
         settings::FILES.join(" "),
         if asks_coordinator { "1" } else { "0" }.to_owned(),
+        u8::from(server.adopted).to_string(),
         names.join(" "),
         files.join("\n"),
     ];
@@ -225,5 +233,6 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         citus: citus::parse(&answers)?,
         coordinator: citus::parse_remote(&answers)?,
         hook: citus::parse_hook(&answers)?,
+        adopted: if server.adopted { adopted::parse(&answers)? } else { None },
     })
 }

@@ -42,12 +42,26 @@ impl Fleet {
         forks: usize,
         events: &Events,
     ) -> Fleet {
-        let started = Instant::now();
-        let permits = Arc::new(Semaphore::new(forks.max(1)));
+        let hosts = hosts.into_iter().map(|(name, host)| (name.clone(), host.clone()));
+        Fleet::empty(transport, forks).and(hosts, events).await
+    }
+
+    /// Nobody yet.
+    pub fn empty(transport: Arc<Transport>, forks: usize) -> Fleet {
+        Fleet {
+            sessions: BTreeMap::new(),
+            took_to_connect: BTreeMap::new(),
+            transport,
+            permits: Arc::new(Semaphore::new(forks.max(1))),
+            started: Instant::now(),
+        }
+    }
+
+    /// Connects to these hosts, too; each is known by the name given here.
+    pub async fn and(mut self, hosts: impl IntoIterator<Item = (NodeName, Host)>, events: &Events) -> Fleet {
         let mut tasks = JoinSet::new();
         for (name, host) in hosts {
-            let (name, host) = (name.clone(), host.clone());
-            let (transport, permits) = (Arc::clone(&transport), Arc::clone(&permits));
+            let (transport, permits) = (Arc::clone(&self.transport), Arc::clone(&self.permits));
             tasks.spawn(async move {
                 let _permit = permits.acquire().await;
                 let begun = Instant::now();
@@ -55,20 +69,19 @@ impl Fleet {
                 (name, session.map(Arc::new), begun.elapsed())
             });
         }
-        let (mut sessions, mut took_to_connect) = (BTreeMap::new(), BTreeMap::new());
         while let Some(joined) = tasks.join_next().await {
             let Ok((node, session, took)) = joined else { continue };
             let failure = session.as_ref().err().cloned();
-            let seconds = started.elapsed().as_secs_f64();
+            let seconds = self.seconds();
             // Nobody may listen any more: the run is ending then.
             let _ = events.send(Event::Connected { node: node.clone(), seconds, failure });
             for text in session.as_ref().map(|session| session.notes()).unwrap_or_default() {
                 let _ = events.send(Event::Noted { node: node.clone(), text });
             }
-            took_to_connect.insert(node.clone(), took);
-            sessions.insert(node, session);
+            self.took_to_connect.insert(node.clone(), took);
+            self.sessions.insert(node, session);
         }
-        Fleet { sessions, took_to_connect, transport, permits, started }
+        self
     }
 
     /// One look at each of these hosts: one script, one round trip.

@@ -279,6 +279,9 @@ pub struct Server {
     /// `become_user`: the operating system user that owns PGDATA, default `postgres`.
     pub os_user: String,
     pub keeper: Keeper,
+    /// `adopted`: pg_autoctl made it, and its files stay the host's own: settings and rules are edited, nothing is
+    /// rendered. `keeper` is [`Keeper::AsFound`] then.
+    pub adopted: bool,
 }
 
 /// A member of the formation that the monitor orchestrates.
@@ -465,4 +468,6 @@ pub enum Keeper {
     Detached,
     /// No keeper: nothing will fail over.
     None,
+    /// An adopted server's: muster neither starts, stops nor replaces it.
+    AsFound,
 }

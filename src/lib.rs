@@ -48,6 +48,7 @@
 //! Modules use only what stands below them, and everything from [`plan`] down to [`formation`] is pure: no network,
 //! no files, no clock, no printing. `tests/architecture.rs` holds the table, and enforces it.
 
+pub mod adopt;
 pub mod cli;
 pub mod command;
 pub mod console;

@@ -26,6 +26,8 @@ const RANKS: &[(&str, Does)] = &[
     ("execute", Shell),
     ("fleet", Shell),
     ("ssh", Shell),
+    // From what was found to the text of an inventory, which it reads once more.
+    ("adopt", Core),
     ("inventory", Shell),
     ("secrets", Shell),
     // A command line as the text of an inventory.

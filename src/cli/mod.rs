@@ -18,6 +18,7 @@ use crate::scope::Scope;
 use crate::ssh::settings::Jumps;
 use crate::ssh::{Credentials, Overrides, Transport};
 
+mod adopt;
 mod answers;
 mod apply;
 mod create;
@@ -139,6 +140,8 @@ enum Command {
     Exec(exec::Arguments),
     /// Run SQL on the servers of hosts, each by its own psql.
     Psql(psql::Arguments),
+    /// Write the inventory of a formation that pg_autoctl made; no host is changed.
+    Adopt(adopt::Arguments),
     /// Print what sudo has to allow, as narrow as it can be.
     Sudoers(sudoers::Arguments),
 }
@@ -167,6 +170,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Ping(arguments) => ping::run(options, arguments).await,
             Command::Exec(arguments) => exec::run(options, arguments).await,
             Command::Psql(arguments) => psql::run(options, arguments).await,
+            Command::Adopt(arguments) => adopt::run(options, arguments).await,
             Command::Sudoers(arguments) => sudoers::run(options, arguments),
         }
     });

@@ -51,7 +51,9 @@ mod words;
 mod yaml;
 
 pub use listing::{Detail, Listing};
+pub use monitor_uri::parse as monitor_uri;
 pub use schema::schema;
+pub use settings::owned;
 pub use templates::TEMPLATES;
 
 use host::Host;

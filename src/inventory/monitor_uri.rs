@@ -2,7 +2,11 @@
 
 use crate::formation::{MonitorUri, Secret};
 
-pub(super) fn parse(uri: &str) -> Result<MonitorUri, &'static str> {
+/// Takes the URI apart.
+///
+/// # Errors
+/// What is wrong with it, without a word of it.
+pub fn parse(uri: &str) -> Result<MonitorUri, &'static str> {
     let rest = uri
         .strip_prefix("postgres://")
         .or_else(|| uri.strip_prefix("postgresql://"))

@@ -78,21 +78,24 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
     }
     let address = address(host);
     let name = node_name(host, source);
+    let adopted = host.flag("adopted");
     let encryption = tls::read(host, source);
     let hba_edit = hba_edit(host, source);
+    let pgdata = host.text("pgdata").map(|pgdata| normal(&pgdata));
+    let keeper = keeper(host, adopted, source);
     Some(Server {
         name: NodeName(name?),
         hostname: host.text("hostname").unwrap_or_else(|| address.clone()),
         host: reached(host, address, source),
         pgctl: host.text("pgctl"),
         pg_version: host.number("pg_version"),
-        pgdata: normal(&host.text("pgdata")?),
+        tls: encryption.map(|tls| if adopted { tls::as_found(tls, pgdata.as_deref()) } else { tls })?,
+        pgdata: pgdata?,
         pghost: host.text("pghost"),
         pgport: host.number("pgport")?,
         listen: host.text("listen")?,
         auth: auth(&host.text("auth")?),
         hba_edit: hba_edit?,
-        tls: encryption?,
         settings: merged_settings(host, role, source),
         hba: host.all("hba").filter_map(|given| rules(&given.value)).flatten().cloned().collect(),
         initdb: Initdb {
@@ -101,7 +104,8 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
             locale: host.text("locale")?,
         },
         os_user: host.text("become_user")?,
-        keeper: keeper(&host.text("keeper")?)?,
+        keeper: keeper?,
+        adopted,
     })
 }
 
@@ -322,8 +326,20 @@ fn auth(method: &str) -> Auth {
     }
 }
 
-fn keeper(word: &str) -> Option<Keeper> {
-    match word {
+fn keeper(host: &Host, adopted: bool, source: &mut Source) -> Option<Keeper> {
+    let word = host.text("keeper")?;
+    if adopted {
+        // Given for all hosts at once it still says how the others are kept.
+        if let (Some((level, given)), Some((own, _))) = (host.found("keeper"), host.found("adopted"))
+            && level >= own
+        {
+            let problem = Problem::new("`keeper` is given for an adopted server");
+            let hint = "remove it: what runs `pg_autoctl` there is left as it was found";
+            source.problem(given.key_span, problem.hint(hint));
+        }
+        return Some(Keeper::AsFound);
+    }
+    match word.as_str() {
         "auto" => Some(Keeper::Auto),
         "systemd" => Some(Keeper::Systemd),
         "detached" => Some(Keeper::Detached),

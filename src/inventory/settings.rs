@@ -36,6 +36,11 @@ pub(super) const OWNED: &[(&str, &str)] = &[
     ("include_if_exists", "give the settings themselves"),
 ];
 
+/// Why a setting is not the inventory's to give: what to use instead.
+pub fn owned(name: &str) -> Option<&'static str> {
+    OWNED.iter().find(|(owned, _)| *owned == name).map(|(_, instead)| *instead)
+}
+
 /// Switches that must stay on, and why.
 const ALWAYS_ON: &[(&str, &str)] = &[
     ("hot_standby", "pg_auto_failover asks the standbys how far they are"),

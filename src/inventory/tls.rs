@@ -13,6 +13,20 @@ enum Choice {
     Files,
 }
 
+/// An adopted server's own pair is where pg_autoctl makes it.
+pub(super) fn as_found(tls: Tls, pgdata: Option<&str>) -> Tls {
+    match (tls, pgdata) {
+        (Tls::SelfSigned { mode }, Some(pgdata)) => Tls::Files {
+            cert: format!("{pgdata}/server.crt"),
+            key: format!("{pgdata}/server.key"),
+            ca: None,
+            crl: None,
+            mode,
+        },
+        (tls @ (Tls::Off | Tls::SelfSigned { .. } | Tls::Files { .. }), _) => tls,
+    }
+}
+
 /// The variables that make a choice.
 const CHOICES: &[(&str, Choice)] = &[
     ("ssl_self_signed", Choice::SelfSigned),

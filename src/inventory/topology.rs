@@ -247,7 +247,8 @@ fn passwords(members: &[Member], source: &mut Source) {
         matches!(given, Some(Value::Monitor(uri)) if uri.password.is_some())
     });
     for member in members {
-        let Some(server) = &member.server else { continue };
+        // The keepers of adopted servers have theirs already.
+        let Some(server) = member.server.as_ref().filter(|server| !server.adopted) else { continue };
         let method = match &server.auth {
             Auth::Md5 | Auth::ScramSha256 => server.auth.as_str(),
             Auth::Other(method) if method == "password" => method,

@@ -328,6 +328,13 @@ pub static VARIABLES: &[Variable] = &[
         Is("auto"),
         "How pg_autoctl run is kept running; with none, nothing fails over.",
     ),
+    row(
+        "adopted",
+        Group,
+        Flag,
+        Is("false"),
+        "pg_autoctl made it: its files and its keeper stay the host's own, settings and hba are edited in place.",
+    ),
     // How the host is reached.
     row(
         "ansible_host",

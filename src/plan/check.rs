@@ -2,7 +2,7 @@
 
 use crate::facts::Seen;
 use crate::formation::{Formation, Monitor, Node, NodeName, Server};
-use crate::plan::{MonitorView, World, agreement};
+use crate::plan::{MonitorView, World, adopted, agreement};
 use crate::resource::data::{self, Pgdata, Software};
 use crate::resource::{database, keeper, monitor, neighbours, versions};
 use crate::state::State;
@@ -14,16 +14,23 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
     let Some(software) = &seen.software else {
         return Some("no PostgreSQL is installed: no pg_ctl was found; install it, or set pgctl".to_owned());
     };
+    if server.adopted
+        && let Some(why) = adopted::refusal(world, server, seen)
+    {
+        return Some(why);
+    }
     None.or_else(|| versions::refusal(server, node, software))
         .or_else(|| keeper::refusal(server, node.map(|node| node.kind), &seen.host, software))
         .or_else(|| agreement::refusal(world, server, software))
         .or_else(|| extensions(world.formation, server, node, software))
         .or_else(|| certificates(seen))
-        .or_else(|| neighbours::refusal(server, &seen.pgdata, &seen.around))
-        .or_else(|| {
-            let whose = world.whose(&server.name);
-            let is_copy = is_keepers_copy(world, &server.name, seen);
-            data::refusal(server, &seen.pgdata, &whose, software).filter(|_| !is_copy)
+        .or_else(|| match server.adopted {
+            true => None,
+            false => neighbours::refusal(server, &seen.pgdata, &seen.around).or_else(|| {
+                let whose = world.whose(&server.name);
+                let is_copy = is_keepers_copy(world, &server.name, seen);
+                data::refusal(server, &seen.pgdata, &whose, software).filter(|_| !is_copy)
+            }),
         })
         .or_else(|| port(server, seen))
         .or_else(|| match world.monitor {

@@ -1,5 +1,6 @@
 //! Decides: this formation, these facts, this day: these steps. Pure; every decision of a run is here.
 
+mod adopted;
 mod agreement;
 mod check;
 mod drift;

@@ -3,7 +3,7 @@
 use crate::error::Problem;
 use crate::formation::{Keeper, Monitor, Server};
 use crate::plan::drift::{Drift, drifted, install_configuration, reload};
-use crate::plan::{MonitorView, Plan, World};
+use crate::plan::{MonitorView, Plan, World, adopted};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::{data, monitor, tls};
@@ -12,6 +12,10 @@ use crate::step::{Action, Risk, Stage, Step};
 pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
     let Monitor::Managed(server) = &world.formation.monitor else { return Ok(()) };
     if world.is_excluded(&server.name) || !world.scope.has(&server.name) {
+        return Ok(());
+    }
+    if server.adopted {
+        adopted::monitor(world, server, plan);
         return Ok(());
     }
     let steps = steps(world, server)?;

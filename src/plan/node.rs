@@ -2,11 +2,11 @@
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{Keeper, Node};
+use crate::formation::{Keeper, Node, NodeName};
 use crate::fsm;
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
 use crate::plan::replicate::{OWN_WAIT, replicate};
-use crate::plan::{Plan, World};
+use crate::plan::{Plan, World, adopted};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
@@ -27,6 +27,10 @@ pub(super) enum Driver {
 }
 
 pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Problem> {
+    if node.server.adopted {
+        adopted::node(world, node, plan);
+        return Ok(());
+    }
     let seen = world.seen(node.name());
     let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
     let row = world.row(node.name());
@@ -64,31 +68,30 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     let steps = keeper::steps(&world.templates, &node.server, &whose, &seen.host, software, &seen.keeper)?;
     plan.add(Stage::Keeper, node.name(), steps);
 
-    if let Some(row) = row {
-        let found = seen.database.as_ref().map(|database| database.synchronous_standby_names.as_str());
-        if let Some(why) = found.and_then(|found| replication::waits_wrongly(found, row, world.rows())) {
-            let (formation, which) = (&world.formation.name, Synchronous::AsMonitorSays);
-            let step = replication::synchronous_standby_names(
-                node,
-                &software.bin,
-                formation,
-                &world.uri,
-                which,
-                &why,
-            );
-            plan.add(Stage::Settle, node.name(), [step.risk(Risk::Reload)]);
-        }
-        let steps = monitor::property_steps(world.formation, node, &software.bin, &world.uri, row);
-        plan.add(Stage::Settle, node.name(), steps);
-    }
+    settle(world, node, plan);
     let busy = |stage: Stage| plan.stages.get(&stage).is_some_and(|nodes| nodes.contains_key(node.name()));
     let unsettled = row.is_none_or(|row| !row.is_settled());
     let waits = node.server.keeper != Keeper::None;
     if waits && (busy(Stage::Replicate) || busy(Stage::Settle) || driver != Driver::Keeper || unsettled) {
         plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, &software.bin)]);
     }
-    notes(seen, node, plan);
+    notes(seen, node.name(), plan);
     Ok(())
+}
+
+/// What the monitor keeps of a node that it has, and what follows from it on the node itself.
+pub(super) fn settle(world: &World, node: &Node, plan: &mut Plan) {
+    let Some(row) = world.row(node.name()) else { return };
+    let bin = world.bin(node.name());
+    let database = world.seen(node.name()).database.as_ref();
+    let found = database.map(|database| database.synchronous_standby_names.as_str());
+    if let Some(why) = found.and_then(|found| replication::waits_wrongly(found, row, world.rows())) {
+        let (formation, which) = (&world.formation.name, Synchronous::AsMonitorSays);
+        let step = replication::synchronous_standby_names(node, bin, formation, &world.uri, which, &why);
+        plan.add(Stage::Settle, node.name(), [step.risk(Risk::Reload)]);
+    }
+    let steps = monitor::property_steps(world.formation, node, bin, &world.uri, row);
+    plan.add(Stage::Settle, node.name(), steps);
 }
 
 pub(super) fn driver(world: &World, node: &Node) -> Driver {
@@ -180,7 +183,7 @@ fn serves(state: State) -> bool {
     state.is_writable() || matches!(state, State::Init | State::Secondary | State::Catchingup)
 }
 
-fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
+pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
     let sql = format!(
         "select case when reportedstate = goalstate and health = 1 and goalstate in ('single', 'primary', 'secondary', 'wait_primary')\n\
          then 'settled' else format('%s, to become %s, health %s', reportedstate, goalstate, health) end\n\
@@ -193,13 +196,13 @@ fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
     Step::new(node.name(), "wait until it is settled and healthy", "the monitor has the last word", wait)
 }
 
-fn notes(seen: &Seen, node: &Node, plan: &mut Plan) {
+pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {
     let Some(database) = &seen.database else { return };
     let names = database.pending();
     if !names.is_empty() {
-        plan.note(node.name(), format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
+        plan.note(node, format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
     for error in &database.hba_errors {
-        plan.note(node.name(), format!("pg_hba.conf, {error}"));
+        plan.note(node, format!("pg_hba.conf, {error}"));
     }
 }

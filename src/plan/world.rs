@@ -127,6 +127,11 @@ impl<'a> World<'a> {
                     None => format!("the monitor {} cannot be asked", server.name),
                 }),
                 Some(Seen { monitor: Some(rows), .. }) => MonitorView::Known(rows),
+                // It is there, whatever was seen of it: nothing about it is muster's to make.
+                Some(_) if server.adopted => MonitorView::Unknown(format!(
+                    "the monitor {} does not answer, and muster does not start an adopted one",
+                    server.name
+                )),
                 // No node can have been registered before the monitor was handed to its keeper, if it gets one.
                 Some(Seen { pgdata: Pgdata::Present(_), database: None, keeper, .. })
                     if keeper.config.is_some() || server.keeper == Keeper::None =>

@@ -1,5 +1,6 @@
 //! What muster knows of one kind of thing, a file each: its facts, its probe, its parse, its steps.
 
+pub mod adopted;
 pub mod citus;
 pub mod data;
 pub mod database;

@@ -212,10 +212,7 @@ pub fn postgresql_conf(
     server: &Server,
     node: Option<&Node>,
 ) -> Result<String, Problem> {
-    let mut settings = server.settings.clone();
-    if let Some(libraries) = settings.get_mut("shared_preload_libraries") {
-        *libraries = preload(libraries, node);
-    }
+    let settings = wanted(server, node);
     let text = templates.render(
         "postgresql.conf.j2",
         &Context {
@@ -249,6 +246,22 @@ pub fn postgresql_conf(
         }
     }
     Ok(text)
+}
+
+/// The settings of the inventory, the libraries with those that must be there.
+pub fn wanted(server: &Server, node: Option<&Node>) -> BTreeMap<String, String> {
+    let mut settings = server.settings.clone();
+    if let Some(libraries) = settings.get_mut("shared_preload_libraries") {
+        let all = preload(libraries, node);
+        // Their order is the host's own, where nothing is missing and Citus comes first.
+        let first = |list: &str| list.split(',').next().map(|name| name.trim().to_owned());
+        let is_whole =
+            all.split(',').count() == libraries.split(',').count() && first(&all) == first(libraries);
+        if !(server.adopted && is_whole) {
+            *libraries = all;
+        }
+    }
+    settings
 }
 
 /// The user's libraries with those that must be there: citus first, as Citus demands.

@@ -85,6 +85,7 @@ fn facts(
             tls: TlsFacts { certificate: None, key: false, unreadable: Vec::new() },
             node_conf: None,
             pgpass: None,
+            adopted: None,
             hook: Default::default(),
             database: Some(database(formation, &monitor, &name)),
             keeper: KeeperFacts::default(),

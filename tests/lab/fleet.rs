@@ -140,6 +140,17 @@ impl Lab {
         )
     }
 
+    /// What a host's own server answers, whatever its port is; without the last line end.
+    pub(crate) fn psql(&self, host: &str, sql: &str) -> String {
+        let port = format!("$(sed -n 4p $({SERVED_DIRECTORY})/postmaster.pid)");
+        let script = format!(
+            "cd /
+port={port}
+sudo -u postgres psql -XAtq -p $port -d postgres -v ON_ERROR_STOP=1 <<'SQL'\n{sql};\nSQL"
+        );
+        self.root(host, &script).trim_end().to_owned()
+    }
+
     /// Runs a pg_autoctl command on the monitor.
     pub(crate) fn pg_autoctl(&self, command: &str) -> String {
         let script =
@@ -286,6 +297,13 @@ impl Run {
     #[track_caller]
     pub(crate) fn exits(self, code: i32) -> Run {
         assert_eq!(self.code, Some(code), "exit code");
+        self
+    }
+
+    /// Fails the scenario unless muster said exactly this.
+    #[track_caller]
+    pub(crate) fn says(self, text: &str) -> Run {
+        assert!(self.said().contains(text), "it does not say: {text}");
         self
     }
 

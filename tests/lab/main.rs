@@ -8,6 +8,7 @@
 
 #![expect(clippy::print_stderr, reason = "what a scenario saw is its report")]
 
+mod adopt;
 mod bastions;
 mod create;
 mod fleet;

@@ -253,6 +253,7 @@ impl World {
             },
             monitor: asks.then(|| self.monitor_facts()),
             coordinator: self.coordinator_from(server),
+            adopted: None,
             citus: running
                 .filter(|data| kind == Some("coordinator") && data.extensions.contains_key("citus"))
                 .map(|data| CitusFacts { nodes: data.citus.clone(), pools: data.pools.clone() }),

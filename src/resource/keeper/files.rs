@@ -55,9 +55,9 @@ pub(super) fn write_state(state: KeeperState) -> Vec<u8> {
     bytes
 }
 
-type Ini = BTreeMap<String, BTreeMap<String, String>>;
+pub(super) type Ini = BTreeMap<String, BTreeMap<String, String>>;
 
-fn parse_ini(text: &str) -> Ini {
+pub(super) fn parse_ini(text: &str) -> Ini {
     let mut ini = Ini::new();
     let mut section = String::new();
     for line in text.lines().map(str::trim) {

@@ -1,5 +1,6 @@
 //! The keeper: `pg_autoctl run`, its two files, and what keeps it running.
 
+pub mod adopted;
 mod files;
 mod unit;
 
@@ -33,12 +34,44 @@ pub struct KeeperFacts {
     pub guard: Option<String>,
 }
 
-/// `$pgdata`, `$unit`. The pid file must name a pg_autoctl: pids are used again.
+/// `$pgdata`, `$unit`, `$adopted`. The pid file must name a pg_autoctl: pids are used again. An adopted one may have its
+/// pid file and its configuration where its own environment says; the shell's need not be the same.
 pub const PROBE: &str = r#"
 k=$(head -n 1 "/tmp/pg_autoctl$pgdata/pg_autoctl.pid" 2>/dev/null) || k=
-if [ -n "$k" ] && tr '\0' ' ' <"/proc/$k/cmdline" 2>/dev/null | grep -q pg_autoctl; then say keeper.alive "$k"; else none keeper.alive; fi
-file keeper.config "$HOME/.config/pg_autoctl$pgdata/pg_autoctl.cfg"
-s=$HOME/.local/share/pg_autoctl$pgdata/pg_autoctl.state
+if [ -z "$k" ] || ! tr '\0' ' ' <"/proc/$k/cmdline" 2>/dev/null | grep -q pg_autoctl; then k=; fi
+x= y=
+if [ "$adopted" = 1 ]; then
+  for p in ${k:-$(cd /proc && ls -d [0-9]*)}; do
+    l=; read -r l 2>/dev/null <"/proc/$p/comm" || :
+    if [ "$l" != pg_autoctl ]; then continue; fi
+    l=$({ tr '\0' '\n' <"/proc/$p/cmdline"; echo; tr '\0' '\n' <"/proc/$p/environ"; } 2>/dev/null)
+    case "
+$l
+" in
+    *"
+run
+"*"
+PGDATA=$pgdata
+"*|*"
+run
+--pgdata
+$pgdata
+"*|*"
+run
+-D
+$pgdata
+"*)
+      k=$p
+      x=$(printf '%s\n' "$l" | sed -n 's/^XDG_CONFIG_HOME=//p')
+      y=$(printf '%s\n' "$l" | sed -n 's/^XDG_DATA_HOME=//p')
+      break ;;
+    esac
+  done
+fi
+if [ -n "$k" ]; then say keeper.alive "$k"; else none keeper.alive; fi
+cfg=${x:-$HOME/.config}/pg_autoctl$pgdata/pg_autoctl.cfg
+file keeper.config "$cfg"
+s=${y:-$HOME/.local/share}/pg_autoctl$pgdata/pg_autoctl.state
 if [ -r "$s" ]; then say keeper.state "$(od -An -v -tx1 -N88 "$s" | tr -d ' \n')"
 elif [ -e "$s" ]; then blind keeper.state "cannot read $s"
 elif sees "$s"; then none keeper.state
@@ -65,7 +98,7 @@ pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
 /// Whether systemd is to run it here; `None` where there is to be no keeper at all.
 pub fn under_systemd(server: &Server, host: &HostFacts) -> Option<bool> {
     match server.keeper {
-        Keeper::None => None,
+        Keeper::None | Keeper::AsFound => None,
         Keeper::Systemd => Some(true),
         Keeper::Detached => Some(false),
         Keeper::Auto => Some(host.systemd),

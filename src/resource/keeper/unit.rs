@@ -36,7 +36,7 @@ pub struct AsRoot {
 pub fn as_root(server: &Server) -> Option<AsRoot> {
     match server.keeper {
         Keeper::Auto | Keeper::Systemd => {}
-        Keeper::Detached | Keeper::None => return None,
+        Keeper::Detached | Keeper::None | Keeper::AsFound => return None,
     }
     let unit = unit(server);
     let systemctl = |args: &[&str]| ["systemctl"].iter().chain(args).map(|arg| (*arg).to_owned()).collect();

@@ -1,0 +1,212 @@
+//! An adopted server: what forbids touching it, and the few edits that are made to it.
+
+use crate::facts::Seen;
+use crate::formation::{Keeper, Node, Server};
+use crate::plan::node::{self, wait_until_settled};
+use crate::plan::{MonitorView, Plan, World};
+use crate::resource::adopted::{AdoptedFacts, FoundFile, ServerFacts, conf, rules};
+use crate::resource::data::Pgdata;
+use crate::resource::keeper::{self, Whose};
+use crate::resource::settings;
+use crate::state::State;
+use crate::step::{Check, Content, File, Risk, Stage, Step};
+
+/// Why an adopted server is left alone: its data directory has to be explained by pg_autoctl and by the monitor.
+pub(super) fn refusal(world: &World, server: &Server, seen: &Seen) -> Option<String> {
+    let pgdata = &server.pgdata;
+    let found = match &seen.pgdata {
+        Pgdata::Empty { .. } => {
+            return Some(format!(
+                "{pgdata} is empty, and muster makes no data directory for an adopted server: make it with pg_autoctl \
+                 create, or remove `adopted`"
+            ));
+        }
+        Pgdata::Foreign(what) => {
+            return Some(format!("{pgdata} holds foreign content ({what}); it is left alone"));
+        }
+        Pgdata::Present(found) => found,
+    };
+    let node = world.formation.nodes.get(&server.name);
+    if let Some(mark) = found.mark() {
+        return Some(format!("{pgdata} was made by muster (for {mark}): remove `adopted`"));
+    }
+    if seen.keeper.config.is_none() {
+        return Some(format!(
+            "there is no pg_autoctl.cfg for {pgdata}: only what pg_autoctl made is adopted"
+        ));
+    }
+    if seen.software.as_ref().is_some_and(|software| software.major != found.major) {
+        return Some(format!("{pgdata} is of PostgreSQL {}; set pgctl", found.major));
+    }
+    let node = node?;
+    if matches!(world.monitor, MonitorView::Known(_) | MonitorView::Fresh) && world.row(node.name()).is_none()
+    {
+        return Some("it is adopted, but the monitor does not know it".to_owned());
+    }
+    // Without its keeper nothing says that what is here is what the monitor means.
+    seen.keeper.alive.is_none().then(|| {
+        format!(
+            "its keeper does not run, and muster does not start that of an adopted server: {}",
+            match &seen.adopted {
+                Some(AdoptedFacts { unit: Some(unit), .. }) => format!("systemctl start {unit}"),
+                _ => format!("start it as you did, e.g. pg_autoctl run --pgdata {pgdata}"),
+            }
+        )
+    })
+}
+
+/// The edits of a data node, and what the monitor keeps of it.
+pub(super) fn node(world: &World, node: &Node, plan: &mut Plan) {
+    let seen = world.seen(node.name());
+    files(world, &node.server, seen, plan);
+    let row = world.row(node.name());
+    let rest = row.and_then(|row| row.reported).unwrap_or(State::Unknown);
+    let whose = Whose::Node {
+        formation: world.formation,
+        node,
+        id: world.id(node.name()),
+        uri: &world.uri,
+        current: rest,
+        assigned: rest,
+    };
+    config(world, &node.server, &whose, seen, plan);
+    node::settle(world, node, plan);
+    let busy = |stage: Stage| plan.stages.get(&stage).is_some_and(|nodes| nodes.contains_key(node.name()));
+    if busy(Stage::Settle) || row.is_none_or(|row| !row.is_settled()) {
+        let bin = world.bin(node.name());
+        plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, bin)]);
+    }
+    node::notes(seen, node.name(), plan);
+}
+
+/// The edits of a monitor.
+pub(super) fn monitor(world: &World, server: &Server, plan: &mut Plan) {
+    let seen = world.seen(&server.name);
+    files(world, server, seen, plan);
+    config(world, server, &Whose::Monitor, seen, plan);
+    if seen.keeper.alive.is_none() {
+        plan.note(
+            &server.name,
+            "its pg_autoctl does not run, and muster does not start that of an adopted monitor",
+        );
+    }
+    node::notes(seen, &server.name, plan);
+}
+
+fn config(world: &World, server: &Server, whose: &Whose, seen: &Seen, plan: &mut Plan) {
+    debug_assert!(server.keeper == Keeper::AsFound, "the inventory sees to it");
+    let (Some(software), Some(adopted)) = (&seen.software, &seen.adopted) else { return };
+    let is_one = |one: &str, other: &str| {
+        let address = |name: &str| world.names.address(name);
+        address(one).is_some() && address(one) == address(other)
+    };
+    let steps = keeper::adopted::steps(server, whose, software, (&seen.keeper, adopted), is_one);
+    plan.add(Stage::Keeper, &server.name, steps);
+}
+
+/// `postgresql.conf` and `pg_hba.conf`, as far as the server itself could say how it reads them.
+fn files(world: &World, server: &Server, seen: &Seen, plan: &mut Plan) {
+    let adopted = seen.adopted.as_ref();
+    let (Some(adopted), Some(facts)) = (adopted, adopted.and_then(|adopted| adopted.server.as_ref())) else {
+        plan.note(&server.name, "PostgreSQL does not run: its settings and rules were not compared");
+        return;
+    };
+    let Pgdata::Present(found) = &seen.pgdata else { return };
+    let mut steps = Vec::new();
+    for error in &facts.errors {
+        plan.note(&server.name, format!("the server cannot read its configuration: {error}"));
+    }
+    if facts.errors.is_empty() {
+        let text = found.files.get("postgresql.conf").and_then(Option::as_deref).unwrap_or_default();
+        steps.extend(settings(world, server, (adopted, facts), text, plan));
+    }
+    if let Some(rules) = &adopted.rules {
+        steps.extend(hba(world, server, rules, plan));
+    }
+    let changed = !steps.is_empty();
+    steps.extend(super::drift::reload(server, world.bin(&server.name), changed, seen));
+    plan.add(Stage::Prepare, &server.name, steps);
+}
+
+fn settings(
+    world: &World,
+    server: &Server,
+    (adopted, facts): (&AdoptedFacts, &ServerFacts),
+    text: &str,
+    plan: &mut Plan,
+) -> Option<Step> {
+    let node = world.formation.nodes.get(&server.name);
+    let wanted = settings::wanted(server, node);
+    let made = match conf::decide(&facts.config_file, text, &facts.lines, &facts.types, &wanted) {
+        Ok(made) => made,
+        Err(why) => {
+            plan.note(&server.name, format!("postgresql.conf is left alone: {why}"));
+            return None;
+        }
+    };
+    for (name, value) in &made.overruled {
+        plan.note(
+            &server.name,
+            format!(
+                "{name} is {value} by ALTER SYSTEM, which wins over the inventory's {}: ALTER SYSTEM RESET {name}",
+                wanted.get(name).map(String::as_str).unwrap_or_default()
+            ),
+        );
+    }
+    let wants = made.text?;
+    let file = adopted.conf.as_ref()?;
+    let why_not = match file.mode {
+        None => Some("it is a link"),
+        Some(_) if file.path != format!("{}/postgresql.conf", server.pgdata) => {
+            Some("it is not in the data directory")
+        }
+        Some(_) if text.contains('\u{fffd}') => Some("it is not UTF-8"),
+        Some(_) => None,
+    };
+    if let Some(why) = why_not {
+        let names = made.changed.join(", ");
+        plan.note(&server.name, format!("{} is left alone: {why}; it differs in {names}", file.path));
+        return None;
+    }
+    let because = format!("it differs in {}", made.changed.join(", "));
+    let check = Check::Configuration { bin: world.bin(&server.name).to_owned() };
+    Some(write(server, file, (text, wants), check, because))
+}
+
+fn hba(world: &World, server: &Server, file: &FoundFile, plan: &mut Plan) -> Option<Step> {
+    let text = file.text.as_deref()?;
+    let wants = rules::edit(text, &server.hba)?;
+    let why_not = match file.mode {
+        None => Some("it is a link"),
+        Some(_) if text.contains('\u{fffd}') => Some("it is not UTF-8"),
+        Some(_) => None,
+    };
+    if let Some(why) = why_not {
+        let what = format!("{} is left alone: {why}; its rules differ from the inventory's", file.path);
+        plan.note(&server.name, what);
+        return None;
+    }
+    let node = world.formation.nodes.get(&server.name);
+    let check = Check::Rules {
+        bin: world.bin(&server.name).to_owned(),
+        socket: server.pghost.clone().unwrap_or_default(),
+        port: server.pgport,
+        user: node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
+    };
+    Some(write(server, file, (text, wants), check, "its rules differ from the inventory's".to_owned()))
+}
+
+/// The file keeps its mode.
+fn write(
+    server: &Server,
+    file: &FoundFile,
+    (before, text): (&str, String),
+    check: Check,
+    because: String,
+) -> Step {
+    let put = File::new(&file.path, &server.os_user, Content::Text(text))
+        .mode(file.mode.unwrap_or(0o600))
+        .before(Some(before.to_owned()))
+        .check(check);
+    Step::write(&server.name, put, because).risk(Risk::Reload)
+}
