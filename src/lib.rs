@@ -43,6 +43,7 @@
 //! Modules use only what stands below them, and everything from [`plan`] down to [`formation`] is pure: no network,
 //! no files, no clock, no printing. `tests/architecture.rs` holds the table, and enforces it.
 
+pub mod bounded;
 pub mod cli;
 pub mod command;
 pub mod console;

@@ -30,6 +30,8 @@ const RANKS: &[(&str, Does)] = &[
     ("event", Core),
     // Whose turn it is on the terminal: what report and ssh share.
     ("console", Shell),
+    // How much of a file is read.
+    ("bounded", Shell),
     // Knowledge and decision. `verify` and `uri` read facts; only the planner decides.
     ("plan", Core),
     ("verify", Core),

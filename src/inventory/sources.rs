@@ -11,6 +11,7 @@ use super::store::{Store, UNGROUPED, Vars};
 use super::tree::{self, Tree};
 use super::yaml::{Whole, add_host, is_plain_name, mapping};
 use super::{ini, range, script, yaml};
+use crate::bounded;
 use crate::error::{Place, Problem};
 
 /// What is no inventory in a folder of them. Source: INVENTORY_IGNORE_EXTS of ansible-core.
@@ -225,12 +226,8 @@ fn list(folder: &Path) -> Result<Vec<String>, Problem> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Problem> {
     let name = quote(&path.to_string_lossy());
-    let large = path.metadata().is_ok_and(|file| file.is_file() && file.len() > script::MOST_BYTES);
-    if large {
-        let most = script::MOST_BYTES >> 20;
-        return Err(Problem::new(format!("the inventory {name} is larger than {most} MiB")));
-    }
-    std::fs::read(path).map_err(|error| Problem::new(format!("cannot read the inventory {name}: {error}")))
+    bounded::read(path, script::MOST_BYTES)
+        .map_err(|error| Problem::new(format!("cannot read the inventory {name}: {error}")))
 }
 
 fn utf8(name: &str, bytes: Vec<u8>, source: &mut Source) -> Option<String> {
