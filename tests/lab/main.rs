@@ -11,6 +11,7 @@
 mod bastions;
 mod fleet;
 mod formation;
+mod hostile;
 mod interruptions;
 mod layouts;
 mod limits;
