@@ -8,6 +8,7 @@ ROOT := $(shell [ "$$(id -u)" = 0 ] && echo yes)
 LAB := tests/lab/lab.sh
 HOSTS ?= 10
 PRIVATE ?= 0
+SECONDS ?= 3600
 
 .PHONY: help
 help: ## what there is
@@ -46,6 +47,10 @@ lint: install-deps ## formatting, clippy, documentation, shell scripts, licences
 	else echo "LEFT OUT: shellcheck (apt-get install shellcheck)"; fi
 	@if [ ! -f deny.toml ]; then :; elif cargo deny --version >/dev/null 2>&1; then set -x; cargo deny check bans licenses sources; \
 	else echo "LEFT OUT: cargo deny (cargo install cargo-deny --locked)"; fi
+
+.PHONY: fuzz
+fuzz: ## every parser, in turn, for SECONDS=3600 in all (a nightly compiler and cargo-fuzz)
+	tests/fuzz/run.sh $(SECONDS)
 
 .PHONY: lab
 lab: lab-up ## the fleet alone, to try things on: HOSTS=10, and PRIVATE=2 behind a bastion

@@ -49,6 +49,7 @@
 //! no files, no clock, no printing. `tests/architecture.rs` holds the table, and enforces it.
 
 pub mod adopt;
+pub mod bounded;
 pub mod cli;
 pub mod command;
 pub mod console;

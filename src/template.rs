@@ -17,6 +17,12 @@ pub const BUILT_IN: [(&str, &str); 3] = [
     ("pgautofailover.service.j2", include_str!("../templates/pgautofailover.service.j2")),
 ];
 
+/// minijinja's count of what a template may do: a second's work, and a hundred thousand rules.
+const FUEL: u64 = 5_000_000;
+
+/// Bytes between the braces of a tag: a chain of operators is as deep for minijinja as it is long.
+const LONGEST_TAG: usize = 2_000;
+
 /// The user's templates over the built-in ones; each is compiled when it is first needed, and then kept.
 #[derive(Clone, Debug)]
 pub struct Templates {
@@ -35,6 +41,11 @@ impl Templates {
 
     /// Fills a template. An undefined variable, or a mistake in the template, names its line.
     pub fn render(&self, name: &str, context: &impl Serialize) -> Result<String, Problem> {
+        if let Some(line) = self.texts.get(name).and_then(|text| long_tag(text)) {
+            let problem = Problem::new(format!("template {name}: a tag is longer than {LONGEST_TAG} bytes"));
+            let place = Place { file: name.to_owned(), line, column: 1, width: 1, text: String::new() };
+            return Err(problem.hint("take it apart with `set`").at(place));
+        }
         let template = self.environment.get_template(name).map_err(|why| self.problem(name, &why))?;
         template.render(Value::from(Serde(context))).map_err(|why| self.problem(name, &why))
     }
@@ -64,21 +75,42 @@ fn environment(texts: BTreeMap<String, String>) -> Environment<'static> {
     environment.set_auto_escape_callback(|_| AutoEscape::None);
     // With debug on, errors carry the values of variables.
     environment.set_debug(false);
+    // A template that loops in a loop would not end in a lifetime.
+    environment.set_fuel(Some(FUEL));
     environment.add_filter("guc", |value: String| guc(&value));
     environment.add_filter("systemd", |value: String| systemd(&value));
     environment.set_loader(move |name| Ok(texts.get(name).cloned()));
     environment
 }
 
+/// The line of a tag that is too long.
+fn long_tag(text: &str) -> Option<usize> {
+    let starts = text.match_indices("{{").chain(text.match_indices("{%"));
+    let mut long = starts.filter(|(at, _)| {
+        let rest = &text.as_bytes()[*at..];
+        let ends = |pair: &[u8]| pair == b"}}" || pair == b"%}";
+        rest.len() > LONGEST_TAG && !rest[..LONGEST_TAG].windows(2).any(ends)
+    });
+    long.next().map(|(at, _)| text[..at].matches('\n').count() + 1)
+}
+
 /// A value in `postgresql.conf`: quoted unless it is a plain word or number.
 pub fn guc(value: &str) -> String {
-    let plain = !value.is_empty()
-        && (value.chars().all(|c| c.is_ascii_alphabetic() || c == '_')
-            || value.parse::<f64>().is_ok_and(|number| number.is_finite()));
-    match plain {
+    // Of numbers with an exponent, `1e5`, the server reads the letter as a unit.
+    let digits = value.strip_prefix('-').unwrap_or(value);
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, "0"));
+    let is_number =
+        [whole, fraction].iter().all(|part| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let is_word = !value.is_empty() && value.chars().all(|c| c.is_ascii_alphabetic() || c == '_');
+    match is_word || is_number {
         true => value.to_owned(),
-        false => format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''")),
+        false => guc_quoted(value),
     }
+}
+
+/// The same in quotes, whatever it is.
+pub fn guc_quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\\', "\\\\").replace('\'', "''"))
 }
 
 /// One argument of an `ExecStart=` line, or the value of an `Environment=`.
@@ -110,6 +142,9 @@ mod tests {
         assert_eq!(guc("0.9"), "0.9");
         assert_eq!(guc("it's 5"), "'it''s 5'");
         assert_eq!(guc("nan"), "nan");
+        assert_eq!(guc("-5"), "-5");
+        assert_eq!(guc("1e5"), "'1e5'");
+        assert_eq!(guc("5."), "'5.'");
         assert_eq!(systemd("/a %b \"$c\""), "\"/a %%b \\\"$$c\\\"\"");
     }
 }

@@ -36,6 +36,8 @@ const RANKS: &[(&str, Does)] = &[
     // Whose turn it is on the terminal: what report and ssh share.
     ("console", Shell),
     ("program", Shell),
+    // How much of a file is read.
+    ("bounded", Shell),
     // Knowledge and decision. `verify` and `uri` read facts; only the planner decides.
     ("plan", Core),
     ("verify", Core),

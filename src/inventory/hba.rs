@@ -38,7 +38,7 @@ fn rule(item: &Node) -> Result<&str, Problem> {
     let Tree::Text(text) = &item.tree else {
         return Err(value::mismatch("hba", "a list of pg_hba.conf lines", &item.tree));
     };
-    if let Some(problem) = value::unclean("hba", text) {
+    if let Some(problem) = value::unshowable("hba", text).or_else(|| unread(text.trim())) {
         return Err(problem);
     }
     let words: Vec<&str> = text.split_whitespace().collect();
@@ -54,6 +54,30 @@ fn rule(item: &Node) -> Result<&str, Problem> {
         return Err(Problem::new("a rule of `hba` is too short").hint(format!("write {first} {shape}")));
     }
     Ok(text.trim())
+}
+
+/// What PostgreSQL would read as something else than one rule.
+fn unread(rule: &str) -> Option<Problem> {
+    /// Source: MAX_TOKEN in hba.c up to 15, with the final NUL; a longer word is left out with a line in the log.
+    const LONGEST: usize = 255;
+    if rule.ends_with('\\') {
+        let problem = Problem::new("a rule of `hba` ends with a backslash");
+        return Some(problem.hint("the next line would be a part of it: remove it"));
+    }
+    let (mut quoted, mut length) = (false, 0);
+    for c in rule.chars() {
+        match c {
+            '#' if !quoted => break,
+            '"' => quoted = !quoted,
+            ' ' | '\t' | ',' if !quoted => length = 0,
+            _ => length += c.len_utf8(),
+        }
+        if length > LONGEST {
+            let problem = Problem::new(format!("a word of a rule of `hba` is longer than {LONGEST} bytes"));
+            return Some(problem.hint("PostgreSQL leaves it out: name a file, as in @FILE"));
+        }
+    }
+    quoted.then(|| Problem::new("a rule of `hba` has a quote that is not closed").hint("close it"))
 }
 
 /// Whether `trust` is given to an address other than this machine's own.

@@ -10,6 +10,7 @@ use super::variables::Variable;
 use crate::error::Problem;
 use crate::formation::Secret;
 use crate::secrets::{Origin, Reference};
+use crate::sql::percent;
 
 /// A value of a variable that is a password.
 #[derive(Clone)]
@@ -85,7 +86,9 @@ fn find(variable: &Variable, reference: &Reference, at: Span, source: &mut Sourc
             if let Some(warning) = found.warning {
                 source.warning("clear-secret", Some(at), format!("`{}`: {warning}", variable.name));
             }
-            Some(found.secret)
+            too_long(variable, &found.secret)
+                .map(|problem| source.problem(at, problem))
+                .map_or(Some(found.secret), |()| None)
         }
         Err(problem) => {
             let message = format!("`{}`: {}", variable.name, problem.message);
@@ -106,8 +109,22 @@ fn parse(variable: &Variable, text: &str) -> Result<Reference, Problem> {
         Reference::Text(secret) if secret.is_empty() => {
             Err(Problem::new(format!("`{}` is empty", variable.name)))
         }
+        Reference::Text(secret) => too_long(variable, secret).map_or(Ok(reference), Err),
         _ => Ok(reference),
     }
+}
+
+/// What clients of PostgreSQL 13 do not take; of pg_autoctl's URI the rest is `%XX`, the host and the files of TLS.
+fn too_long(variable: &Variable, secret: &Secret) -> Option<Problem> {
+    let text = secret.reveal();
+    let (longest, length, hint) = match variable.name {
+        "monitor_password" => {
+            let hint = "512 characters at most, of which all but letters and digits count three";
+            (512, percent(text).len(), hint)
+        }
+        _ => (1023, text.len(), "1023 bytes at most"),
+    };
+    (length > longest).then(|| Problem::new(format!("`{}` is too long", variable.name)).hint(hint))
 }
 
 /// `{cmd: [PROGRAM, ARGUMENT…]}`: no shell reads it.

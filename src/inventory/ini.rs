@@ -166,6 +166,9 @@ impl Reader<'_> {
             let entry = entry(key, value, at(word.start, start.saturating_sub(1)), at(start, word.end));
             vars.insert(entry);
         }
+        if self.store.too_many().is_some() {
+            return;
+        }
         match range::expand(&first.text) {
             Ok((names, port)) => {
                 for name in names {

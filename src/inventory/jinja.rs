@@ -25,6 +25,8 @@ const DEEPEST: usize = 20;
 const MOST: usize = 2_000;
 /// minijinja's count of what a template may do.
 const FUEL: u64 = 50_000;
+/// Bytes of a template: a chain of operators is as deep for minijinja as it is long.
+const LONGEST_TEMPLATE: usize = 2_000;
 /// Bytes of a value.
 const LONGEST: usize = 1 << 20;
 
@@ -195,6 +197,9 @@ impl World {
     fn render(&self, host: usize, text: &str) -> Result<Value, Error> {
         if self.count.fetch_add(1, Ordering::Relaxed) >= MOST {
             return Err(error("the templates behind it are too many"));
+        }
+        if text.len() > LONGEST_TEMPLATE {
+            return Err(error(format!("it is longer than {LONGEST_TEMPLATE} bytes")));
         }
         if self.depth.fetch_add(1, Ordering::Relaxed) >= DEEPEST {
             return Err(error("the templates stand on each other in a circle, or too deep"));

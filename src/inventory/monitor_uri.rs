@@ -1,5 +1,7 @@
 //! `postgres://…` of an existing monitor, taken apart. No message repeats the URI: it may hold a password.
 
+use super::range::is_ipv6;
+use super::text::is_hostname;
 use crate::formation::{MonitorUri, Secret};
 
 /// Takes the URI apart.
@@ -19,15 +21,25 @@ pub fn parse(uri: &str) -> Result<MonitorUri, &'static str> {
         None => (login, None),
     };
     let (host, port) = host_and_port(address)?;
-    Ok(MonitorUri {
+    let uri = MonitorUri {
         host,
         port,
         user: or_default(decoded(user)?, "autoctl_node"),
         password,
         dbname: or_default(decoded(dbname)?, "pg_auto_failover"),
         parameters: parameters(query)?,
-    })
+    };
+    match uri.text().reveal().len() > LONGEST {
+        true => Err("the URI is too long: pg_autoctl reads 1023 bytes of it"),
+        false => Ok(uri),
+    }
 }
+
+/// libpq takes these before what the URI says itself, and muster goes by the URI.
+const ELSEWHERE: [&str; 7] = ["host", "hostaddr", "port", "user", "dbname", "passfile", "service"];
+
+/// Bytes of a URI that pg_autoctl has room for. Source: MAXCONNINFO in defaults.h, with the final NUL.
+pub(super) const LONGEST: usize = 1023;
 
 fn or_default(text: String, default: &str) -> String {
     if text.is_empty() { default.to_owned() } else { text }
@@ -40,12 +52,15 @@ fn host_and_port(address: &str) -> Result<(String, u16), &'static str> {
     let (host, port) = match address.strip_prefix('[') {
         Some(rest) => {
             let (host, after) = rest.split_once(']').ok_or("the URI has `[` without `]`")?;
+            if !is_ipv6(host) {
+                return Err("the URI has no IPv6 address between `[` and `]`");
+            }
             (host, after.strip_prefix(':').unwrap_or(after))
         }
         None => address.split_once(':').unwrap_or((address, "")),
     };
-    if host.is_empty() || host.contains([' ', '\'', '"']) {
-        return Err("the URI has no host");
+    if !is_hostname(host) {
+        return Err("the URI has no host, or something else in its place");
     }
     let port = match port {
         "" => 5432,
@@ -66,7 +81,13 @@ fn parameters(query: &str) -> Result<Vec<(String, String)>, &'static str> {
             // Parameters are shown in plans; a password has its own, hidden, field.
             return Err("the password stands among the parameters; write postgres://USER:PASSWORD@HOST");
         }
-        parameters.push((decoded(key)?, decoded(value)?));
+        if ELSEWHERE.contains(&key) {
+            return Err("a parameter of the URI names another server than the URI does");
+        }
+        if key.is_empty() || !key.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            return Err("a parameter of the URI has no name of one");
+        }
+        parameters.push((key.to_owned(), decoded(value)?));
     }
     Ok(parameters)
 }

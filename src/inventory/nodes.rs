@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::host::Host;
 use super::source::{Source, quote};
+use super::text::is_hostname;
 use super::value::{Setting, Value};
 use super::variables::{Fallback, VARIABLES, variable};
 use super::{settings, tls};
@@ -77,15 +78,17 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
         source.problem(host.span, problem.hint(hint));
     }
     let address = address(host);
+    let hostname = host.text("hostname").unwrap_or_else(|| address.clone());
     let name = node_name(host, source);
     let adopted = host.flag("adopted");
+    let is_resolvable = is_named(host, &hostname, source);
     let encryption = tls::read(host, source);
     let hba_edit = hba_edit(host, source);
     let pgdata = host.text("pgdata").map(|pgdata| normal(&pgdata));
     let keeper = keeper(host, adopted, source);
     Some(Server {
         name: NodeName(name?),
-        hostname: host.text("hostname").unwrap_or_else(|| address.clone()),
+        hostname: is_resolvable.then_some(hostname)?,
         host: reached(host, address, source),
         pgctl: host.text("pgctl"),
         pg_version: host.number("pg_version"),
@@ -145,6 +148,28 @@ pub(super) fn node(host: &Host, kind: NodeKind, server: Server, source: &mut Sou
         monitor_password: host.secret("monitor_password"),
         server,
     })
+}
+
+/// Whether `hostname` can be one; where nothing is given it is the inventory's name, which may hold anything.
+fn is_named(host: &Host, hostname: &str, source: &mut Source) -> bool {
+    let is_given = host.given("ansible_host").is_some() || is_hostname(&host.name);
+    let is_fit = is_hostname(hostname);
+    // What is given has been checked where it stands, but for the zone that ssh takes.
+    let is_reported = ["hostname", "ansible_host"]
+        .iter()
+        .any(|name| matches!(host.given(name), Some(given) if matches!(given.value, Value::Bad)));
+    if is_reported || is_given && is_fit {
+        return is_fit;
+    }
+    let (what, hint) = match is_given {
+        true => (
+            "has no `hostname`, and its address is none",
+            "give the name by which the other nodes reach it as `hostname`",
+        ),
+        false => ("has a name that is no host name or address", "give it `ansible_host`"),
+    };
+    source.problem(host.span, Problem::new(format!("host {} {what}", quote(&host.name))).hint(hint));
+    false
 }
 
 fn node_name(host: &Host, source: &mut Source) -> Option<String> {

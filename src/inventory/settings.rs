@@ -106,9 +106,13 @@ fn read_one(entry: &Entry, source: &mut Source) -> Option<(String, Setting)> {
     }
 }
 
+/// `work_mem`, `citus.shard_count`. Source: ID and QUALIFIED_ID in guc-file.l; the server keeps 63 bytes of some.
 fn is_setting_name(name: &str) -> bool {
-    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+    let is_word = |word: &str| {
+        word.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    };
+    name.len() <= 63 && name.split('.').count() <= 2 && name.split('.').all(is_word)
 }
 
 fn scalar(name: &str, tree: &Tree) -> Result<String, Problem> {
@@ -124,7 +128,7 @@ fn scalar(name: &str, tree: &Tree) -> Result<String, Problem> {
             });
         }
     };
-    match value::unclean(name, text) {
+    match value::unshowable(name, text) {
         Some(problem) => Err(problem),
         None => Ok(text.to_owned()),
     }

@@ -261,7 +261,7 @@ impl Source {
         for (span, problem) in &mut self.problems {
             let secret = self.files.get(span.file).is_some_and(|file| file.secret.contains(&span.line));
             if let Some(place) = &mut problem.place
-                && (secret || place.text.len() > LONGEST_LINE)
+                && secret
             {
                 place.text.clear();
             }
@@ -308,8 +308,19 @@ impl Source {
 
     fn place(&self, span: Span) -> Place {
         let text = self.files.get(span.file).and_then(|file| file.lines.get(span.line.checked_sub(1)?));
+        // It is not shown, and hundreds of problems may be on it.
+        let Some(text) = text.filter(|text| text.len() <= LONGEST_LINE) else {
+            let (file, text) = (self.name(span).to_owned(), String::new());
+            return Place {
+                file,
+                line: span.line,
+                column: span.column.max(1),
+                width: span.width.max(1),
+                text,
+            };
+        };
         // A control character would move the caret, or the operator's terminal.
-        let text: String = text.map_or("", String::as_str).chars().map(printable).collect();
+        let text: String = text.chars().map(printable).collect();
         let rest = (text.chars().count() + 1).saturating_sub(span.column);
         Place {
             file: self.name(span).to_owned(),

@@ -13,6 +13,7 @@ use super::store::{Store, UNGROUPED, Vars};
 use super::tree::{self, Tree};
 use super::yaml::{Whole, add_host, is_plain_name, mapping};
 use super::{ini, range, script, yaml};
+use crate::bounded;
 use crate::error::{Place, Problem};
 use crate::program::MOST_BYTES;
 use crate::secrets;
@@ -232,12 +233,8 @@ fn list(folder: &Path) -> Result<Vec<String>, Problem> {
 
 fn read_file(path: &Path) -> Result<Vec<u8>, Problem> {
     let name = quote(&path.to_string_lossy());
-    let large = path.metadata().is_ok_and(|file| file.is_file() && file.len() > MOST_BYTES);
-    if large {
-        let most = MOST_BYTES >> 20;
-        return Err(Problem::new(format!("the inventory {name} is larger than {most} MiB")));
-    }
-    std::fs::read(path).map_err(|error| Problem::new(format!("cannot read the inventory {name}: {error}")))
+    bounded::read(path, MOST_BYTES)
+        .map_err(|error| Problem::new(format!("cannot read the inventory {name}: {error}")))
 }
 
 /// The text of a file, decrypted where ansible-vault has encrypted it.

@@ -6,7 +6,11 @@ use std::path::Path;
 use super::host::Given;
 use super::source::{Source, quote};
 use super::variables::nearest;
+use crate::bounded;
 use crate::error::Problem;
+
+/// Bytes of a template.
+const LARGEST: u64 = 1 << 20;
 
 /// The templates that can be replaced.
 pub const TEMPLATES: [&str; 3] = ["postgresql.conf.j2", "pg_hba.conf.j2", "pgautofailover.service.j2"];
@@ -37,7 +41,9 @@ pub(super) fn read(folder: &Path, given: &Given, source: &mut Source) -> BTreeMa
             );
             continue;
         }
-        match std::fs::read_to_string(folder.join(&name)) {
+        let text = bounded::read(&folder.join(&name), LARGEST)
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| std::io::Error::other("it is not UTF-8")));
+        match text {
             Ok(text) => {
                 templates.insert(name, text);
             }

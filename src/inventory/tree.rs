@@ -15,6 +15,8 @@ use crate::secrets::Origin;
 const DEEPEST: usize = 32;
 /// Most keys and values, aliases expanded: thousands of hosts fit, a file made to explode does not.
 const MOST_NODES: usize = 100_000;
+/// Bytes of a line: of YAML's signs, one after the other, the parser keeps five hundred times as much before it counts them.
+const LONGEST_LINE: usize = 128 << 10;
 
 #[derive(Clone)]
 pub(super) struct Node {
@@ -93,6 +95,12 @@ pub(super) fn read(text: &str, file: usize, source: &mut Source) -> Option<Node>
     let untabbed = if json { text.replace('\t', " ") } else { String::new() };
     let text = if json { &untabbed } else { text };
     let plain = if json { Style::Exact } else { Style::Plain };
+    if !json && let Some(number) = text.lines().position(|line| line.len() > LONGEST_LINE) {
+        let at = Span { file, line: number + 1, column: 1, width: 1 };
+        let problem = Problem::new(format!("the line is longer than {} KiB", LONGEST_LINE >> 10));
+        source.problem(at, problem.hint("YAML takes a value in several lines, e.g. behind `|`"));
+        return None;
+    }
     match serde_saphyr::from_str_with_options::<Spanned<Tagged<Raw>>>(text, options) {
         Ok(raw) => Some(Reader { text, file, plain, source }.node(raw)),
         Err(error) => {

@@ -100,6 +100,19 @@ pub(super) fn unclean(name: &str, text: &str) -> Option<Problem> {
     None
 }
 
+/// As [`unclean`], of what is shown: a plan must look like what it is, on any terminal.
+pub(super) fn unshowable(name: &str, text: &str) -> Option<Problem> {
+    // Characters that turn the direction of those behind them.
+    let turns =
+        |c: char| matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let found = text.chars().find(|c| (c.is_control() && *c != '\t') || turns(*c));
+    unclean(name, text).or_else(|| {
+        let code = u32::from(found?);
+        let problem = Problem::new(format!("`{name}` holds the control character U+{code:04X}"));
+        Some(problem.hint("remove it: nobody sees it, or it changes what is seen"))
+    })
+}
+
 fn flag(variable: &Variable, node: &Node) -> Result<Value, Problem> {
     let word = match &node.tree {
         Tree::Flag { value, .. } => return Ok(Value::Flag(*value)),
@@ -156,7 +169,7 @@ fn text(variable: &Variable, node: &Node, expected: &str, check: fn(&str) -> boo
         }
         _ => return Err(mismatch(variable.name, expected, &node.tree)),
     };
-    if let Some(problem) = unclean(variable.name, found) {
+    if let Some(problem) = unshowable(variable.name, found) {
         return Err(problem);
     }
     if !check(found) {
@@ -169,7 +182,7 @@ fn ssh_arguments(variable: &Variable, node: &Node) -> Result<Value, Problem> {
     let Tree::Text(found) = &node.tree else {
         return Err(mismatch(variable.name, "options of ssh, e.g. -J bastion", &node.tree));
     };
-    match unclean(variable.name, found) {
+    match unshowable(variable.name, found) {
         Some(problem) => Err(problem),
         None => ssh_args::parse(variable, found),
     }

@@ -149,7 +149,7 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "dbname",
         Formation,
-        IDENTIFIER,
+        DBNAME,
         From("citus with a coordinator or workers, else postgres"),
         "The database, the same on every node.",
     ),
@@ -240,7 +240,7 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "become_user",
         Server,
-        IDENTIFIER,
+        OS_USER,
         Is("postgres"),
         "The operating system user that owns the data directory.",
     )
@@ -284,11 +284,11 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "ssl_ca_file",
         Server,
-        PATH,
+        WORD_PATH,
         From("none"),
         "The certificate authority that clients' and servers' certificates are checked with.",
     ),
-    row("ssl_crl_file", Server, PATH, From("none"), "The list of revoked certificates."),
+    row("ssl_crl_file", Server, WORD_PATH, From("none"), "The list of revoked certificates."),
     row(
         "ssl_mode",
         Server,
@@ -304,7 +304,7 @@ pub static VARIABLES: &[Variable] = &[
         Is("false"),
         "A read replica: candidate_priority 0, and it serves citus_cluster.",
     ),
-    row("citus_cluster", Node, IDENTIFIER, From("none"), "The read-replica cluster of a citus_secondary."),
+    row("citus_cluster", Node, CLUSTER, From("none"), "The read-replica cluster of a citus_secondary."),
     row(
         "candidate_priority",
         Node,
@@ -339,21 +339,15 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "ansible_host",
         Server,
-        HOSTNAME,
+        ADDRESS,
         From("the host's name in the inventory"),
         "The address ssh connects to.",
     )
     .also(&["ansible_ssh_host"]),
     row("ansible_port", Server, PORT, From("ssh_config, else 22"), "The port of sshd.")
         .also(&["ansible_ssh_port"]),
-    row(
-        "ansible_user",
-        Server,
-        IDENTIFIER,
-        From("ssh_config, else the local user"),
-        "The user ssh logs in as.",
-    )
-    .also(&["ansible_ssh_user"]),
+    row("ansible_user", Server, LOGIN, From("ssh_config, else the local user"), "The user ssh logs in as.")
+        .also(&["ansible_ssh_user"]),
     row(
         "ansible_ssh_private_key_file",
         Server,

@@ -15,6 +15,9 @@ enum State {
     Escaped(Option<char>),
 }
 
+/// Words of a line: a host has dozens of variables.
+const MOST: usize = 10_000;
+
 /// The words up to a comment.
 ///
 /// # Errors
@@ -27,6 +30,9 @@ pub(super) fn split(line: &str) -> Result<Vec<Word>, &'static str> {
         if let State::Between = state {
             if c.is_ascii_whitespace() {
                 continue;
+            }
+            if words.len() >= MOST {
+                return Err("it has more than 10000 words");
             }
             (text, start) = (String::new(), at);
             if c == '#' {

@@ -99,6 +99,9 @@ impl Reader<'_> {
 
     fn hosts(&mut self, group: usize, node: &Node) {
         for entry in self.names(node, "`hosts`", "a mapping of host names") {
+            if self.store.too_many().is_some() {
+                return;
+            }
             let (names, port) = match range::expand(&entry.key) {
                 Ok(found) => found,
                 Err(problem) => {

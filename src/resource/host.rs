@@ -63,8 +63,9 @@ pub fn parse(answers: &Answers, names: &BTreeSet<String>) -> Result<HostFacts, S
         Ok((name.clone(), Resolved { address: address.parse().ok(), reverse }))
     };
     let port = |hex| u16::from_str_radix(hex, 16).map_err(|_| format!("listening: no port: {hex:.40}"));
+    let memory = answers.number::<u64>("memory_kb")?.checked_mul(1024);
     Ok(HostFacts {
-        memory: answers.number::<u64>("memory_kb")? * 1024,
+        memory: memory.ok_or("memory_kb is more than there can be")?,
         cpus: answers.number("cpus")?,
         systemd: answers.flag("systemd")?,
         home: answers.need("home")?,

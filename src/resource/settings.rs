@@ -13,7 +13,7 @@ use crate::resource::replication::Upstream;
 use crate::resource::tls;
 use crate::sql::ssl_conninfo;
 use crate::step::{Action, Check, Content, File, Risk, Step};
-use crate::template::Templates;
+use crate::template::{Templates, guc_quoted};
 
 /// Files in PGDATA that muster renders, and the keeper's.
 pub const FILES: [&str; 5] = [
@@ -180,8 +180,8 @@ pub fn node_conf(node: &Node) -> Option<String> {
         return None;
     }
     let mut text = String::from("# Rendered by muster: this node's own settings.\n");
-    text.push_str(&format!("citus.local_hostname = '{}'\n", node.server.hostname));
-    text.push_str(&format!("citus.cluster_name = '{}'\n", node.cluster()));
+    text.push_str(&format!("citus.local_hostname = {}\n", guc_quoted(&node.server.hostname)));
+    text.push_str(&format!("citus.cluster_name = {}\n", guc_quoted(node.cluster())));
     let readers = if node.is_reader() { "always" } else { "never" };
     text.push_str(&format!("citus.use_secondary_nodes = '{readers}'\n"));
     let own = node.server.settings.contains_key("recovery_end_command");

@@ -90,12 +90,14 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
     vec![put("server.key", 0o600, Content::Hidden(key)), put("server.crt", 0o644, Content::Text(certificate))]
 }
 
-/// Every name a client may know the server by.
+/// Every name a client may know the server by; addresses as a certificate has them, in one spelling.
 fn names(server: &Server) -> Vec<String> {
-    let mut names = vec![server.hostname.clone()];
+    let usual = |name: &str| name.parse().map_or(name.to_owned(), |ip: std::net::IpAddr| ip.to_string());
+    let mut names = vec![usual(&server.hostname)];
     for name in [&server.host.address, &server.name.0] {
-        if !names.contains(name) {
-            names.push(name.clone());
+        let name = usual(name);
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     names

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
 
+use crate::bounded;
 use crate::console::Asker;
 use crate::error::Problem;
 use crate::formation::Secret;
@@ -203,10 +204,7 @@ fn of_file(path: &Path) -> Result<(Secret, Option<String>), Problem> {
             .hint("a path in an inventory starts at the inventory's folder")
     };
     let file = path.metadata().map_err(unreadable)?;
-    if file.is_file() && file.len() > program::MOST_BYTES {
-        return Err(Problem::new(format!("the file `{name}` is too large for a password")));
-    }
-    let bytes = std::fs::read(path).map(Zeroizing::new).map_err(unreadable)?;
+    let bytes = bounded::read(path, program::MOST_BYTES).map(Zeroizing::new).map_err(unreadable)?;
     let secret = text(&bytes, Lines::One, &format!("the file `{name}`"))?;
     let warning = (file.permissions().mode() & 0o077 != 0)
         .then(|| format!("others may read the password in `{name}`; do `chmod 600 {name}`"));

@@ -34,11 +34,11 @@ pub(crate) struct Run {
 impl Lab {
     /// Ten hosts with nothing set up; `None` where there can be none.
     pub(crate) fn bare() -> Option<Lab> {
-        Lab::bare_of("10")
+        Lab::first(HOSTS.len())
     }
 
-    /// The same with the first few of them at least.
-    pub(crate) fn bare_of(hosts: &str) -> Option<Lab> {
+    /// The same with the first of them at least.
+    pub(crate) fn first(count: usize) -> Option<Lab> {
         if let Some(reason) = left_out() {
             eprintln!("\n*** LEFT OUT, nothing was tested: {reason} ***\n");
             return None;
@@ -47,7 +47,7 @@ impl Lab {
         let net = std::env::var("MUSTER_LAB_NET").unwrap_or_else(|_| "10.88.2".to_owned());
         let lab = Lab::of(net);
         let were_up = !lab.script(&["list"]).is_empty();
-        lab.script(&["up", hosts]);
+        lab.script(&["up", &count.to_string()]);
         if were_up {
             lab.wipe();
         }

@@ -13,6 +13,7 @@ mod bastions;
 mod create;
 mod fleet;
 mod formation;
+mod hostile;
 mod interruptions;
 mod layouts;
 mod limits;

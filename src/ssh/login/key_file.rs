@@ -12,7 +12,11 @@ use russh::keys::{
 use tokio::sync::Mutex;
 use zeroize::Zeroizing;
 
+use crate::bounded;
 use crate::console::{Asker, Echo};
+
+/// Bytes of a key's file; the longest keys have some thousand.
+const LARGEST: u64 = 1 << 20;
 
 /// A key file that has been read.
 pub(in crate::ssh) struct KeyFile {
@@ -39,7 +43,7 @@ pub(in crate::ssh) enum Content {
 impl KeyFile {
     /// `None`: there is neither the file nor its public half.
     pub(in crate::ssh) fn read(path: &Path) -> Result<Option<KeyFile>, String> {
-        let text = match std::fs::read(path) {
+        let text = match bounded::read(path, LARGEST) {
             Ok(bytes) => Zeroizing::new(String::from_utf8_lossy(&Zeroizing::new(bytes)).into_owned()),
             Err(error) if error.kind() == ErrorKind::NotFound => {
                 // As with ssh: the private half may be in the agent alone.

@@ -24,7 +24,11 @@ use self::known_hosts::{KnownHosts, Names, Verdict};
 use self::pin::Pin;
 use self::revoked::Revoked;
 use super::settings::{Checking, Origin, Settings};
+use crate::bounded;
 use crate::command::Failure;
+
+/// Bytes of a file of host keys: some hundred thousand hosts.
+const LARGEST: u64 = 64 << 20;
 
 /// Everything that speaks for or against keys of one host, read once for a connection.
 #[derive(Debug)]
@@ -56,7 +60,7 @@ impl Evidence {
         let user = keys.user_files.iter().map(|path| (path, must_exist));
         let mut files = Vec::new();
         for (path, must_exist) in user.chain(keys.global_files.iter().map(|path| (path, false))) {
-            match std::fs::read(path) {
+            match bounded::read(path, LARGEST) {
                 Ok(bytes) => {
                     files.push((path.display().to_string(), String::from_utf8_lossy(&bytes).into_owned()));
                 }

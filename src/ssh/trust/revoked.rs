@@ -6,6 +6,7 @@ use russh::keys::PublicKey;
 use russh::keys::ssh_key::public::KeyData;
 
 use super::known_hosts::parse_key;
+use crate::bounded;
 use crate::command::Failure;
 
 /// The first bytes of a key revocation list, OpenSSH's binary format.
@@ -20,7 +21,8 @@ impl Revoked {
     pub(super) fn read<'a>(paths: impl IntoIterator<Item = &'a Path>) -> Result<Revoked, Failure> {
         let mut keys = Vec::new();
         for path in paths {
-            let bytes = std::fs::read(path).map_err(|error| unusable(path, &error.to_string()))?;
+            let bytes =
+                bounded::read(path, super::LARGEST).map_err(|error| unusable(path, &error.to_string()))?;
             if bytes.starts_with(KRL) {
                 return Err(unusable(path, "it is a KRL, which muster does not read"));
             }

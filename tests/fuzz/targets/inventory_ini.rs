@@ -1,0 +1,13 @@
+//! An INI inventory as text, Python literals and all.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    match muster::inventory::parse("db.ini", text, Path::new("/nowhere")) {
+        Ok(formation) => drop(format!("{formation:?}")),
+        Err(problems) => problems.iter().for_each(|problem| drop(problem.to_string())),
+    }
+});

@@ -1,0 +1,13 @@
+//! A YAML inventory as text: it is a formation, or it has problems that can be shown.
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|text: &str| {
+    match muster::inventory::parse("db.yml", text, Path::new("/nowhere")) {
+        Ok(formation) => drop(format!("{formation:?}")),
+        Err(problems) => problems.iter().for_each(|problem| drop(problem.to_string())),
+    }
+});
