@@ -29,8 +29,9 @@
 //! SQL text that looks), its parse, its steps. None of them runs anything. [`facts`] puts the probes together into
 //! one script, so that looking at a host is one round trip.
 //!
-//! **What may be no inventory's**, nodes that only the monitor knows, is told apart in the planner: see
-//! `src/plan/peer.rs`. **A command line in place of an inventory** becomes the text of one: [`create`].
+//! **Nodes that only the monitor knows**, strangers, are told apart in the planner: see `src/plan/peer.rs`. **A part of
+//! the formation** is a [`scope`]. **A command line in place of an inventory** becomes the text of one: [`create`];
+//! so does **a formation that `pg_autoctl` made**: [`adopt`], whose files are edited by [`resource::adopted`].
 //!
 //! **How a node moves from one replication state to the next** is one table, [`fsm`], in pg_auto_failover's own
 //! words. A pair of states without a row is blocked and says so, never guessed.

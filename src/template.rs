@@ -60,7 +60,7 @@ impl Templates {
         let column = range.start.saturating_sub(start).min(text.chars().count()) + 1;
         let message = why.detail().map_or_else(|| why.kind().to_string(), str::to_owned);
         Problem::new(format!("template {file}: {message}"))
-            .hint("the variables that a template may use are listed in the README")
+            .hint("the variables that a template may use are listed in docs/inventory.md")
             .at(Place { file, line, column, width: range.len().clamp(1, text.len().max(1)), text })
     }
 }

@@ -1,4 +1,7 @@
-//! README.md says what the program says: every variable, exit code, subcommand, option and make target.
+//! The manual, README.md and docs/, says what the program says: every variable, exit code, subcommand, option and make
+//! target; and its links lead somewhere.
+
+use std::path::Path;
 
 use assert_cmd::Command;
 
@@ -8,14 +11,20 @@ use muster::inventory::lint::LINTS;
 use muster::inventory::variables::{Fallback, Scope, VARIABLES, Variable};
 use muster::resource::versions;
 
-const README: &str = include_str!("../README.md");
+const PAGES: [(&str, &str); 5] = [
+    ("README.md", include_str!("../README.md")),
+    ("docs/commands.md", include_str!("../docs/commands.md")),
+    ("docs/inventory.md", include_str!("../docs/inventory.md")),
+    ("docs/ssh.md", include_str!("../docs/ssh.md")),
+    ("docs/operations.md", include_str!("../docs/operations.md")),
+];
 
 #[test]
 fn every_variable_has_its_row() {
     let missing: Vec<String> = VARIABLES.iter().map(row).filter(|row| !has_line(row)).collect();
     assert!(
         missing.is_empty(),
-        "README.md lacks these rows of its table of variables:\n{}",
+        "the manual lacks these rows of its table of variables:\n{}",
         missing.join("\n")
     );
 }
@@ -28,7 +37,7 @@ fn every_postgresql_has_its_row_of_versions() {
             lines.map(|line| line.name).collect::<Vec<_>>().join(", ")
         };
         let row = format!("| {major} | {} | {} |", of(&versions::PG_AUTO_FAILOVER), of(&versions::CITUS));
-        assert!(has_line(&row), "README.md lacks this row of its table of versions:\n{row}");
+        assert!(has_line(&row), "the manual lacks this row of its table of versions:\n{row}");
     }
 }
 
@@ -36,7 +45,7 @@ fn every_postgresql_has_its_row_of_versions() {
 fn every_lint_has_its_row() {
     for lint in LINTS {
         let row = format!("| `{}` | {} | {} |", lint.name, lint.doc, lint.hint);
-        assert!(has_line(&row), "README.md lacks the row {row}");
+        assert!(has_line(&row), "the manual lacks the row {row}");
     }
 }
 
@@ -47,7 +56,7 @@ fn every_exit_code_has_the_row_that_help_shows() {
     let mut shown = Vec::new();
     for line in codes.filter(|line| !line.is_empty()) {
         let (code, meaning) = line.split_once(' ').expect("a code and its meaning");
-        assert!(has_line(&format!("| {code} | {} |", meaning.trim())), "README.md lacks exit code {line}");
+        assert!(has_line(&format!("| {code} | {} |", meaning.trim())), "the manual lacks exit code {line}");
         shown.push(code.to_owned());
     }
     let all = [Exit::Ok, Exit::Usage, Exit::Failed, Exit::Changes, Exit::Unreachable, Exit::Interrupted];
@@ -59,10 +68,10 @@ fn every_subcommand_and_option_is_there() {
     let commands = subcommands();
     assert!(commands.len() >= 5, "{commands:?}");
     for command in &commands {
-        assert!(README.contains(&format!("muster {command}")), "README.md lacks muster {command}");
+        assert!(says(&format!("muster {command}")), "the manual lacks muster {command}");
         for word in help(&[command]).split_whitespace().filter(|word| word.starts_with("--")) {
             let option = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-            assert!(README.contains(&format!("`{option}")), "README.md lacks {option} of {command}");
+            assert!(says(&format!("`{option}")), "the manual lacks {option} of {command}");
         }
     }
 }
@@ -71,21 +80,21 @@ fn every_subcommand_and_option_is_there() {
 fn every_option_of_create_has_its_row() {
     let rows: Vec<String> = OPTIONS.iter().map(option_row).collect();
     let missing: Vec<&String> = rows.iter().filter(|row| !has_line(row)).collect();
-    assert!(missing.is_empty(), "README.md lacks rows of the table of create; all are:\n{}", rows.join("\n"));
+    assert!(
+        missing.is_empty(),
+        "the manual lacks rows of the table of create; all are:\n{}",
+        rows.join("\n")
+    );
     for kind in Kind::ALL {
         for word in help(&["create", kind.as_str()]).split_whitespace().filter(|word| word.starts_with("--"))
         {
             let option = word.trim_end_matches(|c: char| !c.is_ascii_alphanumeric());
-            assert!(
-                README.contains(&format!("`{option}")),
-                "README.md lacks {option} of create {}",
-                kind.as_str()
-            );
+            assert!(says(&format!("`{option}")), "the manual lacks {option} of create {}", kind.as_str());
         }
     }
 }
 
-/// As the README's table has it.
+/// As the manual's table has it.
 fn option_row(row: &Row) -> String {
     let short = row.short.map(|short| format!(" (`-{short}`)")).unwrap_or_default();
     let code = |name: Option<&str>| name.map_or("–".to_owned(), |name| format!("`{name}`"));
@@ -110,15 +119,56 @@ fn every_make_target_is_there() {
     let makefile = include_str!("../Makefile");
     let targets = makefile.lines().filter(|line| line.contains(": ## ") || line.contains(" ## "));
     for target in targets.filter_map(|line| line.split_once(':')).map(|(target, _)| target) {
-        assert!(README.contains(&format!("make {target}")), "README.md lacks make {target}");
+        assert!(says(&format!("make {target}")), "the manual lacks make {target}");
     }
 }
 
-fn has_line(wanted: &str) -> bool {
-    README.lines().any(|line| line == wanted)
+#[test]
+fn every_link_leads_somewhere() {
+    let mut links = 0;
+    for (page, text) in PAGES {
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            links += 1;
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let folder = Path::new(page).parent().unwrap_or(Path::new(""));
+            let target = if file.is_empty() { page.into() } else { folder.join(file) };
+            assert!(target.exists(), "{page}: there is no {link}");
+            if !heading.is_empty() {
+                let text = std::fs::read_to_string(&target).expect("it can be read");
+                assert!(anchors(&text).any(|found| found == heading), "{page}: there is no {link}");
+            }
+        }
+    }
+    assert!(links > 50, "{links}");
 }
 
-/// As the README's table has it.
+/// The names that GitHub gives to headings.
+fn anchors(text: &str) -> impl Iterator<Item = String> {
+    let headings = text.lines().filter(|line| line.starts_with('#'));
+    headings.map(|line| {
+        let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+        line.trim_start_matches('#')
+            .trim()
+            .to_lowercase()
+            .chars()
+            .filter(kept)
+            .collect::<String>()
+            .replace(' ', "-")
+    })
+}
+
+fn says(words: &str) -> bool {
+    PAGES.iter().any(|(_, text)| text.contains(words))
+}
+
+fn has_line(wanted: &str) -> bool {
+    PAGES.iter().any(|(_, text)| text.lines().any(|line| line == wanted))
+}
+
+/// As the manual's table has it.
 fn row(variable: &Variable) -> String {
     let default = match variable.default {
         Fallback::Is(value) => format!("`{value}`"),

@@ -44,7 +44,7 @@ pub fn inventory(
     );
     out.line(
         0,
-        "# What every variable means: README of muster. Settings and hba are edited in place on the hosts;",
+        "# What every variable means: docs/inventory.md of muster. Settings and hba are edited in place on the hosts;",
     );
     out.line(0, "# their other files and their keepers stay as they are.");
     for (name, why) in &about.left_out {

@@ -107,7 +107,7 @@ pub fn inventory(kind: Kind, given: &[Given], hosts: &[Host]) -> Result<Inventor
         };
         writer.line(
             &format!(
-                "    # auth is {}, so these are needed; see \"Authentication and passwords\" in the README:",
+                "    # auth is {}, so these are needed; see \"Authentication and passwords\" in docs/inventory.md:",
                 auth.value
             ),
             None,

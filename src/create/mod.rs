@@ -1,6 +1,6 @@
 //! `muster create`: the options of `pg_autoctl create`, each one a row, and the inventory they amount to.
 //!
-//! [`options`] is the table that the command line, its help, the README and the tests follow; [`host`] reads what
+//! [`options`] is the table that the command line, its help, the manual and the tests follow; [`host`] reads what
 //! stands for a host; [`mod@inventory`] puts both together.
 
 pub mod host;

@@ -127,6 +127,7 @@ fn standalone_formation_with_passwords_is_adopted() {
     let external_text = std::fs::read_to_string(&external).expect("an inventory was written");
     assert!(external_text.contains("monitor: postgres://autoctl_node@mon:5432/"), "{external_text}");
     assert!(!external_text.contains("p%40ss"), "{external_text}");
+    nothing_to_do(&lab, &external);
     assert_eq!(formation::fingerprint(&lab), at_first, "looking changed something");
 
     let rule = "      - host replication all ::1/128 trust\n";

@@ -103,7 +103,7 @@ pub static LINTS: &[Lint] = &[
     row(
         "not-followed",
         "an `ansible_*` variable that muster does not follow",
-        "what it says is without effect here: see the README",
+        "what it says is without effect here: see docs/ssh.md",
     ),
     row(
         "unused-template",
