@@ -85,7 +85,7 @@ pub fn load_all(names: &[String], keyring: &Arc<Keyring>, need: Need) -> Result<
     formed(sources, need, source)
 }
 
-/// The passwords that a command has a use for; the others are in its formation as [`Secret::not_looked_for`].
+/// The passwords that a command has a use for; the others are in its formation as [`Secret::not_looked_for`](crate::formation::Secret::not_looked_for).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     /// It asks no host.
