@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Fuzzes every parser: run.sh SECONDS [TARGET…], the time divided among the targets. What crashes, hangs for five
 # seconds or takes half a gigabyte is kept in target/fuzz/artifacts, and the run fails.
+# On a machine that is busy otherwise FUZZ_TIMEOUT=60 tells hangs from waiting.
 # Needs a nightly compiler (rustup toolchain install nightly) and cargo-fuzz (cargo install cargo-fuzz --locked).
 set -euo pipefail
 
@@ -36,7 +37,7 @@ round() {
   local name=$1 seconds=$2 length=$3
   shift 3
   mkdir -p "$OUT/corpus/$name" "$OUT/artifacts/$name"
-  nice -n 19 "$BIN/$name" -max_total_time="$seconds" -max_len="$length" -rss_limit_mb=512 -timeout=5 -print_final_stats=1 \
+  nice -n 19 "$BIN/$name" -max_total_time="$seconds" -max_len="$length" -rss_limit_mb=512 -timeout="${FUZZ_TIMEOUT:-5}" -print_final_stats=1 \
     -dict="dictionaries/$(dictionary "$name").dict" -artifact_prefix="$OUT/artifacts/$name/" "$@" \
     "$OUT/corpus/$name" "$OUT/seeds/$name" >"$OUT/$name.log" 2>&1
 }
