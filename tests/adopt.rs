@@ -237,6 +237,23 @@ fn what_cannot_be_explained_is_left_alone() {
     }
 }
 
+/// Without the rule that muster and the keeper come by, nobody could put the rules back.
+#[test]
+fn nobody_is_locked_out() {
+    let text = adopted("adopted", "mon").text;
+    let rule = "local all all trust";
+    assert!(text.contains(rule), "{text}");
+    let without: String =
+        text.lines().filter(|line| !line.contains(rule)).map(|line| format!("{line}\n")).collect();
+    let plan = planned("adopted", &without, |_| ());
+    assert_eq!(plan.steps().count(), 0, "{:?}", steps(&plan));
+    assert!(plan.blocked.values().all(|why| why.contains("would be locked out")), "{:?}", plan.blocked);
+    assert!(plan.blocked.contains_key(&NodeName::from("coord1")), "{:?}", plan.blocked);
+    // Another one that does is as good.
+    let other = planned("adopted", &text.replace(rule, "local all postgres peer"), |_| ());
+    assert!(other.blocked.is_empty() && !other.is_empty(), "{:?}", other.blocked);
+}
+
 /// Whatever cannot be seen of an adopted server, nothing is made in its place.
 #[test]
 fn a_server_that_is_away_or_stopped_gets_no_step() {

@@ -75,6 +75,7 @@ fn what_muster_reads_fits_the_schema() {
         "hostname: '{{ ansible_host }}', pgport: '{{ 5000 + 1 }}', settings: {work_mem: 4MB, jit: off, max_connections: 9}",
         "hba: ['local all all peer'], host_key: ['ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIFxzVkE7Jq9M0CJXyKkuZbXjpfHyvSYCHUPcoQEWSBBS']",
         "ansible_ssh_user: deploy, ansible_ssh_common_args: -J bastion, anything: {of: [others]}, candidate_priority: 100",
+        "password: {cmd: [pass, db, 1]}, replication_password: 'env:X', monitor_password: {cmd: pass db}",
         "settings: , hba: , ssl_mode: require, maximum_backup_rate: 10M, name: 'n-{{ inventory_hostname }}'",
     ] {
         let text = with(vars);

@@ -107,7 +107,19 @@ fn choices(kind: Kind) -> Vec<Value> {
         Kind::Text { expected, .. } => {
             vec![json!({"type": ["string", "number"], "minLength": 1, "description": expected})]
         }
-        Kind::Secret => vec![text()],
+        Kind::Secret => {
+            let words = json!({"type": "array", "minItems": 1, "items": text()});
+            let command = json!({"cmd": {"anyOf": [{"type": "string"}, words]}});
+            vec![
+                text(),
+                json!({
+                    "type": "object",
+                    "properties": command,
+                    "required": ["cmd"],
+                    "additionalProperties": false,
+                }),
+            ]
+        }
         // A group may have this name, but a variable is a URI.
         Kind::MonitorUri => vec![json!({"type": "string", "pattern": "^postgres(ql)?://"})],
         Kind::Settings => {

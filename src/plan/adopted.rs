@@ -38,10 +38,13 @@ pub(super) fn refusal(world: &World, server: &Server, seen: &Seen) -> Option<Str
     if seen.software.as_ref().is_some_and(|software| software.major != found.major) {
         return Some(format!("{pgdata} is of PostgreSQL {}; set pgctl", found.major));
     }
-    let node = node?;
+    let Some(node) = node else { return locks_out(world, server, seen) };
     if matches!(world.monitor, MonitorView::Known(_) | MonitorView::Fresh) && world.row(node.name()).is_none()
     {
         return Some("it is adopted, but the monitor does not know it".to_owned());
+    }
+    if let Some(why) = locks_out(world, server, seen) {
+        return Some(why);
     }
     // Without its keeper nothing says that what is here is what the monitor means.
     seen.keeper.alive.is_none().then(|| {
@@ -51,6 +54,22 @@ pub(super) fn refusal(world: &World, server: &Server, seen: &Seen) -> Option<Str
                 Some(AdoptedFacts { unit: Some(unit), .. }) => format!("systemctl start {unit}"),
                 _ => format!("start it as you did, e.g. pg_autoctl run --pgdata {pgdata}"),
             }
+        )
+    })
+}
+
+/// muster and the keeper come over the local socket: without a rule for that nobody could put the rules back.
+fn locks_out(world: &World, server: &Server, seen: &Seen) -> Option<String> {
+    let text = seen.adopted.as_ref()?.rules.as_ref()?.text.as_deref()?;
+    let wanted = rules::edit(text, &server.hba)?;
+    let node = world.formation.nodes.get(&server.name);
+    let user = node.map_or(&server.os_user, |node| &node.username);
+    let dbname = node.map_or(crate::resource::monitor::DBNAME, |_| world.formation.dbname.as_str());
+    let lets_in = |text: &str| rules::lets_in(text, dbname, user);
+    (lets_in(text) && !lets_in(&wanted)).then(|| {
+        format!(
+            "the inventory's hba has no rule by which {user} comes in over the local socket, as pg_hba.conf has: muster \
+             and its keeper would be locked out; keep it, e.g. `local all {user} peer`"
         )
     })
 }

@@ -3,7 +3,7 @@
 use crate::error::Problem;
 use crate::formation::{Keeper, Monitor, Server};
 use crate::plan::drift::{Drift, drifted, install_configuration, reload};
-use crate::plan::{MonitorView, Plan, World, adopted};
+use crate::plan::{MonitorView, Plan, World, adopted, node};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::{data, monitor, tls};
@@ -24,6 +24,7 @@ pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
         plan.blocked.retain(|_, blocked| blocked != why);
     }
     plan.add(Stage::Prepare, &server.name, steps);
+    node::notes(world.seen(&server.name), &server.name, plan);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use crate::facts::{Facts, Sight};
 use crate::fleet::{Events, Fleet};
 use crate::formation::{Connection, Formation, Host, Monitor, Node, NodeName, Server};
 use crate::inventory;
+use crate::resource::adopted::{AdoptedFacts, STOPPED};
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 
 /// What was found, and whom it was not found of.
@@ -70,7 +71,10 @@ pub(super) async fn around(options: &Options, arguments: &Arguments, events: &Ev
     fleet.close().await;
     for (name, sight) in &facts.hosts {
         let (why, away) = match sight {
-            Sight::Seen(_) => continue,
+            Sight::Seen(seen) => match seen.adopted.as_ref().map_or(Some(STOPPED), AdoptedFacts::not_seen) {
+                Some(why) => (why.to_owned(), false),
+                None => continue,
+            },
             Sight::Unreachable(failure) => (failure.cause(), true),
             Sight::Unreadable(why) => (why.clone(), false),
         };

@@ -15,6 +15,7 @@ use crate::adopt::{complete, write};
 use crate::error::{Exit, Problem};
 use crate::execute::Stop;
 use crate::facts::Facts;
+use crate::formation::{Monitor, Server};
 use crate::inventory;
 use crate::plan::plan;
 use crate::report;
@@ -63,7 +64,9 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
             return Ok(miss.exit);
         }
     };
-    if !left_out.is_empty() && (!arguments.partial || formation.nodes.is_empty()) {
+    let is_out = |server: &Server| left_out.contains_key(&server.name);
+    let no_monitor = matches!(&formation.monitor, Monitor::Managed(server) if is_out(server));
+    if !left_out.is_empty() && (!arguments.partial || formation.nodes.is_empty() || no_monitor) {
         for (name, why) in &left_out {
             report::log(&format!("error: {name}: {why}\n"));
         }

@@ -28,6 +28,22 @@ pub struct AdoptedFacts {
     pub conf: Option<FoundFile>,
 }
 
+/// Why a server's settings and rules are not known.
+pub const STOPPED: &str =
+    "its PostgreSQL does not run, so that its settings and rules cannot be seen: start it first";
+
+impl AdoptedFacts {
+    /// What could not be looked at of that which an inventory of the server has to say: it is not "none".
+    pub fn not_seen(&self) -> Option<&'static str> {
+        let has_rules = self.rules.as_ref().is_some_and(|file| file.text.is_some());
+        match (&self.server, has_rules) {
+            (None, _) => Some(STOPPED),
+            (Some(_), false) => Some("its pg_hba.conf cannot be read"),
+            (Some(_), true) => None,
+        }
+    }
+}
+
 /// A file of the host's own.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct FoundFile {

@@ -26,6 +26,33 @@ pub fn others(text: &str) -> Vec<String> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#') && !line.ends_with(MARK)).collect()
 }
 
+/// Whether somebody comes in over the local socket: by the first rule that is about it, pg_autoctl's too.
+pub fn lets_in(text: &str, dbname: &str, user: &str) -> bool {
+    let about = |field: &str, name: &str| {
+        field.split(',').any(|word| {
+            // Roles, files and regular expressions may mean anybody.
+            word == "all" || word.trim_matches('"') == name || word.starts_with(['+', '@', '/'])
+        })
+    };
+    let rules = entries(text).into_iter().map(|entry| fields(&compared(&joined(entry.text))));
+    let mut of_it = rules.filter_map(|fields| match fields.as_slice() {
+        [local, databases, users, method, ..] if local == "local" => {
+            (about(databases, dbname) && about(users, user)).then(|| method != "reject")
+        }
+        _ => None,
+    });
+    of_it.next().unwrap_or(false)
+}
+
+fn fields(rule: &str) -> Vec<String> {
+    let mut quoted = false;
+    let fields = rule.split(|c| {
+        quoted ^= c == '"';
+        c == ' ' && !quoted
+    });
+    fields.map(str::to_owned).collect()
+}
+
 /// The text with exactly the wanted rules beside pg_autoctl's; `None` where it has them already.
 ///
 /// A rule that stays keeps its place and its spelling. A new one stands before the rule that follows it, and where
@@ -151,6 +178,15 @@ mod tests {
 
     fn wanted(rules: &[&str]) -> Vec<String> {
         rules.iter().map(|rule| (*rule).to_owned()).collect()
+    }
+
+    #[test]
+    fn who_comes_in_over_the_local_socket_does_by_the_first_rule_about_it() {
+        assert!(lets_in(FILE, "shop", "postgres"));
+        assert!(!lets_in("host all all all trust\nlocal other all trust\n", "shop", "postgres"));
+        assert!(!lets_in("local all postgres reject\nlocal all all trust\n", "shop", "postgres"));
+        assert!(lets_in("local \"a b\",shop \"postgres\" peer # x\n", "shop", "postgres"));
+        assert!(lets_in("local all +admins peer\n", "shop", "postgres"));
     }
 
     #[test]
