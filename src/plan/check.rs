@@ -104,7 +104,15 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
             Pgdata::Present(found) if found.standby => {
                 Some(format!("{} is a standby's, and the monitor does not know the node", server.pgdata))
             }
-            Pgdata::Present(_) | Pgdata::Empty { .. } | Pgdata::Foreign(_) => None,
+            // As the first of its group it would serve what may be older than what another monitor's nodes have.
+            Pgdata::Present(_) => seen.keeper.state.map(|state| {
+                format!(
+                    "it was node {} of a monitor, and this one does not know it: it was dropped, or the monitor is \
+                     another; where what is here may begin anew, move its pg_autoctl.state away",
+                    state.node_id
+                )
+            }),
+            Pgdata::Empty { .. } | Pgdata::Foreign(_) => None,
         };
     };
     if !is_here(&row.host, row.port) {

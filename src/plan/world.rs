@@ -93,6 +93,7 @@ impl<'a> World<'a> {
                     .for_each(|note| plan.note(&server.name, note));
             }
         }
+        world.look_for_a_lost_monitor(plan);
         world.look_at_outside_monitor();
         world.leave_outside();
         world.look_at_coordinator(plan);
@@ -143,6 +144,59 @@ impl<'a> World<'a> {
         }
     }
 
+    /// Where the monitor has a node in another group than the inventory, nobody new begins in either: a group whose
+    /// primary is written down elsewhere would seem to have none.
+    fn leave_torn_groups(&mut self, plan: &mut Plan) {
+        let mut torn: BTreeMap<u32, String> = BTreeMap::new();
+        for node in self.formation.nodes.values() {
+            let Some(row) = self.row(node.name()).filter(|row| row.group != node.group) else { continue };
+            for group in [row.group, node.group] {
+                torn.entry(group).or_insert_with(|| {
+                    format!(
+                        "the monitor has {} in group {}, the inventory in group {}: correct that first",
+                        node.name(),
+                        row.group,
+                        node.group
+                    )
+                });
+            }
+        }
+        for node in self.formation.nodes.values() {
+            let is_new = self.row(node.name()).is_none() && !self.is_excluded(node.name());
+            if let Some(why) = torn.get(&node.group).filter(|_| is_new) {
+                self.block(plan, node.name(), why.clone());
+            }
+        }
+    }
+
+    /// A monitor that is to be made, though nodes have keepers: the one that they had is lost, and what it knew of them
+    /// nobody else knows.
+    fn look_for_a_lost_monitor(&mut self, plan: &mut Plan) {
+        let (MonitorView::Fresh, Monitor::Managed(server)) = (&self.monitor, &self.formation.monitor) else {
+            return;
+        };
+        let has_keeper = |name: &&NodeName| {
+            self.facts.seen(name).is_some_and(|seen| {
+                let has_data = matches!(seen.pgdata, Pgdata::Present(_));
+                has_data && (seen.keeper.alive.is_some() || seen.keeper.state.is_some())
+            })
+        };
+        let kept: Vec<&str> =
+            self.formation.nodes.keys().filter(has_keeper).map(|name| name.0.as_str()).collect();
+        if kept.is_empty() {
+            return;
+        }
+        let why = format!(
+            "the monitor {} is not there yet, but {} had one: it is lost, or another, and muster does not replace it",
+            server.name,
+            kept.join(", ")
+        );
+        if self.facts.seen(&server.name).is_some() {
+            self.block(plan, &server.name, why.clone());
+        }
+        self.monitor = MonitorView::Unknown(why);
+    }
+
     /// A group without its primary is blocked, as its standbys have nobody to follow.
     fn look_at_groups(&mut self, plan: &mut Plan) {
         if let MonitorView::Unknown(why) = &self.monitor {
@@ -154,6 +208,7 @@ impl<'a> World<'a> {
             }
             return;
         }
+        self.leave_torn_groups(plan);
         for node in self.formation.nodes.values().filter(|node| self.scope.has(node.name())) {
             if let Some(why) = self.waits_for_outside(node)
                 && !self.is_excluded(node.name())
