@@ -507,7 +507,7 @@ fn files_too_large_are_refused() {
         fs::write(&path, text).unwrap();
         let started = std::time::Instant::now();
         let problems = load(&path).expect_err(name);
-        assert!(started.elapsed().as_secs() < 20, "{name} takes {:?}", started.elapsed());
+        assert!(started.elapsed().as_secs() < 100, "{name} takes {:?}", started.elapsed());
         assert!(
             problems.len() <= 501 && shown(&problems[..1]).len() < 1000,
             "{name}: {}",

@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::bounded;
 use crate::command::Failure;
 use crate::error::{Exit, Problem};
 use crate::formation::{Formation, Host, Listed, NodeName, Roster, Server};
@@ -351,7 +352,13 @@ impl Options {
 }
 
 fn selected(roster: &Roster, pattern: &str) -> Result<Vec<NodeName>, Vec<Problem>> {
-    let read = |path: &str| std::fs::read_to_string(path).map_err(|error| error.to_string().to_lowercase());
+    /// Bytes of a file of patterns: ten thousand names of a hundred letters.
+    const MOST_BYTES: u64 = 1 << 20;
+    let read = |path: &str| {
+        let bytes =
+            bounded::read(path.as_ref(), MOST_BYTES).map_err(|error| error.to_string().to_lowercase())?;
+        String::from_utf8(bytes).map_err(|_| "it is not UTF-8".to_owned())
+    };
     pattern::select(roster, pattern, &read).map_err(|problem| vec![problem])
 }
 

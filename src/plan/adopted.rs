@@ -198,6 +198,8 @@ fn hba(world: &World, server: &Server, file: &FoundFile, plan: &mut Plan) -> Opt
     let why_not = match file.mode {
         None => Some("it is a link"),
         Some(_) if text.contains('\u{fffd}') => Some("it is not UTF-8"),
+        // What would be written has to say what is wanted, or every run would write it again.
+        Some(_) if rules::edit(&wants, &server.hba).is_some() => Some("a rule of it ends in a backslash"),
         Some(_) => None,
     };
     if let Some(why) = why_not {

@@ -1,7 +1,7 @@
 //! Files that age has encrypted: for keys of age, for ssh keys, or with a passphrase.
 
 use std::io::{BufReader, Cursor, Read as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use age::armor::ArmoredReader;
@@ -10,8 +10,10 @@ use age::{Callbacks, DecryptError, Decryptor, Identity, IdentityFile};
 use zeroize::Zeroizing;
 
 use super::Keyring;
+use crate::bounded;
 use crate::console::{Asker, Echo};
 use crate::error::Problem;
+use crate::program;
 
 /// Tried where no identity is named; age knows no others of ssh's.
 const SSH_KEYS: [&str; 2] = [".ssh/id_ed25519", ".ssh/id_rsa"];
@@ -21,7 +23,7 @@ const MOST_BYTES: u64 = 1 << 20;
 /// Decrypts a file.
 pub(super) fn read(path: &Path, keyring: &Keyring) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let name = path.display();
-    let bytes = std::fs::read(path)
+    let bytes = bounded::read(path, program::MOST_BYTES)
         .map_err(|error| Problem::new(format!("cannot read the age file `{name}`: {error}")))?;
     let refused = |why: DecryptError| problem(&why, path);
     let decryptor =
@@ -66,13 +68,13 @@ fn identities(keyring: &Keyring) -> Result<Vec<Box<dyn Identity>>, Problem> {
 }
 
 /// The keys in a file: age's own, or one of ssh.
-fn identity(path: &PathBuf, asker: &Arc<Asker>) -> Result<Vec<Box<dyn Identity>>, Problem> {
+fn identity(path: &Path, asker: &Arc<Asker>) -> Result<Vec<Box<dyn Identity>>, Problem> {
     let name = path.display().to_string();
     let unreadable = |error: std::io::Error| {
         Problem::new(format!("cannot read the age identity `{name}`: {error}"))
             .hint("it holds AGE-SECRET-KEY-1…, or is a private key of ssh")
     };
-    let bytes = std::fs::read(path).map(Zeroizing::new).map_err(unreadable)?;
+    let bytes = bounded::read(path, MOST_BYTES).map(Zeroizing::new).map_err(unreadable)?;
     if bytes.starts_with(b"-----BEGIN") {
         let key =
             age::ssh::Identity::from_buffer(bytes.as_slice(), Some(name.clone())).map_err(unreadable)?;

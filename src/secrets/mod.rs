@@ -262,7 +262,12 @@ fn text(bytes: &[u8], lines: Lines, what: &str) -> Result<Secret, Problem> {
 
 /// The program of a line; what is assigned before it may be secret.
 fn first_word(line: &str) -> String {
-    line.split_whitespace().find(|word| !word.contains('=')).unwrap_or_default().to_owned()
+    let words = line
+        .split_whitespace()
+        .skip_while(|word| word.contains('=') && !word.contains(['"', '\'', '\\', '$']));
+    let is_plain = |word: &&str| word.chars().all(|c| c.is_ascii_alphanumeric() || "/._+-".contains(c));
+    // What is quoted may go on behind a space: then no word of it is told.
+    words.into_iter().next().filter(is_plain).unwrap_or("sh").to_owned()
 }
 
 fn path_in(base: &Path, path: &str) -> PathBuf {

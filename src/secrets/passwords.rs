@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 
 use zeroize::Zeroizing;
 
+use crate::bounded;
 use crate::console::{Asker, Echo};
 use crate::error::Problem;
 use crate::program::{self, Errors, PATIENCE, Silent};
@@ -78,7 +79,7 @@ impl Password {
         if super::may_be_run(&file) {
             return self.said_by(path);
         }
-        let bytes = std::fs::read(path).map(Zeroizing::new).map_err(|error| {
+        let bytes = bounded::read(path, program::MOST_BYTES).map(Zeroizing::new).map_err(|error| {
             Problem::new(format!("cannot read the vault password file `{name}`: {error}"))
         })?;
         if super::is_encrypted(&bytes) {

@@ -160,6 +160,7 @@ fn what_is_not_there_is_said_with_its_place() {
         ("file:none".into(), "is empty"),
         ("file:binary".into(), "is not UTF-8"),
         ("cmd:echo poison; echo why >&2; exit 3".into(), "the command `echo` failed: exit status: 3"),
+        ("cmd:TOKEN='abc poison' nosuchprogram x".into(), "the command `sh` failed"),
         ("cmd:true".into(), "the output of the command `true` is empty"),
         ("{cmd: [/no/such/program, poison]}".into(), "the command `/no/such/program` cannot be started"),
         ("{cmd: []}".into(), "is a mapping that is no command"),

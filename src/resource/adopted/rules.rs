@@ -98,6 +98,10 @@ fn line(text: &mut String, rule: &str) {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
+    // A backslash at the end would take the rule for more of its own line: it gets an empty one.
+    if text.trim_end_matches(['\n', '\r']).ends_with('\\') && !text.ends_with("\n\n") {
+        text.push('\n');
+    }
     text.push_str(rule);
     text.push('\n');
 }
@@ -178,6 +182,17 @@ mod tests {
 
     fn wanted(rules: &[&str]) -> Vec<String> {
         rules.iter().map(|rule| (*rule).to_owned()).collect()
+    }
+
+    #[test]
+    fn a_rule_behind_a_line_that_goes_on_is_a_rule() {
+        for end in ["", "\n"] {
+            let text = format!("local all all trust\n# old: \\{end}");
+            let rules = wanted(&["local all all trust", "host all all all reject"]);
+            let edited = edit(&text, &rules).expect("a rule is new");
+            assert_eq!(edited, "local all all trust\n# old: \\\n\nhost all all all reject\n");
+            assert_eq!(edit(&edited, &rules), None);
+        }
     }
 
     #[test]
