@@ -7,6 +7,10 @@ use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
 fuzz_target!(|text: &str| {
+    // What is named as a command would be run.
+    if text.contains("cmd") {
+        return;
+    }
     let mut parts = text.splitn(3, '\0');
     let mut part = || parts.next().unwrap_or_default();
     let vars = json!({"pgdata": "/data", "x": part(), "y": part(), "listen": part(), "z": [1, "a", {"b": "{{ y }}"}],

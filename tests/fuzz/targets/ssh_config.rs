@@ -9,7 +9,8 @@ use muster::ssh::Credentials;
 use muster::ssh::config::{Request, jump, option, resolve};
 use tempfile::TempDir;
 
-static FOLDER: LazyLock<TempDir> = LazyLock::new(|| tempfile::tempdir_in("/dev/shm").expect("there is memory"));
+static FOLDER: LazyLock<TempDir> =
+    LazyLock::new(|| tempfile::tempdir_in("/dev/shm").expect("there is memory"));
 static ONCE: Once = Once::new();
 
 fuzz_target!(|bytes: &[u8]| {

@@ -16,6 +16,10 @@ static FOLDER: LazyLock<TempDir> = LazyLock::new(|| {
 });
 
 fuzz_target!(|bytes: &[u8]| {
+    // What is named as a command would be run.
+    if bytes.windows(3).any(|word| word == b"cmd") {
+        return;
+    }
     fs::write(FOLDER.path().join("group_vars/all.yml"), bytes).expect("there is memory");
     if let Err(problems) = muster::inventory::load(&FOLDER.path().join("db.yml")) {
         problems.iter().for_each(|problem| drop(problem.to_string()));
