@@ -30,7 +30,7 @@ pub struct Command {
     pub script: Cow<'static, str>,
     /// `$1`…: never a secret.
     pub args: Vec<String>,
-    /// Exported before the script runs. Names are ours, values may hold anything but a line end or NUL.
+    /// Set before the script runs, and exported but for names that begin with `MUSTER_`. Names are ours, values may hold anything but a line end or NUL.
     pub env: Vec<(&'static str, Secret)>,
     /// What the script reads.
     pub stdin: Stdin,

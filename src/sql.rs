@@ -84,7 +84,7 @@ pub fn ssl_files(tls: &Tls) -> (&str, &str) {
 }
 
 /// Defines `monitor`, which runs psql against the monitor; `$bin` must be set. The connection comes as
-/// environment under names of its own, so that psql on the local socket does not pick it up.
+/// variables of names of its own, which are not exported: psql on the local socket and pg_ctl see none of it.
 pub const MONITOR: &str = r#"monitor() {
   PGHOST=$MUSTER_HOST PGPORT=$MUSTER_PORT PGUSER=$MUSTER_USER PGDATABASE=$MUSTER_DBNAME \
   PGPASSWORD=$MUSTER_PASSWORD PGSSLMODE=$MUSTER_SSLMODE PGSSLROOTCERT=$MUSTER_SSLROOTCERT \
@@ -92,7 +92,7 @@ pub const MONITOR: &str = r#"monitor() {
 }
 "#;
 
-/// The environment that [`MONITOR`] reads.
+/// The variables that [`MONITOR`] reads.
 pub fn monitor_env(command: Command, uri: &MonitorUri) -> Command {
     let parameter = |key: &str| {
         let found = uri.parameters.iter().find(|(name, _)| name == key);

@@ -20,7 +20,9 @@ const GUARD: &str = "\
 
 /// Fixed text before every script.
 ///
-/// It evaluates nothing it reads: `export "$line"` takes the value as it is. Input that ends before the empty line,
+/// It evaluates nothing it reads: `export "$line"` takes the value as it is. Names of muster's own stay with the shell:
+/// `readonly` sets without exporting, so that the programs a script starts do not inherit the monitor's password.
+/// Input that ends before the empty line,
 /// or before the script's closing brace, comes from a connection that broke: nothing of the script runs then. A
 /// profile or an rc file can print or set anything, so PATH, locale and umask are set here, and nothing is left that would lead libpq
 /// to another server. The process group is told
@@ -44,6 +46,7 @@ muster_whole=
 while IFS= read -r muster_line; do
   case $muster_line in
     '') muster_whole=1; break ;;
+    MUSTER_*) unset \"${muster_line%%=*}\"; readonly \"$muster_line\" ;;
     *) export \"$muster_line\" ;;
   esac
 done
@@ -376,6 +379,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_for_the_script_alone_is_inherited_by_nobody() {
+        let script = "echo \"$MUSTER_A$B\"; env | grep -e ^MUSTER_ -e ^B= || :";
+        let values = [("MUSTER_A", "it's $(a) \"word\" "), ("B", "b")];
+        let command =
+            values.into_iter().fold(Command::new(RunAs::Login, script), |command, (name, value)| {
+                command.env(name, &Secret::new(value))
+            });
+        let frame = Frame::new(&command, "ana", &SUDO).unwrap();
+        // As if sshd had let it in.
+        let output = run(&frame, frame.input.len(), &[("MUSTER_A", "theirs")]);
+        let said = frame.after_marker(&output.stdout).map(String::from_utf8_lossy);
+        assert_eq!(said.as_deref(), Some("it's $(a) \"word\" b\nB=b\n"));
+    }
+
+    #[test]
     fn nothing_runs_on_input_that_was_cut_off() {
         let plain = Command::new(RunAs::Login, "echo ran\necho \"$A\"; cat").env("A", &Secret::new("whole"));
         let fed = plain.clone().stdin(Stdin::Text("of a text\n\n".repeat(3)));
@@ -385,21 +403,26 @@ mod tests {
         }
     }
 
-    fn nothing_runs_unless_all_is_there(command: &Command) {
+    fn run(frame: &Frame, length: usize, inherited: &[(&str, &str)]) -> std::process::Output {
         use std::io::Write as _;
+        let mut shell = std::process::Command::new("sh")
+            .args(["-c", &frame.exec])
+            .envs(inherited.iter().copied())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::null())
+            .spawn()
+            .unwrap();
+        shell.stdin.take().unwrap().write_all(&frame.input[..length]).unwrap();
+        shell.wait_with_output().unwrap()
+    }
+
+    fn nothing_runs_unless_all_is_there(command: &Command) {
         let frame = Frame::new(command, "ana", &SUDO).unwrap();
         let whole = frame.input.len();
         let expected = [b"ran\nwhole\n", command.stdin.as_bytes()].concat();
         for length in (0..=whole).rev().step_by(7).chain([whole - 1, whole - 2]) {
-            let mut shell = std::process::Command::new("sh")
-                .args(["-c", &frame.exec])
-                .stdin(std::process::Stdio::piped())
-                .stdout(std::process::Stdio::piped())
-                .stderr(std::process::Stdio::null())
-                .spawn()
-                .unwrap();
-            shell.stdin.take().unwrap().write_all(&frame.input[..length]).unwrap();
-            let output = shell.wait_with_output().unwrap();
+            let output = run(&frame, length, &[]);
             match frame.after_marker(&output.stdout) {
                 Some(said) if length == whole => assert_eq!(said, expected),
                 said => assert!(said.is_none_or(<[u8]>::is_empty), "{length} of {whole}: {output:?}"),
