@@ -230,6 +230,9 @@ supervise() { # HOST: its container, again and again while it reboots
   [ "$1" != bastion ] || leg=(--network-veth-extra="$BASTION_LEG:host1")
   own_cgroup "$1"
   while [ $status = 133 ]; do # nspawn's status when the payload asked for a reboot
+    # The kernel takes a cable away some time after the host at its other end was killed.
+    ip link del "vb-$(machine "$1")" 2>/dev/null || true
+    [ "$1" != bastion ] || ip link del "$BASTION_LEG" 2>/dev/null || true
     systemd-nspawn -q -D "$RUN/$1/root" --boot --machine="$(machine "$1")" --hostname="$1" --register=no --keep-unit \
       --resolv-conf=off --network-bridge="$to" "${leg[@]}" &
     echo $! >"$RUN/$1/pid"
