@@ -177,8 +177,8 @@ impl File {
             owner => (RunAs::User(owner.to_owned()), PUT),
         };
         let stdin = match &self.content {
-            Content::Text(text) => Stdin::Text(text.clone()),
-            Content::Hidden(secret) => Stdin::Hidden(secret.clone()),
+            Content::Text(text) | Content::Certificate(text) => Stdin::Text(text.clone()),
+            Content::Hidden(secret) | Content::PrivateKey(secret) => Stdin::Hidden(secret.clone()),
             Content::Binary(bytes) => Stdin::Binary(bytes.clone()),
         };
         let (mode, length) = (format!("{:04o}", self.mode), stdin.as_bytes().len().to_string());
@@ -211,6 +211,28 @@ pub enum Content {
     Hidden(Secret),
     /// Bytes that are no text, e.g. `pg_autoctl.state`.
     Binary(Vec<u8>),
+    /// Of a pair that every plan makes anew.
+    Certificate(String),
+    /// The other half.
+    PrivateKey(Secret),
+}
+
+impl Content {
+    /// Whether another plan would write the same, but for chance.
+    fn is_like(&self, other: &Content) -> bool {
+        match (self, other) {
+            (Content::Certificate(_), Content::Certificate(_))
+            | (Content::PrivateKey(_), Content::PrivateKey(_)) => true,
+            (
+                Content::Text(_)
+                | Content::Hidden(_)
+                | Content::Binary(_)
+                | Content::Certificate(_)
+                | Content::PrivateKey(_),
+                _,
+            ) => self == other,
+        }
+    }
 }
 
 impl Step {
@@ -227,6 +249,18 @@ impl Step {
             on: on.clone(),
             action,
             needs: Vec::new(),
+        }
+    }
+
+    /// Whether the other does the same for the same reason; key pairs, which every plan makes anew, count as one.
+    pub fn is_like(&self, other: &Step) -> bool {
+        match (&self.action, &other.action) {
+            (Action::Put(this), Action::Put(that)) if this.content.is_like(&that.content) => {
+                let content = this.content.clone();
+                let that = Action::Put(File { content, ..that.clone() });
+                *self == Step { action: that, ..other.clone() }
+            }
+            (Action::Put(_) | Action::Run(_) | Action::Wait { .. }, _) => self == other,
         }
     }
 

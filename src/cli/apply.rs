@@ -6,17 +6,19 @@ use clap::Args;
 use serde_json::json;
 use tokio::sync::watch;
 
+use super::lock::{self, Locks, Taken};
 use super::screen::Screen;
 use super::{Options, exit, plan, signals, today};
 use crate::error::{Exit, Problem};
 use crate::execute::{Stop, execute};
-use crate::facts;
+use crate::facts::{self, Facts};
 use crate::fleet::Fleet;
-use crate::formation::Formation;
+use crate::formation::{Formation, NodeName};
 use crate::plan::Plan;
 use crate::report;
 use crate::report::recap::{self, Outcomes};
 use crate::report::text::count;
+use crate::resource::lock::{Holder, Over};
 use crate::scope::Scope;
 use crate::uri::{self, Uri};
 
@@ -28,6 +30,9 @@ pub(super) struct Arguments {
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
+    /// Change hosts where another run of muster is at work, or was and is not over for its host.
+    #[arg(long)]
+    break_lock: bool,
     /// Change nothing: the same as plan.
     #[arg(short = 'C', long)]
     check: bool,
@@ -80,53 +85,139 @@ pub(super) async fn carry_out(
     Ok(exit)
 }
 
+/// What a run of several plans has come to.
+struct Rounds<'a> {
+    options: &'a Options,
+    arguments: &'a Arguments,
+    formation: &'a Formation,
+    scope: &'a Scope,
+    fleet: &'a Fleet,
+    stop: watch::Receiver<Stop>,
+    /// Signals end the process until this is taken.
+    sender: Option<watch::Sender<Stop>>,
+    locks: Locks<'a>,
+}
+
 /// Plan, show, ask, execute; again while a plan says that more will follow.
 async fn rounds(
     options: &Options,
     arguments: &Arguments,
     (formation, scope): (&Formation, &Scope),
     fleet: &Fleet,
-    mut facts: facts::Facts,
+    facts: Facts,
 ) -> Result<(Outcomes, Exit), Vec<Problem>> {
     let (sender, stop) = watch::channel(Stop::Go);
-    let mut sender = Some(sender);
-    let mut outcomes = Outcomes::new();
-    for round in 1..=ROUNDS {
-        let plan = crate::plan::within(formation, scope, &facts, today()).map_err(|problem| vec![problem])?;
-        show(options, arguments, &plan);
-        let mut executed = Outcomes::new();
-        if !plan.is_empty() {
-            // Until the answer Ctrl-C ends the process: nothing has been changed that would have to finish.
-            if !arguments.yes && !ask(&plan).await {
+    let over = if arguments.break_lock { Over::Anybody } else { Over::Nobody };
+    let locks = Locks::new(fleet, formation, over);
+    let mut run = Rounds { options, arguments, formation, scope, fleet, stop, sender: Some(sender), locks };
+    let ended = run.all(facts).await;
+    run.locks.release().await;
+    ended
+}
+
+/// What becomes of a plan.
+enum Agreed {
+    /// It was shown, and every host it is about is this run's.
+    Run,
+    /// The hosts are not as they were when it was made.
+    Stale(Facts),
+    Refused(Vec<(NodeName, Holder)>),
+    Stopped,
+}
+
+impl Rounds<'_> {
+    async fn all(&mut self, mut facts: Facts) -> Result<(Outcomes, Exit), Vec<Problem>> {
+        let mut outcomes = Outcomes::new();
+        let mut round = 1;
+        loop {
+            let plan = self.plan(&facts)?;
+            show(self.options, self.arguments, &plan);
+            let mut executed = Outcomes::new();
+            if !plan.is_empty() {
+                match self.agree(&plan).await? {
+                    Agreed::Run => executed = self.execute(&plan).await,
+                    Agreed::Stale(now) => {
+                        report::log("the hosts have changed since they were looked at; the plan is now:\n");
+                        facts = now;
+                        continue;
+                    }
+                    Agreed::Refused(others) => executed = lock::refused(&plan, &others),
+                    Agreed::Stopped => return Ok((outcomes, Exit::Interrupted)),
+                }
+            }
+            let ended = exit::completed(&plan, executed);
+            let has_failed = exit::of(&ended) == Exit::Failed;
+            exit::add(&mut outcomes, ended);
+            if self.is_stopped() {
                 return Ok((outcomes, Exit::Interrupted));
             }
-            if let Some(sender) = sender.take() {
-                signals::listen(sender)?;
+            let Some(why) = plan.partial.filter(|_| !has_failed) else { break };
+            if round == ROUNDS || plan.stages.is_empty() {
+                report::log(&format!("there is more to do: {why}\nhint: run apply again\n"));
+                return Ok((outcomes, Exit::Failed));
             }
-            let screen = Screen::open(options.running(), plan.steps().count(), "starting", stop.clone());
-            executed = execute(&plan, fleet, screen.events(), stop.clone()).await;
-            screen.close().await;
+            round += 1;
+            match self.look().await {
+                Some(found) => facts = found,
+                None => return Ok((outcomes, Exit::Interrupted)),
+            }
         }
-        let ended = exit::completed(&plan, executed);
-        let has_failed = exit::of(&ended) == Exit::Failed;
-        exit::add(&mut outcomes, ended);
-        if !matches!(*stop.borrow(), Stop::Go) {
-            return Ok((outcomes, Exit::Interrupted));
-        }
-        let Some(why) = plan.partial.filter(|_| !has_failed) else { break };
-        if round == ROUNDS || plan.stages.is_empty() {
-            report::log(&format!("there is more to do: {why}\nhint: run apply again\n"));
-            return Ok((outcomes, Exit::Failed));
-        }
-        let (mut stopped, sight) = (stop.clone(), scope.sight(formation));
-        facts = tokio::select! {
-            facts = fleet.gather(formation, &sight) => facts,
-            // Nothing is under way that would have to finish.
-            _ = stopped.wait_for(|stop| !matches!(stop, Stop::Go)) => return Ok((outcomes, Exit::Interrupted)),
-        };
+        let exit = exit::of(&outcomes);
+        Ok((outcomes, exit))
     }
-    let exit = exit::of(&outcomes);
-    Ok((outcomes, exit))
+
+    fn plan(&self, facts: &Facts) -> Result<Plan, Vec<Problem>> {
+        crate::plan::within(self.formation, self.scope, facts, today()).map_err(|problem| vec![problem])
+    }
+
+    /// What was shown is what runs: whoever may have changed something since the look, another run or anybody while
+    /// the question stood open, there is another look before the first step.
+    async fn agree(&mut self, plan: &Plan) -> Result<Agreed, Vec<Problem>> {
+        // Until the answer Ctrl-C ends the process: nothing has been changed that would have to finish.
+        let mut stop = self.stop.clone();
+        let stopped = stop.wait_for(|stop| !matches!(stop, Stop::Go));
+        if !self.arguments.yes && !tokio::select! { yes = ask(plan) => yes, _ = stopped => false } {
+            return Ok(Agreed::Stopped);
+        }
+        if let Some(sender) = self.sender.take() {
+            signals::listen(sender)?;
+        }
+        match self.locks.take(plan).await? {
+            Taken::No(others) => return Ok(Agreed::Refused(others)),
+            Taken::Already if self.arguments.yes => return Ok(Agreed::Run),
+            Taken::Already | Taken::Newly => {}
+        }
+        let Some(facts) = self.look().await else { return Ok(Agreed::Stopped) };
+        if plan.is_like(&self.plan(&facts)?) {
+            return Ok(Agreed::Run);
+        }
+        // Nobody is kept waiting by an open question.
+        if !self.arguments.yes {
+            self.locks.release().await;
+        }
+        Ok(Agreed::Stale(facts))
+    }
+
+    async fn execute(&self, plan: &Plan) -> Outcomes {
+        let stop = self.stop.clone();
+        let screen = Screen::open(self.options.running(), plan.steps().count(), "starting", stop.clone());
+        let executed = execute(plan, self.fleet, screen.events(), stop).await;
+        screen.close().await;
+        executed
+    }
+
+    /// `None` where the operator has said stop: nothing is under way that would have to finish.
+    async fn look(&self) -> Option<Facts> {
+        let (mut stopped, sight) = (self.stop.clone(), self.scope.sight(self.formation));
+        tokio::select! {
+            facts = self.fleet.gather(self.formation, &sight) => Some(facts),
+            _ = stopped.wait_for(|stop| !matches!(stop, Stop::Go)) => None,
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        !matches!(*self.stop.borrow(), Stop::Go)
+    }
 }
 
 fn show(options: &Options, arguments: &Arguments, plan: &Plan) {

@@ -29,6 +29,7 @@ mod facts;
 mod inventory;
 mod keyring;
 mod lint;
+mod lock;
 mod log;
 mod ping;
 mod plan;

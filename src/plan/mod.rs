@@ -66,6 +66,21 @@ impl Plan {
         self.steps().map(|(_, _, step)| step.risk).max().unwrap_or(Risk::Safe)
     }
 
+    /// Whether another look has shown what this plan was made of: the same steps for the same reasons, and the same
+    /// nodes left alone.
+    pub fn is_like(&self, later: &Plan) -> bool {
+        let blocked = |plan: &Plan| plan.blocked.keys().cloned().collect::<Vec<_>>();
+        let away = |plan: &Plan| plan.unreachable.keys().cloned().collect::<Vec<_>>();
+        let like = |((stage, node, step), (other, name, later)): ((_, _, &Step), (_, _, &Step))| {
+            (stage, node) == (other, name) && step.is_like(later)
+        };
+        self.steps().count() == later.steps().count()
+            && self.steps().zip(later.steps()).all(like)
+            && self.partial == later.partial
+            && blocked(self) == blocked(later)
+            && away(self) == away(later)
+    }
+
     fn add(&mut self, stage: Stage, node: &NodeName, steps: impl IntoIterator<Item = Step>) {
         let mut steps = steps.into_iter().peekable();
         if steps.peek().is_some() {

@@ -18,9 +18,9 @@ pub enum Contents {
 /// The change as a unified diff; nothing where there is nothing to show. A hidden content shows neither side.
 pub fn text(file: &File, contents: Contents, paint: Paint) -> String {
     let new = match &file.content {
-        Content::Hidden(_) => return "(content hidden)\n".to_owned(),
+        Content::Hidden(_) | Content::PrivateKey(_) => return "(content hidden)\n".to_owned(),
         Content::Binary(bytes) => return format!("({} bytes)\n", bytes.len()),
-        Content::Text(new) => new,
+        Content::Text(new) | Content::Certificate(new) => new,
     };
     match (&file.before, contents) {
         (Some(old), Contents::Changes | Contents::All) if old == new => "(content unchanged)\n".to_owned(),

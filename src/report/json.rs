@@ -45,7 +45,7 @@ pub fn plan(plan: &Plan) -> Value {
     let steps = plan.stages.values_mut().flat_map(|nodes| nodes.values_mut().flatten());
     for step in steps {
         if let Action::Put(file) = &mut step.action
-            && let Content::Hidden(_) = file.content
+            && let Content::Hidden(_) | Content::PrivateKey(_) = file.content
         {
             file.before = file.before.as_ref().map(|_| "***".to_owned());
         }

@@ -7,6 +7,7 @@ pub mod database;
 pub mod hba;
 pub mod host;
 pub mod keeper;
+pub mod lock;
 pub mod monitor;
 pub mod neighbours;
 pub mod pgpass;

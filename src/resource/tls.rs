@@ -87,7 +87,10 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
         Step::write(&server.name, file, because.clone()).risk(risk)
     };
     // The key first: a certificate that is there with its key is what the next run takes for done.
-    vec![put("server.key", 0o600, Content::Hidden(key)), put("server.crt", 0o644, Content::Text(certificate))]
+    vec![
+        put("server.key", 0o600, Content::PrivateKey(key)),
+        put("server.crt", 0o644, Content::Certificate(certificate)),
+    ]
 }
 
 /// Every name a client may know the server by; addresses as a certificate has them, in one spelling.

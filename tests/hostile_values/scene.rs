@@ -191,8 +191,8 @@ fn of_file(file: &File, rule: Option<&str>) -> Vec<Word> {
         ("check".to_owned(), format!("{:?}", file.check)),
     ];
     let text = match &file.content {
-        Content::Text(text) => text,
-        Content::Hidden(secret) => secret.reveal(),
+        Content::Text(text) | Content::Certificate(text) => text,
+        Content::Hidden(secret) | Content::PrivateKey(secret) => secret.reveal(),
         Content::Binary(bytes) => {
             words.push(("bytes".to_owned(), format!("{bytes:?}")));
             return words;

@@ -21,3 +21,4 @@ mod refusals;
 mod rollout;
 mod secrets;
 mod sudoers;
+mod turns;

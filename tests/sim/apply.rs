@@ -71,8 +71,8 @@ impl World {
         let server = self.server(on).clone();
         let (new, pgdata) = (new_dir(&server), server.pgdata.clone());
         let text = match &file.content {
-            Content::Text(text) => text.clone(),
-            Content::Hidden(secret) => secret.reveal().to_owned(),
+            Content::Text(text) | Content::Certificate(text) => text.clone(),
+            Content::Hidden(secret) | Content::PrivateKey(secret) => secret.reveal().to_owned(),
             Content::Binary(bytes) => {
                 assert_eq!(file.path, state_path(&server), "no other binary file is known");
                 self.host(&on.0).state = Some(bytes.clone());

@@ -127,6 +127,23 @@ fn a_run_cut_at_any_step_is_finished_by_the_next() {
     }
 }
 
+/// Nothing in a plan changes by itself: who agreed to it agrees to what a second look would plan, until a step is done.
+#[test]
+fn a_plan_is_like_the_next_while_nothing_happens() {
+    for (name, formation) in small() {
+        let bare = World::bare(&formation);
+        let first = plan_for(&formation, &mut bare.clone());
+        let count = first.steps().count();
+        for at in [0, count / 3, count / 2, count - 1] {
+            let mut world = bare.clone();
+            execute(&first, &mut world, Trouble::Cut(at), &mut Dice(7));
+            let plan = plan_for(&formation, &mut world.clone());
+            assert!(plan.is_like(&plan_for(&formation, &mut world)), "{name} cut at {at}");
+            assert_eq!(first.is_like(&plan), at == 0, "{name} cut at {at}");
+        }
+    }
+}
+
 /// One step fails, or happens without anybody hearing of it, while the other nodes go on.
 #[test]
 fn a_step_that_fails_or_goes_unheard_is_made_good_by_the_next_run() {

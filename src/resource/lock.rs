@@ -1,0 +1,267 @@
+//! Whose turn it is on a host: one run of muster at a time changes what belongs to an operating system user there.
+//!
+//! The lock is a file in that user's home: its first line is the run's own, the second one the process on the host that
+//! holds its connection. sshd ends that process with the connection, so a run that died leaves a lock that no longer
+//! counts; so does one from before the host's last boot. Where a host has not noticed yet that a laptop is gone, the
+//! next run from that laptop knows.
+
+use crate::command::{Command, Output, RunAs};
+use crate::formation::Server;
+
+/// Who changes a host, or wants to: a line without secrets, of words parted by blanks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Tells this run from every other one, wherever it is.
+    pub run: String,
+    /// `ana@laptop`.
+    pub who: String,
+    /// Its process there.
+    pub process: String,
+    /// `2026-11-23T10:03:12+01:00`, by the clock of who wrote it.
+    pub since: String,
+}
+
+/// The answer to [`take`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    Ours,
+    Theirs(Holder),
+}
+
+/// What a run makes of a lock that is held.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Over<'a> {
+    /// Somebody's lock counts while the process on the host lives.
+    Nobody,
+    /// This run is known to be over, whatever the host believes.
+    Known(&'a Holder),
+    /// The operator's word.
+    Anybody,
+}
+
+/// `$1` run, then for [`TAKE`] `$2` who, `$3` process, `$4` since, `$5` the run that is over or `*` for any.
+///
+/// `me` is the first process above this one that has the connection, its start in ticks since boot, and the boot. A
+/// holder that is not known, as `/proc` does not tell, counts until the next boot.
+const COMMON: &str = r#"
+d=$HOME
+if [ ! -w "${d:-/dev/null}" ] || [ ! -d "$d" ]; then d=/tmp; fi
+l=$d/.muster-lock
+boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) || boot=-
+# The process's parent, its start and its name.
+stat() {
+  s=
+  { read -r s <"/proc/$1/stat"; } 2>/dev/null || return 1
+  n=${s#*"("}; n=${n%")"*}
+  set -- ${s##*")"}
+  parent=$2; shift 19; start=$1
+}
+me() {
+  p=$$
+  while [ "$p" -gt 1 ] && stat "$p"; do
+    case $n in sshd* | dropbear* | muster*) echo "$p $start $boot"; return ;; esac
+    p=$parent
+  done
+  echo "- - $boot"
+}
+lives() {
+  p=${at%% *}; t=${at#* }; b=${t#* }; t=${t%% *}
+  [ "$b" = "$boot" ] || return 1
+  [ "$p" != - ] || return 0
+  stat "$p" && [ "$start" = "$t" ]
+}
+# Two at once look and write one after the other.
+exec 9<"$d"
+if command -v flock >/dev/null 2>&1; then flock -w 10 9; fi
+line= at=
+if [ -f "$l" ]; then { IFS= read -r line && IFS= read -r at || :; } <"$l"; fi
+"#;
+
+const TAKE: &str = r#"
+if [ -n "$line" ] && [ "${line%% *}" != "$1" ] && [ "${line%% *}" != "$5" ] && [ "$5" != "*" ] && lives; then
+  printf '%s\n' "$line"
+  exit 0
+fi
+printf '%s %s %s %s\n%s\n' "$1" "$2" "$3" "$4" "$(me)" >"$l.$$"
+mv -fT -- "$l.$$" "$l"
+"#;
+
+const RELEASE: &str = r#"
+if [ "${line%% *}" = "$1" ]; then rm -f -- "$l"; fi
+"#;
+
+/// Asks for the turn on a server's host; a run that has it already keeps it.
+pub fn take(server: &Server, holder: &Holder, over: &Over) -> Command {
+    let over = match over {
+        Over::Nobody => "",
+        Over::Known(holder) => &holder.run,
+        Over::Anybody => "*",
+    };
+    let Holder { run, who, process, since } = holder;
+    by(server, format!("{COMMON}{TAKE}")).args([run, who, process, since, over])
+}
+
+/// Gives it back, if it is this run's.
+pub fn release(server: &Server, holder: &Holder) -> Command {
+    by(server, format!("{COMMON}{RELEASE}")).args([&holder.run])
+}
+
+fn by(server: &Server, script: String) -> Command {
+    Command::new(RunAs::User(server.os_user.clone()), script)
+}
+
+/// What [`take`] answers: nothing, or the line of who has it.
+pub fn parse(output: &Output) -> Turn {
+    let said = String::from_utf8_lossy(&output.stdout);
+    let mut words = said.split_whitespace().map(str::to_owned);
+    let Some(run) = words.next() else { return Turn::Ours };
+    let mut word = || words.next().unwrap_or_else(|| "?".to_owned());
+    Turn::Theirs(Holder { run, who: word(), process: word(), since: word() })
+}
+
+impl Holder {
+    /// As an operator reads it.
+    pub fn describe(&self) -> String {
+        let Holder { who, process, since, .. } = self;
+        format!("another run of muster is at work: {who}, process {process}, since {since}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{MetadataExt as _, symlink};
+    use std::path::{Path, PathBuf};
+    use std::process::Stdio;
+
+    fn holder(run: &str) -> Holder {
+        let [who, process, since] = ["ana@laptop", "4711", "2026-11-23T10:03:12+01:00"].map(str::to_owned);
+        Holder { run: run.into(), who, process, since }
+    }
+
+    fn server() -> Server {
+        let text = "all: {children: {monitor: {hosts: {m: {pgdata: /srv/m}}}}}";
+        let formation = crate::inventory::parse("i.yml", text, Path::new("")).expect("it is one");
+        formation.servers().next().expect("it has a monitor").clone()
+    }
+
+    /// The home of a user, and a process with a connection: a link to sh by another name.
+    struct Place(tempfile::TempDir);
+
+    impl Place {
+        fn new() -> Place {
+            let place = Place(tempfile::tempdir().expect("a folder can be made"));
+            symlink("/bin/sh", place.path("sshd-session")).expect("a link can be made");
+            place
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn lock(&self) -> PathBuf {
+            self.path(".muster-lock")
+        }
+
+        /// Runs a command over a connection that ends when the answer is there and `meanwhile` has returned.
+        fn connected<T>(&self, command: &Command, meanwhile: impl FnOnce(&Turn) -> T) -> T {
+            use std::io::{BufRead as _, BufReader};
+            let script = "sh -c \"$@\"; echo .; read -r _ || :";
+            let mut sshd = std::process::Command::new(self.path("sshd-session"))
+                .args(["-c", script, "sshd", &format!("set -eu\n{}", command.script), "muster"])
+                .args(&command.args)
+                .env("HOME", self.0.path())
+                .stdin(Stdio::piped())
+                .stdout(Stdio::piped())
+                .spawn()
+                .expect("there is a shell");
+            let said = BufReader::new(sshd.stdout.take().expect("it is piped")).lines();
+            let said: Vec<String> =
+                said.map(|line| line.expect("it is text")).take_while(|line| line != ".").collect();
+            let result = meanwhile(&parse(&Output { stdout: said.join("\n").into(), stderr: String::new() }));
+            drop(sshd.stdin.take());
+            assert!(sshd.wait().expect("it ends").success());
+            result
+        }
+
+        fn ask(&self, run: &str, over: &Over) -> Turn {
+            self.connected(&take(&server(), &holder(run), over), Turn::clone)
+        }
+    }
+
+    #[test]
+    fn a_lock_counts_while_its_connection_lives() {
+        let place = Place::new();
+        let theirs = Turn::Theirs(holder("a"));
+        place.connected(&take(&server(), &holder("a"), &Over::Nobody), |turn| {
+            assert_eq!(*turn, Turn::Ours);
+            assert_eq!(std::fs::metadata(place.lock()).expect("it is there").nlink(), 1);
+            assert_eq!(place.ask("b", &Over::Nobody), theirs);
+            assert_eq!(place.ask("b", &Over::Known(&holder("c"))), theirs);
+            place.connected(&release(&server(), &holder("b")), |_| ());
+            assert_eq!(place.ask("b", &Over::Nobody), theirs, "nobody gives back what is not theirs");
+        });
+        assert!(place.lock().exists());
+        assert_eq!(place.ask("b", &Over::Nobody), Turn::Ours, "its connection is gone");
+    }
+
+    #[test]
+    fn a_lock_is_given_back_or_taken_over() {
+        let place = Place::new();
+        place.connected(&take(&server(), &holder("a"), &Over::Nobody), |turn| {
+            assert_eq!(*turn, Turn::Ours);
+            place.connected(&release(&server(), &holder("a")), |_| ());
+            assert!(!place.lock().exists());
+            let left: Vec<_> = std::fs::read_dir(place.0.path()).expect("it can be listed").collect();
+            assert_eq!(left.len(), 1, "nothing but the link stays: {left:?}");
+        });
+        for over in [Over::Known(&holder("a")), Over::Anybody] {
+            place.connected(&take(&server(), &holder("a"), &Over::Nobody), |turn| {
+                assert_eq!(*turn, Turn::Ours);
+                assert_eq!(place.ask("b", &over), Turn::Ours);
+                assert_eq!(place.ask("a", &Over::Anybody), Turn::Ours);
+            });
+            std::fs::remove_file(place.lock()).expect("it is there");
+        }
+    }
+
+    #[test]
+    fn a_lock_from_before_the_last_boot_or_of_another_process_is_nobodys() {
+        let place = Place::new();
+        let own = std::process::id();
+        let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("Linux has it");
+        let boot = boot.trim();
+        for (at, counts) in [
+            (format!("- - {boot}"), true),
+            ("- - 11111111-2222-3333-4444-555555555555".to_owned(), false),
+            (format!("{own} 1 {boot}"), false),
+            (format!("4194999 5 {boot}"), false),
+            (String::new(), false),
+            ("what is this".to_owned(), false),
+        ] {
+            std::fs::write(place.lock(), format!("a ana@laptop 4711 now\n{at}\n"))
+                .expect("it can be written");
+            let turn = place.ask("b", &Over::Nobody);
+            assert_eq!(turn == Turn::Ours, !counts, "{at}: {turn:?}");
+            std::fs::write(place.lock(), "").expect("it can be written");
+        }
+    }
+
+    #[test]
+    fn of_many_at_once_one_gets_it() {
+        let place = Place::new();
+        let together = std::sync::Barrier::new(12);
+        let ask = |run: usize| {
+            let command = take(&server(), &holder(&run.to_string()), &Over::Nobody);
+            place.connected(&command, |turn| {
+                together.wait();
+                *turn == Turn::Ours
+            })
+        };
+        let winners = std::thread::scope(|scope| {
+            let all: Vec<_> = (0..12).map(|run| scope.spawn(move || ask(run))).collect();
+            all.into_iter().map(|one| one.join().expect("it ends")).filter(|won| *won).count()
+        });
+        assert_eq!(winners, 1);
+    }
+}

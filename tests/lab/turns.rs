@@ -1,0 +1,136 @@
+//! Two at once on one formation, and a fleet that changes while a question stands open.
+
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::fleet::Lab;
+use crate::formation;
+
+const INVENTORY: &str = "\
+all:
+  vars:
+    ansible_user: deploy
+    ansible_ssh_private_key_file: ../.lab/id
+    known_hosts: ../.lab/known_hosts
+    pgdata: /var/lib/postgresql/15/main
+    auth: trust
+  children:
+    monitor:
+      hosts:
+        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
+    postgres:
+      hosts:
+        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
+        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
+";
+
+const PGDATA: &str = "/var/lib/postgresql/15/main";
+
+#[test]
+fn one_run_at_a_time() {
+    let Some(lab) = Lab::first(3) else { return };
+    let inventory = lab.inventory_of("turns", INVENTORY);
+
+    // What was shown is what runs: while the question stands open, somebody puts a file where there was to be an initdb.
+    let mut asked = OnTerminal::start(&inventory);
+    asked.reads("apply these ");
+    lab.root("coord2", &format!("mkdir -p {PGDATA}; touch {PGDATA}/precious; chown -R postgres: {PGDATA}"));
+    asked.says("y");
+    asked.reads("have changed since they were looked at");
+    asked.reads("coord2: ");
+    asked.reads("apply these ");
+    asked.says("n");
+    assert_eq!(asked.ends(), Some(130));
+    for host in ["mon", "coord1"] {
+        assert_eq!(
+            lab.root(host, "ls /var/lib/postgresql/15 2>/dev/null || true"),
+            "",
+            "{host}: nothing was done"
+        );
+    }
+    lab.root("coord2", "rm -r /var/lib/postgresql/15");
+
+    // Another run comes while one is at work; the first one goes on to its end.
+    let first = lab.start_muster(&inventory, &["apply", "--yes"]);
+    let end = Instant::now() + Duration::from_secs(30);
+    while lab.root("coord1", "ls ~postgres/.muster-lock 2>/dev/null || true").is_empty() {
+        assert!(Instant::now() < end, "nobody locks coord1");
+    }
+    lab.muster(&inventory, &["apply", "--yes"])
+        .exits(2)
+        .names("coord1", &["another run of muster is at work: "])
+        .says("--break-lock");
+    lab.muster(&inventory, &["status"]);
+    let output = first.wait_with_output().expect("muster ends");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("have changed"), "it was alone");
+    formation::settle(&lab);
+    lab.muster(&inventory, &["plan", "--detailed-exitcode"]).exits(0);
+
+    // A lock that a host believes in: not this machine's, and its connection lives.
+    let before = "p=$(pgrep -o sshd); set -- $(sed 's/.*)//' /proc/$p/stat); shift 19\n\
+                  echo \"elsewhere eve@pipeline 17 2026-11-23T10:03:12+01:00\n$p $1 $(cat /proc/sys/kernel/random/boot_id)\" >~postgres/.muster-lock\n\
+                  chown postgres: ~postgres/.muster-lock\n";
+    lab.root("coord2", before);
+    let more = INVENTORY.replace("    auth: trust\n", "    auth: trust\n    settings: {work_mem: 8MB}\n");
+    let inventory = lab.inventory_of("turns", &more);
+    lab.muster(&inventory, &["apply", "--yes"]).exits(2).says(
+        "coord2: another run of muster is at work: eve@pipeline, process 17, since 2026-11-23T10:03:12+01:00",
+    );
+    lab.muster(&inventory, &["apply", "--yes", "--break-lock"]).exits(0);
+    lab.muster(&inventory, &["plan", "--detailed-exitcode"]).exits(0);
+    for host in ["mon", "coord1", "coord2"] {
+        let left = lab.root(host, "ls -d ~postgres/.muster* /tmp/.muster* 2>/dev/null || true");
+        assert_eq!(left, "", "{host}: what was taken is given back");
+    }
+}
+
+/// `muster apply` with somebody before it.
+struct OnTerminal {
+    script: Child,
+    seen: String,
+}
+
+impl OnTerminal {
+    fn start(inventory: &Path) -> OnTerminal {
+        let command = format!("'{}' -i '{}' apply", env!("CARGO_BIN_EXE_muster"), inventory.display());
+        let script = Command::new("script")
+            .args(["-qefc", &command, "/dev/null"])
+            .env_remove("SSH_AUTH_SOCK")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("script runs");
+        OnTerminal { script, seen: String::new() }
+    }
+
+    /// Waits until the text is on the screen, behind what was waited for before.
+    #[track_caller]
+    fn reads(&mut self, text: &str) {
+        let stdout = self.script.stdout.as_mut().expect("it is piped");
+        let mut bytes = [0; 4096];
+        while !self.seen.contains(text) {
+            let count = stdout.read(&mut bytes).expect("it can be read");
+            assert!(count > 0, "it does not say {text}: {}", self.seen);
+            self.seen.push_str(&String::from_utf8_lossy(&bytes[..count]));
+        }
+        let (before, after) = self.seen.split_once(text).expect("it is there");
+        eprintln!("{before}{text}");
+        self.seen = after.to_owned();
+    }
+
+    fn says(&mut self, line: &str) {
+        let stdin = self.script.stdin.as_mut().expect("it is piped");
+        stdin.write_all(format!("{line}\n").as_bytes()).expect("it reads");
+    }
+
+    fn ends(mut self) -> Option<i32> {
+        let mut rest = Vec::new();
+        let stdout = self.script.stdout.as_mut().expect("it is piped");
+        stdout.read_to_end(&mut rest).expect("it can be read");
+        eprintln!("{}{}", self.seen, String::from_utf8_lossy(&rest));
+        self.script.wait().expect("it ends").code()
+    }
+}
