@@ -6,12 +6,14 @@
 
 use std::borrow::Cow;
 
+use base64::Engine as _;
 use serde::Serialize;
 
 use crate::formation::Secret;
 
 /// Who runs a command on the target.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RunAs {
     /// The user who logged in.
     Login,
@@ -40,11 +42,17 @@ pub struct Command {
 
 /// Standard input: text that may be shown, or that may not.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Stdin {
     Nothing,
     Text(String),
     Hidden(Secret),
-    Binary(Vec<u8>),
+    Binary(#[serde(serialize_with = "base64")] Vec<u8>),
+}
+
+/// Bytes as JSON has them.
+pub fn base64<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
 }
 
 impl Stdin {
@@ -101,6 +109,7 @@ pub struct Output {
 
 /// Why there is no [`Output`]. After `Lost` and `TimedOut` the command may have happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// No session: the reason, and what to do about it. Nothing ran.
     Unreachable { reason: String, hint: String },

@@ -151,6 +151,7 @@ pub struct Listed {
 
 /// The pg_auto_failover monitor: one that muster creates, or one that is there.
 #[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
 #[expect(clippy::large_enum_variant, reason = "there is one in a run")]
 pub enum Monitor {
     Managed(Server),
@@ -403,6 +404,7 @@ pub enum HbaEdit {
 
 /// Network encryption of one server.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Tls {
     /// `--no-ssl`.
     Off,

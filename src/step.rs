@@ -206,11 +206,12 @@ pub fn put_by_root(path: &str, mode: u32) -> [Vec<String>; 2] {
 
 /// The text of a file, or one that is not to be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Content {
     Text(String),
     Hidden(Secret),
     /// Bytes that are no text, e.g. `pg_autoctl.state`.
-    Binary(Vec<u8>),
+    Binary(#[serde(serialize_with = "crate::command::base64")] Vec<u8>),
     /// Of a pair that every plan makes anew.
     Certificate(String),
     /// The other half.

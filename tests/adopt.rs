@@ -316,7 +316,7 @@ fn several_formations_are_told_apart() {
 /// A formation as it is compared: without what the inventory's own place in the world decides.
 fn compared(formation: &Formation) -> serde_json::Value {
     let mut json = serde_json::to_value(formation).unwrap();
-    let mut servers = vec![json["monitor"]["Managed"].take()];
+    let mut servers = vec![json["monitor"]["managed"].take()];
     for node in json["nodes"].as_object_mut().unwrap().values_mut() {
         let node = node.as_object_mut().unwrap();
         // The order of the file puts primaries first; whether a node was ever to be one is the past.

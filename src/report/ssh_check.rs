@@ -153,6 +153,6 @@ in all 20 ms
 ";
         assert_eq!(text("db1", false, &way, Duration::from_millis(20), Paint::Plain), expected);
         assert!(!way.is_reached());
-        assert_eq!(json(&way)["hops"][1]["failure"]["Unreachable"]["hint"], "turn it on");
+        assert_eq!(json(&way)["hops"][1]["failure"]["unreachable"]["hint"], "turn it on");
     }
 }

@@ -32,6 +32,7 @@ pub struct Software {
 
 /// What lies at PGDATA.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Pgdata {
     /// Nothing, or an empty directory; `room_kb` are free where it is to be.
     Empty {

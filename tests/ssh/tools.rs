@@ -148,7 +148,7 @@ fn bytes_are_nobodys_business() {
         (&pg1["status"], &pg1["stdout_base64"], &pg1["stdout_bytes"]),
         (&3.into(), &"/w==".into(), &1.into())
     );
-    assert!(json["exec"]["down"]["failure"]["Unreachable"]["reason"].is_string(), "{stdout}");
+    assert!(json["exec"]["down"]["failure"]["unreachable"]["reason"].is_string(), "{stdout}");
     let (_, stdout, _) =
         muster(&sshd, &["exec", "--json", "pg1", "--", "head -c 3000000 /dev/zero | tr '\\0' x"]);
     let json: Value = serde_json::from_str(&stdout).unwrap();
