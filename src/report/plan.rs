@@ -2,10 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use crate::command::Failure;
+use crate::formation::NodeName;
 use crate::plan::Plan;
 use crate::report::diff::{self, Contents};
 use crate::report::paint::Paint;
-use crate::report::text::{count, indented, plain};
+use crate::report::text::{alike, count, indented, plain};
 use crate::step::{Action, Risk, Step};
 
 /// Stage by stage, node by node, a line a step; what is left alone and why; one line that sums it up.
@@ -30,24 +32,29 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
             text += &format!("{title}\n{lines}");
         }
     };
-    let notes = plan.notes.iter().flat_map(|(node, notes)| notes.iter().map(move |note| (node, note)));
-    let line = |(node, why): (_, &String)| format!("  {node}: {}\n", plain(why));
+    let lines = |said: Vec<(&NodeName, String)>| {
+        let line = |(names, words): (String, String)| format!("  {names}: {words}\n");
+        alike(said).into_iter().map(line).collect::<String>()
+    };
+    let notes = plan.notes.iter().flat_map(|(node, notes)| notes.iter().map(move |note| (node, plain(note))));
     let outside = match plan.outside.as_slice() {
         [] => String::new(),
         names => format!("  outside the formation, for want of a role: {}\n", names.join(", ")),
     };
-    section(&paint.bold("notes"), outside + &notes.map(line).collect::<String>());
-    section(&paint.yellow("left alone"), plan.blocked.iter().map(line).collect());
+    section(&paint.bold("notes"), outside + &lines(notes.collect()));
+    let blocked = plan.blocked.iter().map(|(node, why)| (node, plain(why)));
+    section(&paint.yellow("left alone"), lines(blocked.collect()));
     let unreachable = plan.unreachable.iter().map(|(node, failure)| {
         let hint = match failure {
-            crate::command::Failure::Unreachable { hint, .. } if !hint.is_empty() => {
-                format!("    hint: {}\n", plain(hint))
-            }
-            _ => String::new(),
+            Failure::Unreachable { hint, .. } if !hint.is_empty() => format!("\n    hint: {}", plain(hint)),
+            Failure::Unreachable { .. }
+            | Failure::Refused { .. }
+            | Failure::Lost { .. }
+            | Failure::TimedOut { .. } => String::new(),
         };
-        format!("  {node}: {}\n{hint}", plain(&failure.cause()))
+        (node, format!("{}{hint}", plain(&failure.cause())))
     });
-    section(&paint.red("unreachable"), unreachable.collect());
+    section(&paint.red("unreachable"), lines(unreachable.collect()));
     text + &paint.bold(&(summary(plan) + &limited(plan))) + "\n"
 }
 
@@ -110,8 +117,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::command::{Command, Failure, RunAs};
-    use crate::formation::{NodeName, Secret};
+    use crate::command::{Command, RunAs};
+    use crate::formation::Secret;
     use crate::step::{Check, Content, File, Stage};
 
     fn put(content: Content, before: Option<&str>) -> Action {

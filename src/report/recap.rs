@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::event::NodeOutcome;
 use crate::formation::{Formation, Node, NodeName};
 use crate::report::paint::Paint;
-use crate::report::text::plain;
+use crate::report::text::{alike, plain};
 use crate::scope::Scope;
 use crate::uri::Uri;
 
@@ -30,7 +30,7 @@ pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Pa
     names.sort_unstable();
     let width = names.iter().map(|name| name.0.chars().count()).max().unwrap_or_default();
     let mut lines = String::new();
-    let mut reasons = String::new();
+    let mut reasons = Vec::new();
     for name in names {
         let outcome = outcomes.get(name).cloned().unwrap_or_default();
         let line = host(&outcome);
@@ -40,19 +40,24 @@ pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Pa
             () => paint.green(&line),
         };
         lines += &format!("{name:width$} : {line}\n");
-        // What a host said may be many lines: they stay under its name.
-        let told =
-            troubles(&outcome).into_iter().map(|why| format!("{name}: {}\n", why.replace('\n', "\n    ")));
-        reasons += &told.collect::<String>();
+        reasons.extend(troubles(&outcome).into_iter().map(|why| (name, why)));
     }
-    for group in groups(formation, scope, outcomes) {
-        let word = match group.complete {
+    for (group, lacks) in lacking(formation, scope, outcomes) {
+        let word = match lacks.is_empty() {
             true => paint.green("complete"),
-            false => format!("{}: {}", paint.red("incomplete"), group.lacks.join(", ")),
+            false => {
+                let lacks: Vec<String> =
+                    alike(lacks).into_iter().map(|(names, what)| format!("{names} {what}")).collect();
+                format!("{}: {}", paint.red("incomplete"), lacks.join("; "))
+            }
         };
-        lines += &format!("group {}: {word}\n", group.group);
+        lines += &format!("group {group}: {word}\n");
     }
-    format!("{lines}{reasons}")
+    for (names, why) in alike(reasons) {
+        // What a host said may be many lines: they stay under its name.
+        lines += &format!("{names}: {}\n", why.replace('\n', "\n    "));
+    }
+    lines
 }
 
 fn host(outcome: &NodeOutcome) -> String {
@@ -81,7 +86,20 @@ fn troubles(outcome: &NodeOutcome) -> Vec<String> {
 
 /// Every group of the formation, in order; of one that is only in part within the limit nothing can be told.
 pub fn groups(formation: &Formation, scope: &Scope, outcomes: &Outcomes) -> Vec<Group> {
-    let mut groups: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    let group = |(group, lacks): (u32, Vec<(&NodeName, String)>)| Group {
+        group,
+        complete: lacks.is_empty(),
+        lacks: lacks.into_iter().map(|(name, what)| format!("{name} {what}")).collect(),
+    };
+    lacking(formation, scope, outcomes).into_iter().map(group).collect()
+}
+
+fn lacking<'f>(
+    formation: &'f Formation,
+    scope: &Scope,
+    outcomes: &Outcomes,
+) -> BTreeMap<u32, Vec<(&'f NodeName, String)>> {
+    let mut groups: BTreeMap<u32, Vec<_>> = BTreeMap::new();
     let is_whole = |node: &&Node| formation.group(node.group).all(|member| scope.has(member.name()));
     for node in formation.nodes.values().filter(is_whole) {
         let lacks = groups.entry(node.group).or_default();
@@ -94,9 +112,9 @@ pub fn groups(formation: &Formation, scope: &Scope, outcomes: &Outcomes) -> Vec<
             (None, None, None) if outcome.unknown.is_empty() => "skipped".to_owned(),
             (None, None, None) => "outcome unknown".to_owned(),
         };
-        lacks.push(format!("{} {what}", node.name()));
+        lacks.push((node.name(), what));
     }
-    groups.into_iter().map(|(group, lacks)| Group { group, complete: lacks.is_empty(), lacks }).collect()
+    groups
 }
 
 /// How to connect, once there is something to connect to.
@@ -139,8 +157,8 @@ w2a     : ok=0 changed=0 unreachable=0 failed=1 skipped=0
 w2b     : ok=1 changed=0 unreachable=0 failed=1 skipped=0
 w2r     : ok=1 changed=0 unreachable=0 failed=0 skipped=0
 group 0: complete
-group 1: incomplete: w1b unreachable (no route to host), w1r failed (boom)
-group 2: incomplete: w2a left alone (port 5432 is taken), w2b outcome unknown
+group 1: incomplete: w1b unreachable (no route to host); w1r failed (boom)
+group 2: incomplete: w2a left alone (port 5432 is taken); w2b outcome unknown
 w1b: unreachable: no route to host
 w1r: failed: boom
 w2a: left alone: port 5432 is taken

@@ -6,7 +6,7 @@ use serde::{Serialize, Serializer};
 use crate::facts::{self, Facts, Seen, Sight};
 use crate::formation::{Formation, Keeper, Monitor, NodeName, Server, Tls};
 use crate::report::paint::Paint;
-use crate::report::text::{count, plain, table};
+use crate::report::text::{alike, count, plain, table};
 use crate::resource::citus::{CitusFacts, Remote};
 use crate::resource::data::Pgdata;
 use crate::resource::monitor::NodeRow;
@@ -88,7 +88,7 @@ pub struct Status {
     pub monitor: Look<String>,
     pub servers: Vec<Line>,
     pub citus: Look<Citus>,
-    pub notes: Vec<String>,
+    pub notes: Vec<Note>,
     pub unreachable: Vec<NodeName>,
     /// Every node is registered, runs, rests where the monitor wants it, and no keeper is missing.
     pub settled: bool,
@@ -176,8 +176,9 @@ impl Status {
             Look::Unknown => text += "pg_dist_node: unknown\n",
             Look::Absent => {}
         }
-        for note in &self.notes {
-            text += &format!("{} {}\n", paint.yellow("note:"), plain(note));
+        let notes = self.notes.iter().map(|note| (&note.node, plain(&note.text)));
+        for (names, note) in alike(notes) {
+            text += &format!("{} {names}: {note}\n", paint.yellow("note:"));
         }
         text + &match self.settled {
             true => paint.green("settled"),
@@ -306,29 +307,39 @@ fn connection(row: &NodeRow) -> String {
     format!("{word}{mark}")
 }
 
-fn notes(formation: &Formation, facts: &Facts) -> Vec<String> {
+/// What is to be known of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    pub node: NodeName,
+    pub text: String,
+}
+
+fn notes(formation: &Formation, facts: &Facts) -> Vec<Note> {
     let mut notes = Vec::new();
+    let mut note = |node: &NodeName, text: String| notes.push(Note { node: node.clone(), text });
     for (name, sight) in &facts.hosts {
         match sight {
-            Sight::Unreachable(failure) => notes.push(format!("{name}: unreachable: {}", failure.cause())),
-            Sight::Unreadable(why) => notes.push(format!("{name}: could not look: {why}")),
+            Sight::Unreachable(failure) => note(name, format!("unreachable: {}", failure.cause())),
+            Sight::Unreadable(why) => note(name, format!("could not look: {why}")),
             Sight::Seen(seen) => {
                 let server = formation.servers().find(|server| server.name == *name);
                 let wants = server.is_some_and(|server| server.keeper != Keeper::None);
                 if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
-                    notes.push(format!("{name}: its keeper does not run: nothing fails over here"));
+                    note(name, "its keeper does not run: nothing fails over here".to_owned());
                 }
                 let Some(database) = &seen.database else { continue };
                 let names = database.pending();
                 if !names.is_empty() {
-                    notes.push(format!("{name}: takes effect after a restart: {}", names.join(", ")));
+                    note(name, format!("takes effect after a restart: {}", names.join(", ")));
                 }
-                notes.extend(database.hba_errors.iter().map(|error| format!("{name}: pg_hba.conf, {error}")));
+                for error in &database.hba_errors {
+                    note(name, format!("pg_hba.conf, {error}"));
+                }
             }
         }
     }
     for row in facts::strangers(formation, facts) {
-        notes.push(format!("{}: the monitor knows it, the inventory does not", row.name));
+        note(&row.name.as_str().into(), "the monitor knows it, the inventory does not".to_owned());
     }
     notes
 }
@@ -356,9 +367,7 @@ Name             Node     Host:Port             TLI: LSN  Connection  Reported  
 mon1.db.example  monitor  mon1.db.example:5432  -         -           -         -         -        unknown  unknown   unknown
 pg1.db.example   0        pg1.db.example:5432   unknown   unknown     unknown   unknown   unknown  unknown  unknown   unknown
 pg2.db.example   0        pg2.db.example:5432   unknown   unknown     unknown   unknown   unknown  unknown  unknown   unknown
-note: mon1.db.example: unreachable: no route to host
-note: pg1.db.example: unreachable: no route to host
-note: pg2.db.example: unreachable: no route to host
+note: mon1.db.example, pg1.db.example, pg2.db.example: unreachable: no route to host
 not settled
 ";
         assert_eq!(status.text(Paint::Plain), expected);

@@ -1,5 +1,7 @@
 //! Text from hosts made fit for a screen, and text laid out in columns.
 
+use crate::formation::NodeName;
+
 /// What a host said, without anything that would steer the terminal.
 pub fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
@@ -90,9 +92,29 @@ pub fn table(rows: &[Vec<String>]) -> String {
     rows.iter().map(line).collect()
 }
 
+/// What is said of several by the same words, once: their names in order, at the place of the first.
+pub(super) fn alike<'n>(said: impl IntoIterator<Item = (&'n NodeName, String)>) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for (name, words) in said {
+        match all.iter_mut().find(|(_, known)| *known == words) {
+            Some((names, _)) => *names += &format!(", {name}"),
+            None => all.push((name.to_string(), words)),
+        }
+    }
+    all
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_same_is_said_once() {
+        let names = ["a", "b", "c", "d"].map(NodeName::from);
+        let said = names.iter().zip(["away", "slow", "away", "away"].map(str::to_owned));
+        let expected = [("a, c, d", "away"), ("b", "slow")];
+        assert_eq!(alike(said), expected.map(|(names, words)| (names.to_owned(), words.to_owned())));
+    }
 
     #[test]
     fn passwords_of_connection_strings_are_hidden() {
