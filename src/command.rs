@@ -145,6 +145,7 @@ fn first_cause(stderr: &str) -> Option<&str> {
         "invalid value for parameter",
         "outside the valid range",
         "syntax error in file",
+        "setting could not be applied",
     ];
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let has =

@@ -95,17 +95,26 @@ pub struct File {
 #[serde(rename_all = "lowercase")]
 pub enum Check {
     Nothing,
-    /// `postgres -C` reads it as the configuration of the data directory it lies in.
+    /// `postgres -C` reads it as the configuration of the data directory it lies in. That knows no settings of
+    /// extensions: a server that runs is asked as well, and if it would not take what is new, the old file comes back.
     Configuration {
         bin: String,
+        server: Option<Running>,
     },
     /// The running server reads it as `pg_hba.conf`; if it cannot, the old file comes back.
     Rules {
         bin: String,
-        socket: String,
-        port: u16,
-        user: String,
+        server: Running,
     },
+}
+
+/// How a running server is asked over its local socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Running {
+    /// The socket's directory; empty for psql's own.
+    pub socket: String,
+    pub port: u16,
+    pub user: String,
 }
 
 /// `$1` path, `$2` mode, `$3` bytes of content, `$4` check, then its values. The whole content or nothing, also after a
@@ -117,15 +126,36 @@ trap 'rm -f -- "$t"' EXIT
 cat >"$t"
 [ "$(stat -c %s "$t")" = "$3" ] || { echo "the content was cut off" >&2; exit 65; }
 chmod "$2" "$t"
-if [ "$4" = configuration ]; then
-  "$5/postgres" -D "$d" -c config_file="$t" -C port >/dev/null
+check=$4 bin=${5:-} socket=${6:-} port=${7:-} user=${8:-}
+if [ "$check" = configuration ]; then
+  if ! said=$("$bin/postgres" -D "$d" -c config_file="$t" -C port 2>&1 >/dev/null); then
+    printf '%s\n' "$said" | grep -v 'skipping missing configuration file' >&2 || :
+    exit 65
+  fi
 fi
-old=
-if [ "$4" = rules ] && [ -f "$1" ]; then old=$(mktemp "$d/.muster.XXXXXX"); cp -p -- "$1" "$old"; fi
+ask() { "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -f - 2>&1; }
+rules() { ask <<'SQL'
+select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null;
+SQL
+}
+# By the first statement the session learns which settings only wait for a restart.
+configuration() { ask <<'SQL'
+do 'begin perform from pg_file_settings; end';
+select format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error) from pg_file_settings f
+where error is not null and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart);
+SQL
+}
+old= known=
+if [ -n "$port" ] && [ -f "$1" ]; then
+  if [ "$check" = configuration ]; then known=$(configuration) || { printf '%s\n' "$known" >&2; exit 65; }; fi
+  old=$(mktemp "$d/.muster.XXXXXX")
+  cp -p -- "$1" "$old"
+fi
 sync "$t"
 mv -fT -- "$t" "$1"
 if [ -n "$old" ]; then
-  wrong=$("$5/psql" -XAtqw ${6:+-h "$6"} -p "$7" -U "$8" -d postgres -c "select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null" 2>&1) || wrong=${wrong:-the server could not be asked}
+  wrong=$("$check") || wrong=${wrong:-the server could not be asked}
+  wrong=$(printf '%s\n' "$wrong" | grep -vxF -e "$known") || :
   if [ -n "$wrong" ]; then
     mv -fT -- "$old" "$1"
     printf '%s\n' "$wrong" >&2
@@ -185,13 +215,18 @@ impl File {
         let command = Command::new(run_as, script).args([self.path.clone(), mode, length]);
         let command = match &self.check {
             Check::Nothing => command.args(["nothing"]),
-            Check::Configuration { bin } => command.args(["configuration", bin]),
-            Check::Rules { bin, socket, port, user } => {
-                command.args(["rules", bin, socket, &port.to_string(), user])
+            Check::Configuration { bin, server: None } => command.args(["configuration", bin]),
+            Check::Configuration { bin, server: Some(server) } => {
+                asking(command, "configuration", bin, server)
             }
+            Check::Rules { bin, server } => asking(command, "rules", bin, server),
         };
         command.stdin(stdin)
     }
+}
+
+fn asking(command: Command, check: &str, bin: &str, Running { socket, port, user }: &Running) -> Command {
+    command.args([check, bin, socket, &port.to_string(), user])
 }
 
 /// The programs with their arguments that root runs to write one of its files.

@@ -2,6 +2,7 @@
 
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node, Server};
+use crate::plan::drift::running;
 use crate::plan::node::{self, wait_until_settled};
 use crate::plan::{MonitorView, Plan, World};
 use crate::resource::adopted::{AdoptedFacts, FoundFile, ServerFacts, conf, rules};
@@ -188,7 +189,9 @@ fn settings(
         return None;
     }
     let because = format!("it differs in {}", made.changed.join(", "));
-    let check = Check::Configuration { bin: world.bin(&server.name).to_owned() };
+    let node = world.formation.nodes.get(&server.name);
+    let bin = world.bin(&server.name).to_owned();
+    let check = Check::Configuration { bin, server: Some(running(server, node)) };
     Some(write(server, file, (text, wants), check, because))
 }
 
@@ -208,12 +211,7 @@ fn hba(world: &World, server: &Server, file: &FoundFile, plan: &mut Plan) -> Opt
         return None;
     }
     let node = world.formation.nodes.get(&server.name);
-    let check = Check::Rules {
-        bin: world.bin(&server.name).to_owned(),
-        socket: server.pghost.clone().unwrap_or_default(),
-        port: server.pgport,
-        user: node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
-    };
+    let check = Check::Rules { bin: world.bin(&server.name).to_owned(), server: running(server, node) };
     Some(write(server, file, (text, wants), check, "its rules differ from the inventory's".to_owned()))
 }
 

@@ -9,7 +9,7 @@ use crate::plan::World;
 use crate::resource::data::DataDirectory;
 use crate::resource::monitor::NodeRow;
 use crate::resource::{data, hba, settings};
-use crate::step::{Action, Check, Content, File, Risk, Step};
+use crate::step::{Action, Check, Content, File, Risk, Running, Step};
 
 /// The files of a data directory that is still beside PGDATA.
 pub(super) fn install_configuration(
@@ -128,21 +128,29 @@ pub(super) fn drifted(
     };
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
         put("pg_hba.conf", rules, "its rules differ from the inventory's");
-        if let (Some(step), true) = (steps.last_mut(), drift.running)
-            && let Action::Put(file) = &mut step.action
-        {
-            file.check = Check::Rules {
-                bin: bin.to_owned(),
-                socket: server.pghost.clone().unwrap_or_default(),
-                port: server.pgport,
-                user: node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
-            };
+    }
+    for step in steps.iter_mut().filter(|_| drift.running) {
+        let Action::Put(file) = &mut step.action else { continue };
+        let (bin, running) = (bin.to_owned(), running(server, node));
+        match file.path.rsplit('/').next() {
+            Some("postgresql.conf") => file.check = Check::Configuration { bin, server: Some(running) },
+            Some("pg_hba.conf") => file.check = Check::Rules { bin, server: running },
+            _ => {}
         }
     }
     if let Some(node) = node {
         steps.extend(node_conf(server, node, drift.node_conf));
     }
     Ok(steps)
+}
+
+/// By its superuser, to whom the first rule belongs.
+pub(super) fn running(server: &Server, node: Option<&Node>) -> Running {
+    Running {
+        socket: server.pghost.clone().unwrap_or_default(),
+        port: server.pgport,
+        user: node.map_or_else(|| server.os_user.clone(), |node| node.username.clone()),
+    }
 }
 
 /// With `skip_pg_hba` a file that is there is the user's own.

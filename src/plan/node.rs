@@ -202,6 +202,9 @@ pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {
     if !names.is_empty() {
         plan.note(node, format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
+    for error in &database.setting_errors {
+        plan.note(node, format!("PostgreSQL does not take what its configuration says: {error}"));
+    }
     for error in &database.hba_errors {
         plan.note(node, format!("pg_hba.conf, {error}"));
     }

@@ -332,6 +332,9 @@ fn notes(formation: &Formation, facts: &Facts) -> Vec<Note> {
                 if !names.is_empty() {
                     note(name, format!("takes effect after a restart: {}", names.join(", ")));
                 }
+                for error in &database.setting_errors {
+                    note(name, format!("PostgreSQL does not take what its configuration says: {error}"));
+                }
                 for error in &database.hba_errors {
                     note(name, format!("pg_hba.conf, {error}"));
                 }

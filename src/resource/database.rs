@@ -25,6 +25,9 @@ pub struct DatabaseFacts {
     pub pending_restart: BTreeSet<String>,
     /// Lines of `pg_hba.conf` that the server cannot read.
     pub hba_errors: Vec<String>,
+    /// What its configuration files say and the server does not take, but for what waits for a restart.
+    #[serde(default)]
+    pub setting_errors: Vec<String>,
     /// Files that were written after the server last read its configuration: a reload was lost.
     #[serde(default)]
     pub unread: BTreeSet<String>,
@@ -57,7 +60,10 @@ impl DatabaseFacts {
 }
 
 /// The server's answer as one JSON object; `server_version_num` and the like come from pg_controldata.
-const SERVER: &str = "select json_build_object(
+///
+/// A session learns what waits for a restart when it reads the files, which is what the first statement is for.
+const SERVER: &str = "do 'begin perform from pg_file_settings; end';
+select json_build_object(
  'in_recovery', pg_is_in_recovery(),
  'roles', coalesce((select json_object_agg(rolname, rolpassword is not null) from pg_authid where rolname !~ '^pg_'), '{}'),
  'databases', (select json_agg(datname) from pg_database),
@@ -65,6 +71,9 @@ const SERVER: &str = "select json_build_object(
  'synchronous_standby_names', current_setting('synchronous_standby_names'),
  'pending_restart', coalesce((select json_agg(name) from pg_settings where pending_restart), '[]'),
  'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'),
+ 'setting_errors', coalesce((select json_agg(distinct format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error))
+   from pg_file_settings f where error is not null
+   and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart)), '[]'),
  'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
    (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt')) as files (name)
    where (pg_stat_file(name, true)).modification > pg_conf_load_time()), '[]'))";

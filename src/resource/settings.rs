@@ -291,7 +291,7 @@ pub fn put(
     because: &str,
 ) -> Step {
     let check = match name {
-        "postgresql.conf" => Check::Configuration { bin: bin.to_owned() },
+        "postgresql.conf" => Check::Configuration { bin: bin.to_owned(), server: None },
         _ => Check::Nothing,
     };
     let mode = if name == "pg_hba.conf" { 0o600 } else { 0o644 };

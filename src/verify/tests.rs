@@ -114,6 +114,7 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
         synchronous_standby_names: format!("ANY 1 ({})", names.join(", ")),
         pending_restart: Default::default(),
         hba_errors: Vec::new(),
+        setting_errors: Vec::new(),
         unread: Default::default(),
         extensions: None,
     }

@@ -41,6 +41,23 @@ fn fresh_rollout() {
     formation::assert_converged(&lab);
     formation::assert_rows(&lab);
     lab.muster(&inventory, &["status"]).exits(0);
+
+    // What only the running server can judge, as its libraries know it, changes nothing where it is wrong.
+    let wrong = lab.inventory("wrong", |text| {
+        text.replace(
+            "      max_connections: 200\n",
+            "      max_connections: 200\n      pg_stat_statements.track: banana\n",
+        )
+    });
+    lab.muster(&wrong, &["apply", "--yes"])
+        .exits(2)
+        .says("postgresql.conf: pg_stat_statements.track: setting could not be applied");
+    for node in formation::members(&lab) {
+        let wrong = "select count(*) from pg_file_settings where name ~ '^pg_stat_statements'";
+        assert_eq!(lab.psql(&node.name, wrong), "0", "{}: the old file is back", node.name);
+    }
+    lab.muster(&inventory, &["apply", "--yes"]).exits(0);
+    assert_nothing_to_do(&lab, &inventory);
 }
 
 #[test]

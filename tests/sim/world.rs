@@ -497,6 +497,7 @@ impl Data {
             synchronous_standby_names: self.synchronous.clone(),
             pending_restart: self.pending_restart.clone(),
             hba_errors: self.hba_errors.clone(),
+            setting_errors: Vec::new(),
             unread: unread.map(|(path, _)| path.clone()).filter(|path| !path.ends_with(".key")).collect(),
             extensions: self.databases.contains(dbname).then(|| self.extensions.clone()),
         }
