@@ -367,3 +367,27 @@ fn a_limit_leaves_the_others_alone() {
     let said = muster(&["exec", "pg1", "ls", "-l", "x"]);
     assert_eq!(said.code, 4, "{}", said.stderr);
 }
+
+#[test]
+fn a_printed_inventory_leads_the_same_way() {
+    let dir = tempfile::tempdir().expect("a folder can be made");
+    let config = dir.path().join("it's a config");
+    std::fs::write(&config, "Host *\n  User configured\n  ProxyCommand nc %h %p\n")
+        .expect("it can be written");
+    let config = config.display().to_string();
+    let ways: [&[&str]; 4] = [
+        &["-F", &config],
+        &["-F", &config, "-J", "ops@b1:2222,[fd00::1]"],
+        &["-F", &config, "-J", "none"],
+        &["-F", "none"],
+    ];
+    for way in ways {
+        let args = ["create", "monitor", "--pgdata", "/srv/pg", "u@h1:2200", "--print-inventory"];
+        let printed = muster(&[&args, way].concat());
+        assert_eq!(printed.code, 0, "{}", printed.stderr);
+        let (_dir, path) = inventory(&printed.stdout);
+        let kept = muster(&["-i", &path, "ssh-config", "h1"]);
+        let given = muster(&[&["ssh-config", "ssh://u@h1:2200"], way].concat());
+        assert_eq!((kept.code, kept.stdout), (0, given.stdout), "{}\n{}", printed.stdout, kept.stderr);
+    }
+}

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
+use super::way::connection;
 use super::{Options, apply};
 use crate::create::inventory::boolean;
 use crate::create::options::of;
@@ -111,7 +112,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         return Err(vec![problem.hint("leave -i out; with an inventory it is `muster apply`")]);
     }
     options.not_limited("create is about the hosts that it names")?;
-    let made = made(arguments)?;
+    let made = made(arguments, &connection(options, None))?;
     let formation = crate::inventory::parse("inventory", &made.complete, Path::new(""));
     let formation = formation
         .map_err(|problems| problems.into_iter().map(|problem| made.blame(problem)).collect::<Vec<_>>())?;
@@ -135,7 +136,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
 }
 
 /// The command line goes before the environment, as with pg_autoctl.
-fn made(arguments: &Arguments) -> Result<Inventory, Vec<Problem>> {
+fn made(arguments: &Arguments, connection: &[(&str, String)]) -> Result<Inventory, Vec<Problem>> {
     let (hosts, mut problems) =
         arguments.hosts.iter().fold((Vec::new(), Vec::new()), |(mut hosts, mut wrong), text| {
             match Host::parse(text) {
@@ -154,7 +155,7 @@ fn made(arguments: &Arguments) -> Result<Inventory, Vec<Problem>> {
             },
         }
     }
-    match inventory(arguments.kind, &given, &hosts) {
+    match inventory(arguments.kind, &given, &hosts, connection) {
         Ok(made) if problems.is_empty() => Ok(made),
         Ok(_) => Err(problems),
         Err(more) => {

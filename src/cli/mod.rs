@@ -42,6 +42,7 @@ mod ssh_config;
 mod status;
 mod sudoers;
 mod verify;
+mod way;
 
 const EXIT_CODES: &str = "\
 Exit codes:

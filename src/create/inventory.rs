@@ -48,8 +48,13 @@ pub struct Inventory {
     pub notes: Vec<String>,
 }
 
-/// Puts options and hosts together; every mistake at once.
-pub fn inventory(kind: Kind, given: &[Given], hosts: &[Host]) -> Result<Inventory, Vec<Problem>> {
+/// Puts options, hosts and the variables of the way to all of them together; every mistake at once.
+pub fn inventory(
+    kind: Kind,
+    given: &[Given],
+    hosts: &[Host],
+    connection: &[(&str, String)],
+) -> Result<Inventory, Vec<Problem>> {
     let mut problems = contradictions(kind, given, hosts);
     let mut notes = Vec::new();
     let mut writer = Writer::default();
@@ -59,6 +64,10 @@ pub fn inventory(kind: Kind, given: &[Given], hosts: &[Host]) -> Result<Inventor
     );
     writer.line("all:", None);
     writer.line("  vars:", None);
+    for (name, value) in connection {
+        // This run has its way from the command line itself.
+        writer.both(&format!("    {name}: {}", exact(value)), "    # the way to the hosts", None);
+    }
     let has = |name: &str| given.iter().find(|given| given.row.name == name);
     let mut of_host = Vec::new();
     let mut missing = Vec::new();
@@ -343,6 +352,16 @@ fn scalar(text: &str) -> String {
     match (starts && text.chars().all(is_plain) && !is_word) || is_address || is_uri || is_rate {
         true => text.to_owned(),
         false => quoted(text),
+    }
+}
+
+/// A scalar for what may be any text, as a path of this machine; a template in it is none.
+fn exact(text: &str) -> String {
+    let is_template = ["{{", "{%", "{#"].iter().any(|start| text.contains(start));
+    let tag = if is_template { "!unsafe " } else { "" };
+    match text.chars().any(char::is_control) {
+        true => format!("{tag}{}", serde_json::Value::from(text)),
+        false => format!("{tag}{}", scalar(text)),
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use tokio::sync::watch;
 
 use super::screen::Screen;
+use super::way::connection;
 use super::{Options, today};
 use crate::adopt::write::{About, Written};
 use crate::adopt::{complete, write};
@@ -20,7 +21,6 @@ use crate::inventory;
 use crate::plan::plan;
 use crate::report;
 use crate::report::text::count;
-use crate::ssh::settings::Jumps;
 
 use files::Replace;
 
@@ -79,7 +79,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let about = About {
         monitor: shown(&arguments.monitor),
         today: today(),
-        connection: connection(options, arguments),
+        connection: connection(options, look::user(arguments)),
         left_out: left_out.clone(),
     };
     let written = write::inventory(&formation, rows.as_ref(), &notes, &about);
@@ -94,30 +94,6 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         (false, true) => Exit::Unreachable,
         (false, false) => Exit::Failed,
     })
-}
-
-/// What the command line says of the way to the hosts goes into the inventory: it is to work by itself.
-fn connection(options: &Options, arguments: &Arguments) -> Vec<(&'static str, String)> {
-    let mut variables: Vec<_> =
-        look::user(arguments).map(|user| ("ansible_user", user)).into_iter().collect();
-    let mut words = Vec::new();
-    if let Some(Jumps(jumps)) = options.bastion.as_ref().filter(|Jumps(jumps)| !jumps.is_empty()) {
-        let one = |jump: &crate::ssh::settings::Jump| {
-            let user = jump.user.as_ref().map(|user| format!("{user}@")).unwrap_or_default();
-            let host = if jump.host.contains(':') { format!("[{}]", jump.host) } else { jump.host.clone() };
-            let port = jump.port.map(|port| format!(":{port}")).unwrap_or_default();
-            format!("{user}{host}{port}")
-        };
-        words.extend(["-J".to_owned(), jumps.iter().map(one).collect::<Vec<_>>().join(",")]);
-    }
-    if let Some(file) = &options.ssh_config {
-        let path = std::path::absolute(file).map_or_else(|_| file.clone(), |path| path.display().to_string());
-        words.extend(["-F".to_owned(), if file == "none" { file.clone() } else { path }]);
-    }
-    if let (false, Ok(line)) = (words.is_empty(), shlex::try_join(words.iter().map(String::as_str))) {
-        variables.push(("ansible_ssh_common_args", line));
-    }
-    variables
 }
 
 /// The monitor as it may be shown.
