@@ -66,6 +66,8 @@ fn help_names_every_command_and_exit_code() {
     for word in commands.iter().chain(&["--inventory", "--forks", "--json", "--color", "130"]) {
         assert!(said.stdout.contains(word), "{word}: {}", said.stdout);
     }
+    let said = muster(&["create", "postgres", "--help"]);
+    assert!(said.stdout.contains("--bastion") && !said.stdout.contains("--inventory"), "{}", said.stdout);
     assert_eq!(muster(&["--version"]).stdout, concat!("muster ", env!("CARGO_PKG_VERSION"), "\n"));
 }
 

@@ -4,6 +4,7 @@
 
 use std::path::Path;
 
+use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, Error, FromArgMatches};
 
 use super::way::connection;
@@ -23,6 +24,8 @@ pub(super) struct Arguments {
     print_inventory: bool,
     plan: bool,
     run: apply::Arguments,
+    /// An inventory on the command line; `MUSTER_INVENTORY` is for other commands.
+    is_with_inventory: bool,
 }
 
 /// `create`'s own options beside pg_autoctl's.
@@ -30,11 +33,17 @@ const PRINT: &str = "print-inventory";
 const PLAN: &str = "plan";
 const HOSTS: &str = "HOST";
 
+/// Options of every command that mean nothing without an inventory.
+const INVENTORY: &str = "inventory";
+const OF_INVENTORIES: [&str; 6] =
+    [INVENTORY, "limit", "vault_password_file", "vault_id", "ask_vault_pass", "age_identity"];
+
 impl Args for Arguments {
     fn augment_args(command: Command) -> Command {
-        Kind::ALL
-            .iter()
-            .fold(command.subcommand_required(true), |command, kind| command.subcommand(subcommand(*kind)))
+        let hidden = Options::augment_args(Command::new(""));
+        let hidden = hidden.get_arguments().filter(|arg| OF_INVENTORIES.contains(&arg.get_id().as_str()));
+        let command = command.subcommand_required(true).args(hidden.map(|arg| arg.clone().hide(true)));
+        Kind::ALL.iter().fold(command, |command, kind| command.subcommand(subcommand(*kind)))
     }
 
     fn augment_args_for_update(command: Command) -> Command {
@@ -97,6 +106,7 @@ impl FromArgMatches for Arguments {
             print_inventory: matches.get_flag(PRINT),
             plan: matches.get_flag(PLAN),
             run: apply::Arguments::from_arg_matches(matches)?,
+            is_with_inventory: matches.value_source(INVENTORY) == Some(ValueSource::CommandLine),
         })
     }
 
@@ -107,15 +117,16 @@ impl FromArgMatches for Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    if !options.inventory.is_empty() && std::env::var_os("MUSTER_INVENTORY").is_none() {
+    if arguments.is_with_inventory {
         let problem = Problem::new("create makes its own inventory, and takes none");
         return Err(vec![problem.hint("leave -i out; with an inventory it is `muster apply`")]);
     }
     options.not_limited("create is about the hosts that it names")?;
     let made = made(arguments, &connection(options, None))?;
     let formation = crate::inventory::parse("inventory", &made.complete, Path::new(""));
-    let formation = formation
-        .map_err(|problems| problems.into_iter().map(|problem| made.blame(problem)).collect::<Vec<_>>())?;
+    let formation = formation.map_err(|problems| {
+        problems.into_iter().map(|problem| made.words.blame(problem)).collect::<Vec<_>>()
+    })?;
     for note in &made.notes {
         report::log(&format!("note: {note}\n"));
     }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::create::blame::Words;
 use crate::create::options::of;
 use crate::create::{Host, Kind, Means, Row};
 use crate::error::Problem;
@@ -42,8 +43,8 @@ pub struct Inventory {
     pub complete: String,
     /// Passwords that no option can give.
     pub missing: Vec<&'static str>,
-    /// Line number to what is responsible for it.
-    origins: BTreeMap<usize, String>,
+    /// For mistakes in it.
+    pub words: Words,
     /// What the operator should know.
     pub notes: Vec<String>,
 }
@@ -168,29 +169,10 @@ pub fn inventory(
             text: writer.shown,
             complete: writer.complete,
             missing,
-            origins: writer.origins,
+            words: Words::new(kind, given, writer.origins),
             notes,
         }),
         false => Err(problems),
-    }
-}
-
-impl Inventory {
-    /// A mistake in the text, told of the option that the line is from.
-    pub fn blame(&self, problem: Problem) -> Problem {
-        let place = problem.place.as_ref().and_then(|place| self.origins.get(&place.line));
-        let message = match place {
-            Some(origin) => format!("{origin}: {}", problem.message),
-            None => problem.message,
-        };
-        // Hints name lines of a file that the operator has never seen.
-        let hint = problem.hint.map(|hint| {
-            self.origins.iter().rev().fold(hint, |hint, (line, origin)| {
-                hint.replace(&format!("on line {line};"), &format!("by {origin};"))
-                    .replace(&format!("on line {line}"), &format!("by {origin}"))
-            })
-        });
-        Problem { message, hint, place: None }
     }
 }
 

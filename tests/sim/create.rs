@@ -361,10 +361,10 @@ fn the_man_page_is_spelled_as_it_is() {
 #[test]
 fn mistakes_are_told_of_the_option_they_are_in() {
     for (kind, args, env, expected) in [
-        ("postgres", &["--pgport", "99999"][..], &[][..], "error: --pgport: `pgport` "),
-        ("postgres", &["--pgport", "many"], &[], "error: --pgport: `pgport` "),
-        ("postgres", &[], &[("PGPORT", "0")], "error: PGPORT: `pgport` "),
-        ("postgres", &["--pgdata", "relative"], &[], "error: --pgdata: `pgdata` "),
+        ("postgres", &["--pgport", "99999"][..], &[][..], "error: `--pgport` must be "),
+        ("postgres", &["--pgport", "many"], &[], "error: `--pgport` must be "),
+        ("postgres", &[], &[("PGPORT", "0")], "error: `PGPORT` must be "),
+        ("postgres", &["--pgdata", "relative"], &[], "error: `--pgdata` must be "),
         ("postgres", &["--listen", "{{ x }}"], &[], "error: --listen: control characters and templates"),
         (
             "postgres",
@@ -388,7 +388,7 @@ fn mistakes_are_told_of_the_option_they_are_in() {
             "postgres",
             &["--skip-pg-hba", "--pg-hba-lan"],
             &[],
-            "error: --pg-hba-lan: `skip_pg_hba` cannot be with `pg_hba_lan`\nhint: the other is by --skip-pg-hba;",
+            "error: `--skip-pg-hba` cannot be with `--pg-hba-lan`\nhint: one adds no rules, the other more\n",
         ),
         ("postgres", &["--name", "a", "h2"], &[], "error: --name is of one host, and there are 2"),
         (
@@ -408,14 +408,31 @@ fn mistakes_are_told_of_the_option_they_are_in() {
             "postgres",
             &["--ssl-mode", "verify-full"],
             &[],
-            "error: --ssl-mode: `ssl_mode: verify-full` cannot be with a self-signed certificate",
+            "error: `--ssl-mode verify-full` cannot be with a self-signed certificate\nhint: nothing vouches for it: \
+             give `--server-cert`, `--server-key` and `--ssl-ca-file`\n",
         ),
-        ("postgres", &["--no-ssl", "--ssl-self-signed"], &[], "error: --no-ssl: "),
+        (
+            "postgres",
+            &["--no-ssl"],
+            &[("PG_AUTOCTL_SSL_SELF_SIGNED", "1")],
+            "error: `--no-ssl` cannot be with `PG_AUTOCTL_SSL_SELF_SIGNED`\nhint: choose one: \
+             PG_AUTOCTL_SSL_SELF_SIGNED, --no-ssl, or --server-cert with --server-key\n",
+        ),
+        // What was given is no option, whatever it looks like.
+        (
+            "postgres",
+            &["--pgport", "dbname"],
+            &[],
+            "error: `--pgport` must be a number from 1 to 65535, not `dbname`",
+        ),
+        ("postgres", &[], &[("PGDATABASE", "a b")], "error: `PGDATABASE` must be a name of"),
+        ("postgres", &["-i", "x"], &[("MUSTER_INVENTORY", "y")], "error: create makes its own inventory"),
         (
             "coordinator",
             &["--citus-secondary"],
             &[],
-            "error: --citus-secondary: `citus_secondary` is there without `citus_cluster`",
+            "error: `--citus-secondary` is there without `--citus-cluster`\nhint: name the read-replica cluster, \
+             e.g. `--citus-cluster reports`\n",
         ),
         ("worker", &["--group", "0"], &[], "error: --group: group 0 is the coordinator's"),
         ("monitor", &["h2"], &[], "error: a formation has one monitor"),
