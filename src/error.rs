@@ -7,9 +7,9 @@ use std::fmt;
 pub enum Exit {
     /// Done, or nothing to do.
     Ok = 0,
-    /// Wrong command line, inventory or template; no host was changed.
+    /// Wrong command line, inventory or template, or the output could not be written; no host was changed.
     Usage = 1,
-    /// A host failed, was refused or a check of `verify` did not pass.
+    /// A host failed, was refused or a check of `verify` did not pass; or an answer of hosts could not be written.
     Failed = 2,
     /// `plan --detailed-exitcode`: there are changes to make.
     Changes = 3,

@@ -393,3 +393,56 @@ fn a_printed_inventory_leads_the_same_way() {
         assert_eq!((kept.code, kept.stdout), (0, given.stdout), "{}\n{}", printed.stdout, kept.stderr);
     }
 }
+
+/// Output that goes to a full disk, or to a reader that is gone: code and stderr.
+fn written_to(stdout: std::process::Stdio, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_muster"));
+    command.env_remove("MUSTER_INVENTORY").env("NO_COLOR", "1").env("HOME", "/nonexistent").args(args);
+    let output = command.stdout(stdout).output().expect("muster runs");
+    (output.status.code(), String::from_utf8(output.stderr).expect("it writes UTF-8"))
+}
+
+fn full() -> std::process::Stdio {
+    std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full is there").into()
+}
+
+fn gone() -> std::process::Stdio {
+    let (reader, writer) = std::io::pipe().expect("a pipe can be made");
+    drop(reader);
+    writer.into()
+}
+
+const LOST: &str = "error: the output could not be written: no space left on device";
+
+#[test]
+fn output_that_is_lost_is_told() {
+    let (_dir, path) = nobody();
+    let away: &[&str] = &["-i", &path, "--ssh-config", "none"];
+    for (args, code) in [
+        (&["--help"][..], 1),
+        (&["schema"], 1),
+        (&["-i", &path, "lint"], 1),
+        (&["-i", &path, "sudoers"], 1),
+        (&["-i", &path, "inventory", "--list"], 1),
+        (&["create", "monitor", "-D", "/srv/pg", "h1", "--print-inventory"], 1),
+        (&[away, &["plan"]].concat(), 1),
+        (&[away, &["apply", "--check"]].concat(), 1),
+        (&[away, &["status"]].concat(), 1),
+        (&[away, &["facts"]].concat(), 1),
+        (&[away, &["verify"]].concat(), 1),
+        (&[away, &["ping"]].concat(), 1),
+        (&[away, &["ssh-check", "mon"]].concat(), 1),
+        (&["exec", "-i", "localhost,", "localhost", "--json", "--", "id"], 2),
+        // What became of the hosts is true whether anybody can read it or not.
+        (&[away, &["apply", "--yes"]].concat(), 4),
+        (&[away, &["apply", "--yes", "--json"]].concat(), 4),
+    ] {
+        let (ended, stderr) = written_to(full(), args);
+        assert_eq!(ended, Some(code), "{args:?}: {stderr}");
+        assert_eq!(stderr.matches(LOST).count(), 1, "{args:?}: {stderr}");
+        let whole = muster(args).code;
+        let (ended, stderr) = written_to(gone(), args);
+        assert_eq!(ended, Some(whole), "{args:?}: {stderr}");
+        assert!(!stderr.contains("written"), "{args:?}: {stderr}");
+    }
+}

@@ -40,6 +40,12 @@ pub(super) struct Arguments {
     show: plan::Show,
 }
 
+impl Arguments {
+    pub(super) fn changes(&self) -> bool {
+        !self.check
+    }
+}
+
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     carry_out(options, arguments, &options.load()?).await
 }
@@ -173,6 +179,14 @@ impl Rounds<'_> {
     /// What was shown is what runs: whoever may have changed something since the look, another run or anybody while
     /// the question stood open, there is another look before the first step.
     async fn agree(&mut self, plan: &Plan) -> Result<Agreed, Vec<Problem>> {
+        if let (false, Some(problem)) = (self.arguments.yes, unseen()) {
+            // Before the first yes nothing was changed.
+            if self.sender.is_some() {
+                return Err(vec![problem]);
+            }
+            report::log(&format!("{problem}\n"));
+            return Ok(Agreed::Stopped);
+        }
         // Until the answer Ctrl-C ends the process: nothing has been changed that would have to finish.
         let mut stop = self.stop.clone();
         let stopped = stop.wait_for(|stop| !matches!(stop, Stop::Go));
@@ -255,6 +269,13 @@ fn can_ask(options: &Options, arguments: &Arguments) -> Result<(), Vec<Problem>>
     }
     let hint = "look at the plan with `muster plan`, then say --yes";
     Err(vec![Problem::new("apply asks before it changes anything, and nobody can answer here").hint(hint)])
+}
+
+/// Nobody can say yes to a plan that did not reach the screen.
+fn unseen() -> Option<Problem> {
+    let lost = report::lost()?.to_string().to_lowercase();
+    let problem = Problem::new(format!("the plan could not be shown: {lost}"));
+    Some(problem.hint("nothing of it was done; with --yes nobody has to read it"))
 }
 
 async fn ask(plan: &Plan) -> bool {

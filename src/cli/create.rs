@@ -28,6 +28,12 @@ pub(super) struct Arguments {
     is_with_inventory: bool,
 }
 
+impl Arguments {
+    pub(super) fn changes(&self) -> bool {
+        !self.print_inventory && !self.plan && self.run.changes()
+    }
+}
+
 /// `create`'s own options beside pg_autoctl's.
 const PRINT: &str = "print-inventory";
 const PLAN: &str = "plan";

@@ -1,10 +1,12 @@
 //! Exit codes: the worst of what happened wins.
 
+use super::{Purpose, unwritten};
 use crate::command::Failure;
 use crate::error::Exit;
 use crate::event::NodeOutcome;
 use crate::facts::{Facts, Sight};
 use crate::plan::{Plan, UNREACHABLE};
+use crate::report;
 use crate::report::recap::Outcomes;
 use crate::scope::Scope;
 
@@ -56,6 +58,18 @@ pub(super) fn add(so_far: &mut Outcomes, round: Outcomes) {
     *so_far = round;
     for (name, earlier) in before {
         so_far.entry(name).or_default().changed += earlier.changed;
+    }
+}
+
+/// At the end of a command, when not all it had to say could be written. How hosts stand after a rollout is as true
+/// when nobody can read it; and whoever has read enough (`| head`) misses nothing.
+pub(super) fn of_output(purpose: Purpose, exit: Exit) -> Exit {
+    let Some(lost) = report::lost_unread() else { return exit };
+    report::log(&format!("{}\n", unwritten(lost)));
+    match (exit, purpose) {
+        (_, Purpose::Deeds) | (Exit::Usage | Exit::Failed | Exit::Interrupted, _) => exit,
+        (Exit::Ok | Exit::Changes | Exit::Unreachable, Purpose::Words) => Exit::Usage,
+        (Exit::Ok | Exit::Changes | Exit::Unreachable, Purpose::Answers) => Exit::Failed,
     }
 }
 

@@ -47,8 +47,8 @@ mod way;
 const EXIT_CODES: &str = "\
 Exit codes:
   0    done, or nothing to do
-  1    wrong command line, inventory or template; no host was changed
-  2    a host failed or was left alone, or a check of verify did not pass
+  1    wrong command line, inventory or template, or output not written; no host was changed
+  2    a host failed or was left alone, a check of verify failed, or answers were not written
   3    plan --detailed-exitcode: there are changes to make
   4    a host could not be reached, and nothing else is wrong
   130  stopped by the operator";
@@ -179,13 +179,59 @@ pub fn run(arguments: &Arguments) -> Exit {
     });
     // A connection that hangs must not hold the prompt of an operator who has said stop twice.
     runtime.shutdown_background();
-    ended.unwrap_or_else(|problems| wrong(&problems))
+    match ended {
+        Ok(exit) => exit::of_output(command.purpose(), exit),
+        Err(problems) => wrong(&problems),
+    }
 }
 
 /// The command line was wrong, or help was asked for: prints what clap has to say.
 pub fn refuse(error: &clap::Error) -> Exit {
-    let _ = error.print();
-    if error.use_stderr() { Exit::Usage } else { Exit::Ok }
+    match error.print() {
+        _ if error.use_stderr() => Exit::Usage,
+        Err(lost) if lost.kind() != std::io::ErrorKind::BrokenPipe => wrong(&[unwritten(&lost)]),
+        Ok(()) | Err(_) => Exit::Ok,
+    }
+}
+
+/// For stdout.
+fn unwritten(lost: &std::io::Error) -> Problem {
+    Problem::new(format!("the output could not be written: {}", lost.to_string().to_lowercase()))
+}
+
+/// What a command is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To be read.
+    Words,
+    /// To be read, of what hosts were asked to do.
+    Answers,
+    /// To change hosts; words accompany it.
+    Deeds,
+}
+
+impl Command {
+    fn purpose(&self) -> Purpose {
+        match self {
+            Command::Apply(arguments) if arguments.changes() => Purpose::Deeds,
+            Command::Create(arguments) if arguments.changes() => Purpose::Deeds,
+            Command::Exec(_) | Command::Psql(_) => Purpose::Answers,
+            Command::Apply(_)
+            | Command::Create(_)
+            | Command::Plan(_)
+            | Command::Status
+            | Command::Verify
+            | Command::Facts(_)
+            | Command::SshCheck(_)
+            | Command::SshConfig(_)
+            | Command::Inventory(_)
+            | Command::Lint(_)
+            | Command::Schema
+            | Command::Ping(_)
+            | Command::Adopt(_)
+            | Command::Sudoers(_) => Purpose::Words,
+        }
+    }
 }
 
 fn wrong(problems: &[Problem]) -> Exit {

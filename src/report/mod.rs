@@ -4,6 +4,7 @@
 //! whatever accompanies it to stderr.
 
 use std::io::{self, Read, Write as _};
+use std::sync::OnceLock;
 
 pub mod answers;
 pub mod diff;
@@ -21,31 +22,52 @@ pub mod status;
 pub mod text;
 pub mod verify;
 
-/// Writes to stdout. A reader that is gone (`| head`, a closed terminal) must not stop a rollout half way.
+/// Why something did not reach stdout. What comes after it would stand behind a gap, and is not written.
+static LOST: OnceLock<io::Error> = OnceLock::new();
+
+/// Writes to stdout. A reader that is gone (`| head`, a closed terminal) or a full disk must not stop a rollout half
+/// way: whoever runs the command asks [`lost`] at its end.
 pub fn print(text: &str) {
-    let mut stdout = io::stdout().lock();
-    let _ = stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush());
+    write(|stdout| stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()));
 }
 
-/// Copies to stdout what a host said, however much it is; its last byte. As with [`print()`] a reader may be gone.
+/// Why not everything reached stdout, where that is so.
+pub fn lost() -> Option<&'static io::Error> {
+    LOST.get()
+}
+
+/// As [`lost`], unless whoever read has had enough of it (`| head`).
+pub fn lost_unread() -> Option<&'static io::Error> {
+    lost().filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+}
+
+/// Copies to stdout what a host said, however much it is; its last byte. Of writing it is as [`print()`].
 ///
 /// # Errors
 /// Only those of reading.
 pub fn copy(mut from: impl Read, bytes: Bytes) -> io::Result<Option<u8>> {
-    let mut stdout = io::stdout().lock();
     let (mut chunk, mut last) = (vec![0; 64 * 1024], None);
     loop {
         let read = from.read(&mut chunk)?;
         let said = &chunk[..read];
         last = said.last().copied().or(last);
-        let written = match bytes {
+        write(|stdout| match bytes {
             Bytes::AsTheyAre => stdout.write_all(said),
             Bytes::Plain => stdout.write_all(&text::plain_bytes(said)),
-        };
-        if read == 0 || written.is_err() {
-            let _ = stdout.flush();
+        });
+        if read == 0 || lost().is_some() {
+            write(io::Write::flush);
             return Ok(last);
         }
+    }
+}
+
+fn write(what: impl FnOnce(&mut io::StdoutLock<'static>) -> io::Result<()>) {
+    if lost().is_none()
+        && let Err(error) = what(&mut io::stdout().lock())
+    {
+        // The first one counts.
+        let _ = LOST.set(error);
     }
 }
 
