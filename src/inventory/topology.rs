@@ -128,6 +128,8 @@ fn may_have_strangers(members: &[Member]) -> bool {
 fn same_values(members: &[Member], source: &mut Source) {
     for row in VARIABLES {
         let mut first: BTreeMap<u32, (&Host, Option<&Given>)> = BTreeMap::new();
+        // A template that makes another value for each host is one mistake, however many hosts there are.
+        let mut made: BTreeMap<u32, Vec<&Host>> = BTreeMap::new();
         for member in members {
             // The monitor is asked for its password alone: the nodes log in there with theirs.
             if member.kind().is_none()
@@ -149,14 +151,39 @@ fn same_values(members: &[Member], source: &mut Source) {
                 (Some(a), Some(b)) => a.value == b.value,
                 _ => false,
             };
-            if let (false, Some(at)) = (same, given.or(expected)) {
+            let is_one_line = expected.zip(given).is_some_and(|(one, other)| one.span == other.span);
+            if !same && is_one_line {
+                made.entry(group).or_default().push(&member.host);
+            } else if let (false, Some(at)) = (same, given.or(expected)) {
                 let here = given.is_some();
                 let problem =
                     differs(row.name, row.scope, host, &member.host, expected.filter(|_| here), source);
                 source.problem(at.span, problem);
             }
         }
+        for (group, others) in made {
+            if let Some((one, Some(given))) = first.get(&group) {
+                source.problem(given.span, made_different(row.name, row.scope, one, &others));
+            }
+        }
     }
+}
+
+fn made_different(name: &str, scope: Scope, one: &Host, others: &[&Host]) -> Problem {
+    /// Names in a message.
+    const MOST: usize = 5;
+    let mut names: Vec<String> = others.iter().take(MOST).map(|host| quote(&host.name)).collect();
+    if others.len() > MOST {
+        names.push(format!("{} more", others.len() - MOST));
+    }
+    let last = names.pop().unwrap_or_default();
+    let (names, have) = match names.is_empty() {
+        true => (last, "has"),
+        false => (format!("{} and {last}", names.join(", ")), "have"),
+    };
+    let message = format!("`{name}` is not one value: {names} {have} another than {}", quote(&one.name));
+    Problem::new(message)
+        .hint(format!("it is a template that makes its own value for each host; {}", why_one(name, scope)))
 }
 
 fn differs(
@@ -169,17 +196,27 @@ fn differs(
 ) -> Problem {
     let (one, other) = (quote(&one.name), quote(&other.name));
     let message = format!("`{name}` is not the same for {one} and {other}");
-    let why = match (name, scope) {
-        ("pgdata", _) => {
-            "pg_rewind copies the other node's files, with the paths in them: one `pgdata` in a group"
-        }
-        (_, Scope::Group) => "a standby copies it from its primary: give one value to the whole group",
-        _ => "it is one for the whole formation: give it in `vars:` of `all`",
-    };
+    let why = why_one(name, scope);
     Problem::new(message).hint(match at {
         Some(first) => format!("the other is on {}; {why}", source.line(first.span)),
         None => why.to_owned(),
     })
+}
+
+fn why_one(name: &str, scope: Scope) -> &'static str {
+    match (name, scope) {
+        ("pgdata", _) => {
+            "pg_rewind copies the other node's files, with the paths in them: one `pgdata` in a group"
+        }
+        ("password" | "replication_password", _) => {
+            "it is the password of a role, which a standby copies from its primary: give one value to the whole group"
+        }
+        ("monitor_password", _) => {
+            "every node logs in to the monitor as one role: give it in `vars:` of `all`"
+        }
+        (_, Scope::Group) => "a standby copies it from its primary: give one value to the whole group",
+        _ => "it is one for the whole formation: give it in `vars:` of `all`",
+    }
 }
 
 /// No two servers at one place: each row is what must differ, and the variable to point at.
