@@ -196,6 +196,46 @@ fn a_file_that_others_may_read_is_worse_and_no_password_is_shown() {
     }
 }
 
+/// By `ansible-vault encrypt_string`; what it was is of no account.
+const SEALED: &str = "\
+$ANSIBLE_VAULT;1.1;AES256
+30316434613032353465636334613663376161343263336561353033363635656135616532323136
+3332396663353666326337363932353261643331333861630a343130613036323663393334343465
+39303863343632653133333434643730613864613661636163363037393831666636396537653530
+3237663863326264640a623366666164656539656430396532306664663839626266326466306232
+3734";
+
+#[test]
+fn what_is_encrypted_and_damaged_is_seen_without_a_password() {
+    let value = |name: &str, sealed: &str| {
+        let (indented, env) = (sealed.replace('\n', "\n      "), "replication_password: 'env:REPLICATION'");
+        let kept = if name == "replication_password" { "" } else { env };
+        WELL.replacen(env, &format!("{name}: !vault |\n      {indented}\n    {kept}"), 1)
+    };
+    for (sealed, why) in [
+        (SEALED.to_owned(), ""),
+        (SEALED.replacen("3031", "303g", 1), "its digits are damaged, or some are missing"),
+        (SEALED.trim_end_matches("\n3734").to_owned(), "its digits are damaged, or some are missing"),
+        (SEALED.replacen(";1.1;", ";2.1;", 1), "its format is neither 1.1 nor 1.2"),
+        (SEALED.replacen("AES256", "AES", 1), "its cipher is not AES256"),
+        ("hunter2".to_owned(), "it does not begin with $ANSIBLE_VAULT;1.1;AES256"),
+    ] {
+        for name in ["replication_password", "web_token"] {
+            let well = value(name, &sealed);
+            let (_dir, path) = inventory(&well);
+            let said = lint(&path, &["--allow", "unused-variable"]);
+            // Below the line with the name.
+            let line = well.lines().position(|line| line.contains("!vault")).expect("it is there") + 2;
+            let message =
+                format!("error: what is encrypted here cannot be read: {why}\n  --> {path}:{line}:");
+            let message = if line < 10 { message.replace("  -->", " -->") } else { message };
+            assert_eq!(said.code, Some(i32::from(!why.is_empty())), "{sealed}\n{}", said.stdout);
+            assert!(why.is_empty() || said.stdout.contains(&message), "{message}\n{}", said.stdout);
+            assert!(!said.stdout.contains("hunter2"), "{}", said.stdout);
+        }
+    }
+}
+
 #[test]
 fn mistakes_come_first_and_all_at_once() {
     let wrong = WELL.replacen("a: {}", "a: {pgport: 0}", 1).replacen("auth: scram-sha-256", "auth: md5", 1);

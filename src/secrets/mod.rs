@@ -93,10 +93,7 @@ impl Keyring {
 
     /// What ansible-vault has encrypted; passwords of the same label are tried first, then the others.
     pub fn decrypt(&self, text: &str) -> Result<Zeroizing<String>, Closed> {
-        let broken = |why: &str| {
-            let problem = Problem::new(format!("what is encrypted here cannot be read: {why}"));
-            Closed::This(problem.hint("encrypt it again with `ansible-vault`"))
-        };
+        let broken = |why: &str| Closed::This(broken(why));
         let envelope = Envelope::parse(text).map_err(|why| broken(&why))?;
         if self.passwords.is_empty() {
             let problem = Problem::new("this is encrypted, and no vault password is given");
@@ -182,6 +179,16 @@ impl Keyring {
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         said.entry(place).or_insert_with(find).clone()
     }
+}
+
+/// Why no password opens what is encrypted, where its form tells.
+pub fn damage(text: &str) -> Option<Problem> {
+    Envelope::parse(text).err().map(|why| broken(&why))
+}
+
+fn broken(why: &str) -> Problem {
+    let problem = Problem::new(format!("what is encrypted here cannot be read: {why}"));
+    problem.hint("encrypt it again with `ansible-vault`")
 }
 
 fn of_environment(name: &str) -> Result<Secret, Problem> {

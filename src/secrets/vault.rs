@@ -16,6 +16,8 @@ const MARK: &str = "$ANSIBLE_VAULT";
 const ROUNDS: u32 = 10_000;
 /// What PBKDF2 gives: the key of the cipher, that of the HMAC, the first counter.
 const KEY_BYTES: usize = 32 + 32 + 16;
+const HMAC_BYTES: usize = 32;
+/// Texts are padded to whole ones.
 const BLOCK: usize = 16;
 
 /// An encrypted value or file, taken apart.
@@ -60,7 +62,11 @@ impl Envelope {
         let inner = unhex(digits.as_bytes()).ok_or(CUT)?;
         let mut parts = inner.splitn(3, |byte| *byte == b'\n').map(unhex);
         match (parts.next().flatten(), parts.next().flatten(), parts.next().flatten()) {
-            (Some(salt), Some(hmac), Some(ciphertext)) => {
+            (Some(salt), Some(hmac), Some(ciphertext))
+                if hmac.len() == HMAC_BYTES
+                    && !ciphertext.is_empty()
+                    && ciphertext.len().is_multiple_of(BLOCK) =>
+            {
                 Ok(Envelope { label: label.to_owned(), salt, hmac, ciphertext })
             }
             _ => Err(CUT.to_owned()),
@@ -165,6 +171,9 @@ mod tests {
             (format!("{header}\n{}", &digits[..digits.len() - 3]), "digits"),
             (format!("{header}\nxy{digits}"), "digits"),
             (format!("{header}\n6162630a"), "digits"),
+            // Pairs of pairs of digits that were cut off leave digits that are well by themselves.
+            (format!("{header}\n{}", &digits[..digits.len() - 5]), "digits"),
+            (format!("{header}\n{}", &digits[..digits.len() - 65]), "digits"),
         ] {
             let told = Envelope::parse(&text).err().unwrap_or_default();
             assert!(told.contains(why), "{text}: {told}");

@@ -1,6 +1,7 @@
 //! What is allowed in an inventory and seldom meant: one table of lints, and a check each.
 
 mod checks;
+mod sealed;
 mod unused;
 
 use super::Draft;
@@ -145,4 +146,5 @@ impl Linted {
 pub(super) fn look(draft: &Draft, source: &mut Source) {
     checks::look(draft, source);
     unused::look(draft, source);
+    sealed::look(draft, source);
 }
