@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<
     let listing = inventory::list(options.inventories()?, options.keys.keyring())?;
     let missing = |what: &str, name: &str, known: Vec<&str>| {
         let problem = Problem::new(format!("there is no {what} `{name}` in the inventory"));
-        vec![match inventory::variables::nearest(name, known) {
+        vec![match inventory::nearest(name, known) {
             Some(near) => problem.hint(format!("did you mean `{near}`?")),
             None => problem.hint("`muster inventory --graph` shows every group and host"),
         }]

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::alike::alike;
 use super::host::{Given, Level};
 use super::jinja::{self, Refused, World};
 use super::source::{Source, quote};
 use super::store::{MERGED, Vars};
 use super::tree::{Entry, Node, Tree};
 use super::value::{self, Value};
-use super::variables::{Kind, VARIABLES, Variable, alike, variable};
+use super::variables::{Kind, VARIABLES, Variable, variable};
 use crate::error::Problem;
 use crate::secrets::{Origin, Reference};
 

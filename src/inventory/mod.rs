@@ -3,7 +3,7 @@
 //! `sources` finds what `-i` names; `yaml`, `ini` and `script` read it into the `store` by Ansible's rules, with `tree`
 //! for what has places and `literal`, `range`, `words` for the details; `levels` puts the variables of each host in
 //! order; `listing` shows them. Then muster's own half: `parts` says which hosts are of the formation; `variables` is the table both the reading and the documentation
-//! go by; `known` reads values by it, with `jinja` for templates; `hidden` finds passwords that are elsewhere; `nodes` makes a server and a node of a host;
+//! go by; `known` reads values by it, with `jinja` for templates and `alike` for names that are nearly right; `hidden` finds passwords that are elsewhere; `nodes` makes a server and a node of a host;
 //! `topology` checks what must hold between them.
 //!
 //! The inner level wins: `all`, then groups by depth, priority and name, then the host. Two things are put together
@@ -18,6 +18,7 @@ use crate::error::Problem;
 use crate::formation::{Formation, Keeper, Listed, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster};
 use crate::secrets::Keyring;
 
+mod alike;
 mod hba;
 mod hidden;
 mod host;
@@ -50,6 +51,7 @@ pub mod variables;
 mod words;
 mod yaml;
 
+pub(crate) use alike::nearest;
 pub use listing::{Detail, Listing};
 pub use monitor_uri::parse as monitor_uri;
 pub use schema::schema;

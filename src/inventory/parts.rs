@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::alike::alike_group;
 use super::known::Known;
 use super::levels::Levels;
 use super::nodes::{SECONDARY_GROUPS, role_groups};
 use super::source::{Source, Span, quote};
 use super::store::{ALL, Store};
 use super::value::Value;
-use super::variables::{alike_group, variable};
+use super::variables::variable;
 use crate::error::Problem;
 
 /// What a host is to the formation.

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use super::alike::nearest;
 use super::host::Given;
 use super::source::{Source, quote};
-use super::variables::nearest;
 use crate::bounded;
 use crate::error::Problem;
 

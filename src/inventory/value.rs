@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::alike::nearest;
 use super::hidden::Hidden;
 use super::monitor_uri;
 use super::settings;
@@ -9,7 +10,7 @@ use super::source::{Source, Span, quote};
 use super::ssh_args;
 use super::text::is_host_key;
 use super::tree::{Node, Tree};
-use super::variables::{Kind, Variable, nearest};
+use super::variables::{Kind, Variable};
 use crate::error::Problem;
 use crate::formation::MonitorUri;
 

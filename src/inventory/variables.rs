@@ -74,35 +74,6 @@ impl Variable {
     }
 }
 
-/// The known word that was probably meant.
-pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// Below this, words share letters by chance.
-    const ALIKE: f64 = 0.6;
-    closest(word, known, ALIKE)
-}
-
-/// The same for a word that may well be another's: a letter or two make the difference.
-pub(super) fn alike<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const ALIKE: f64 = 0.82;
-    closest(word, known, ALIKE)
-}
-
-/// The same for the name of a group: `worker`, `postgresql`, but not `monitoring`.
-pub(super) fn alike_group<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    const ALIKE: f64 = 0.8;
-    closest(word, known, ALIKE)
-}
-
-fn closest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>, alike: f64) -> Option<&'a str> {
-    let word = word.to_ascii_lowercase().replace('-', "_");
-    known
-        .into_iter()
-        .map(|name| (strsim::normalized_damerau_levenshtein(&word, name), name))
-        .filter(|(found, _)| *found >= alike)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, name)| name)
-}
-
 const fn row(name: &'static str, scope: Scope, kind: Kind, default: Fallback, doc: &'static str) -> Variable {
     Variable { name, other_names: &[], scope, kind, default, doc }
 }

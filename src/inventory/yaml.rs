@@ -1,10 +1,10 @@
 //! A YAML inventory: groups of `hosts`, `vars` and `children`, put into the store in the order of the file.
 
+use super::alike::nearest;
 use super::range;
 use super::source::{Source, Span, quote};
 use super::store::{ALL, Loop, Mention, Store, Vars};
 use super::tree::{Entry, Node, Style, Tree};
-use super::variables::nearest;
 use crate::error::Problem;
 
 /// Reads a document into the store; whether everything in it could be read.
