@@ -43,10 +43,19 @@ pub struct Plan {
     pub notes: BTreeMap<NodeName, Vec<String>>,
     /// Hosts of the inventory that are no part of the formation, though nothing says that they are not.
     pub outside: Vec<String>,
+    /// Nodes of the formation that only the monitor knows.
+    pub strangers: Vec<Stranger>,
     /// The servers that it is limited to.
     pub limit: Option<BTreeSet<NodeName>>,
     /// Why there will be more to plan once this plan is done.
     pub partial: Option<String>,
+}
+
+/// A node of the formation that the inventory does not name.
+#[derive(Clone, Debug, Serialize)]
+pub struct Stranger {
+    pub name: String,
+    pub group: u32,
 }
 
 impl Plan {
@@ -107,6 +116,9 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     let (outside, limit) = (formation.outside.clone(), scope.limit().cloned());
     let mut plan = Plan { outside, limit, ..Plan::default() };
     let world = World::new(formation, scope, facts, today, &mut plan);
+    if scope.is_whole() {
+        plan.strangers = world.unnamed();
+    }
     monitor::plan(&world, &mut plan)?;
     if plan.partial.is_some() {
         return Ok(plan);

@@ -3,8 +3,8 @@
 //! Whom the inventory does not name was made by another run of muster, or by pg_autoctl. Such a stranger has its own
 //! keeper and its own operator: it is counted, followed and connected to, never driven and never touched.
 
-use crate::formation::{Formation, Node, NodeName};
-use crate::plan::{Plan, World};
+use crate::formation::{Formation, Node, NodeName, Server};
+use crate::plan::{Plan, Stranger, World};
 use crate::resource::citus::Remote;
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication::Upstream;
@@ -69,6 +69,14 @@ impl<'a> World<'a> {
 
     pub(super) fn strangers_of(&self, group: u32) -> Vec<&'a NodeRow> {
         self.strangers().into_iter().filter(|row| row.group == group).collect()
+    }
+
+    /// Those whom the operator may have forgotten; who is at a place of the inventory is blocked under its other name.
+    pub(super) fn unnamed(&self) -> Vec<Stranger> {
+        let is_at = |server: &Server, row: &NodeRow| server.hostname == row.host && server.pgport == row.port;
+        let is_named = |row: &NodeRow| self.formation.nodes.values().any(|node| is_at(&node.server, row));
+        let strangers = self.strangers().into_iter().filter(|row| !is_named(row));
+        strangers.map(|row| Stranger { name: row.name.clone(), group: row.group }).collect()
     }
 
     pub(super) fn why_no_primary(&self, group: u32) -> String {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::command::Failure;
 use crate::formation::NodeName;
-use crate::plan::Plan;
+use crate::plan::{Plan, Stranger};
 use crate::report::diff::{self, Contents};
 use crate::report::paint::Paint;
 use crate::report::text::{alike, count, indented, plain};
@@ -41,7 +41,7 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
         [] => String::new(),
         names => format!("  outside the formation, for want of a role: {}\n", names.join(", ")),
     };
-    section(&paint.bold("notes"), outside + &lines(notes.collect()));
+    section(&paint.bold("notes"), outside + &strangers(plan) + &lines(notes.collect()));
     let blocked = plan.blocked.iter().map(|(node, why)| (node, plain(why)));
     section(&paint.yellow("left alone"), lines(blocked.collect()));
     let unreachable = plan.unreachable.iter().map(|(node, failure)| {
@@ -56,6 +56,20 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
     });
     section(&paint.red("unreachable"), lines(unreachable.collect()));
     text + &paint.bold(&(summary(plan) + &limited(plan))) + "\n"
+}
+
+/// Whom the inventory does not name: made by others, or taken out of it.
+fn strangers(plan: &Plan) -> String {
+    const MOST: usize = 6;
+    let one = |Stranger { name, group }: &Stranger| format!("{} (group {group})", plain(name));
+    let mut names: Vec<String> = plan.strangers.iter().take(MOST).map(one).collect();
+    if plan.strangers.len() > MOST {
+        names.push(format!("{} more", plan.strangers.len() - MOST));
+    }
+    match names.as_slice() {
+        [] => String::new(),
+        names => format!("  the monitor knows {}, the inventory does not\n", names.join(", ")),
+    }
 }
 
 /// Whom it is about, where that is not everybody.
@@ -165,6 +179,10 @@ mod tests {
             unreachable: BTreeMap::from([(NodeName::from("w2b"), failure)]),
             notes: BTreeMap::from([(coord1, vec!["a stranger".to_owned()])]),
             outside: vec!["web1".to_owned(), "web2".to_owned()],
+            strangers: vec![
+                Stranger { name: "w1c".to_owned(), group: 1 },
+                Stranger { name: "w3a".to_owned(), group: 3 },
+            ],
             limit: Some(["coord1", "w1a", "w1b"].map(NodeName::from).into()),
             partial: None,
         }
@@ -190,6 +208,7 @@ metadata
     + add w1a:5432 (on coord1) - pg_dist_node does not know it
 notes
   outside the formation, for want of a role: web1, web2
+  the monitor knows w1c (group 1), w3a (group 3), the inventory does not
   coord1: a stranger
 left alone
   w1b: port 5432 is taken

@@ -150,7 +150,14 @@ fn shown(plan: &Plan) -> String {
     if let Some(why) = &plan.partial {
         text += &format!("partial: {why}\n");
     }
-    if text.is_empty() { "nothing to do\n".to_owned() } else { text }
+    if text.is_empty() {
+        text += "nothing to do\n";
+    }
+    if !plan.strangers.is_empty() {
+        let names = plan.strangers.iter().map(|row| format!(" {} (group {})", row.name, row.group));
+        text += &format!("strangers{}\n", names.collect::<Vec<_>>().join(","));
+    }
+    text
 }
 
 /// One line of the facts: `settled`, or `HOST: WHAT …`.
