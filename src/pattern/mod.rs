@@ -181,6 +181,8 @@ fn meant(roster: &Roster, term: &str) -> Result<Vec<usize>, Problem> {
     let hosts = named(roster, base)?;
     let count = i64::try_from(hosts.len()).unwrap_or(i64::MAX);
     let range = match subscript {
+        // Of nobody there is no first one either.
+        _ if hosts.is_empty() => return Ok(hosts),
         Subscript::One(index) if (-count..count).contains(&index) => {
             let index = if index < 0 { index + count } else { index };
             index..index + 1
@@ -228,17 +230,19 @@ enum Subscript {
     From(i64, Option<i64>),
 }
 
-/// As in `w[1]`, `w[-1]`, `w[0:2]`, `w[0-2]`, `w[1:]`; other brackets belong to a glob.
+/// As in `w[1]`, `w[-1]`, `w[0:2]`, `w[0-2]`, `w[1:]`; other brackets belong to a glob. With Ansible `w[2:0]` is `w[2]`.
 fn subscript(term: &str) -> Option<(&str, Subscript)> {
     let (base, inner) = term.strip_suffix(']')?.rsplit_once('[')?;
-    let number = |text: &str| text.parse::<u32>().ok().map(i64::from);
+    let is_number = |text: &&str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    let number = |text: &str| Some(text).filter(is_number).map(|text| text.parse().unwrap_or(i64::MAX));
     let subscript = match inner.find([':', '-']) {
         None => Subscript::One(number(inner)?),
         Some(0) => Subscript::One(-number(inner.strip_prefix('-')?)?),
         Some(at) => {
             let last = &inner[at + 1..];
             let last = if last.is_empty() { None } else { Some(number(last)?) };
-            Subscript::From(number(&inner[..at])?, last)
+            let first = number(&inner[..at])?;
+            if last == Some(0) { Subscript::One(first) } else { Subscript::From(first, last) }
         }
     };
     (!base.is_empty()).then_some((base, subscript))
