@@ -17,7 +17,7 @@ use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::neighbours::Surroundings;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{
-    adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, settings, tls,
+    adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, refused, settings, tls,
 };
 use crate::sql;
 
@@ -204,6 +204,15 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     }
 }
 
+/// Why the monitor did not answer, in words that say what to look at where it is others'.
+fn not_asked(formation: &Formation, said: String) -> String {
+    let refused = match &formation.monitor {
+        Monitor::External(uri) => refused::by_monitor(uri, &said),
+        Monitor::Managed(_) => None,
+    };
+    refused.map_or(said, |(why, look)| format!("{why}; {look}"))
+}
+
 /// How a host logs in to other servers of the formation.
 fn peer_env(command: Command, server: &Server, node: Option<&Node>) -> Command {
     let (root, crl) = sql::ssl_files(&server.tls);
@@ -229,7 +238,7 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         pgpass: pgpass::parse(&answers)?,
         database: database::parse(&answers)?,
         keeper: keeper::parse(&answers)?,
-        monitor: monitor::parse(&answers)?,
+        monitor: monitor::parse(&answers).map_err(|said| not_asked(formation, said))?,
         citus: citus::parse(&answers)?,
         coordinator: citus::parse_remote(&answers)?,
         hook: citus::parse_hook(&answers)?,

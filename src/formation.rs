@@ -168,7 +168,13 @@ pub struct MonitorUri {
     pub dbname: String,
     /// The query part as (key, value) pairs in their order, e.g. `sslmode`, `sslrootcert`.
     pub parameters: Vec<(String, String)>,
+    /// What an operator gave it as, for hints: [`MONITOR_VARIABLE`], or an option.
+    #[serde(skip)]
+    pub given_as: &'static str,
 }
+
+/// The inventory's variable for the URI of a monitor.
+pub const MONITOR_VARIABLE: &str = "monitor";
 
 /// How a host is reached and what muster becomes there: what the inventory says of it. It goes before ssh_config.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -201,6 +201,7 @@ mod tests {
                 ("sslmode".into(), "require".into()),
                 ("sslrootcert".into(), "/etc/ca.crt".into()),
             ],
+            given_as: crate::formation::MONITOR_VARIABLE,
         };
         let query = "sslmode=require&sslrootcert=/etc/ca.crt";
         assert_eq!(

@@ -13,6 +13,7 @@ use crate::create::inventory::boolean;
 use crate::create::options::of;
 use crate::create::{Given, Host, Inventory, Kind, Means, Origin, Row, inventory};
 use crate::error::{Exit, Problem};
+use crate::formation::Monitor;
 use crate::report;
 
 /// What was asked for; the environment is not looked at yet.
@@ -130,9 +131,12 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     options.not_limited("create is about the hosts that it names")?;
     let made = made(arguments, &connection(options, None))?;
     let formation = crate::inventory::parse("inventory", &made.complete, Path::new(""));
-    let formation = formation.map_err(|problems| {
+    let mut formation = formation.map_err(|problems| {
         problems.into_iter().map(|problem| made.words.blame(problem)).collect::<Vec<_>>()
     })?;
+    if let Monitor::External(uri) = &mut formation.monitor {
+        uri.given_as = made.words.monitor();
+    }
     for note in &made.notes {
         report::log(&format!("note: {note}\n"));
     }

@@ -6,6 +6,10 @@ use crate::create::inventory::{Given, Origin};
 use crate::create::options::of;
 use crate::create::{Kind, Means, Row};
 use crate::error::Problem;
+use crate::formation::MONITOR_VARIABLE;
+
+/// The option of [`MONITOR_VARIABLE`].
+const MONITOR: &str = "--monitor";
 
 /// What the operator calls each variable that has an option, and what is responsible for each line.
 #[derive(Debug)]
@@ -48,6 +52,14 @@ impl Words {
         };
         let hint = problem.hint.map(|hint| self.bare(&self.quoted(&self.without_lines(hint, &message))));
         Problem { message, hint, place: None }
+    }
+
+    /// What the URI of the monitor was given as.
+    pub fn monitor(&self) -> &'static str {
+        match self.variables.get(MONITOR_VARIABLE) {
+            Some(Name { origin: Origin::Environment, row, .. }) => row.env.unwrap_or(MONITOR),
+            Some(_) | None => MONITOR,
+        }
     }
 
     /// Hints name lines of a file that the operator has never seen.

@@ -2,7 +2,7 @@
 
 use super::range::is_ipv6;
 use super::text::is_hostname;
-use crate::formation::{MonitorUri, Secret};
+use crate::formation::{MONITOR_VARIABLE, MonitorUri, Secret};
 
 /// Takes the URI apart.
 ///
@@ -28,6 +28,7 @@ pub fn parse(uri: &str) -> Result<MonitorUri, &'static str> {
         password,
         dbname: or_default(decoded(dbname)?, "pg_auto_failover"),
         parameters: parameters(query)?,
+        given_as: MONITOR_VARIABLE,
     };
     match uri.text().reveal().len() > LONGEST {
         true => Err("the URI is too long: pg_autoctl reads 1023 bytes of it"),

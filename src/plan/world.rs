@@ -117,8 +117,8 @@ impl<'a> World<'a> {
                 match rows.next() {
                     Some(rows) => MonitorView::Known(rows),
                     None => MonitorView::Unknown(format!(
-                        "the monitor at {}:{} has no pgautofailover",
-                        uri.host, uri.port
+                        "the monitor at {}:{} has no pgautofailover: is the database of `{}` the monitor's?",
+                        uri.host, uri.port, uri.given_as
                     )),
                 }
             }

@@ -12,6 +12,7 @@ pub mod monitor;
 pub mod neighbours;
 pub mod pgpass;
 pub mod psql;
+pub mod refused;
 pub mod replication;
 pub mod settings;
 pub mod tls;

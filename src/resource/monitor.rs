@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
-use crate::formation::{Formation, MonitorUri, Node, NodeName, Secret, Server};
+use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Server};
 use crate::probe::Answers;
 use crate::resource::database::{DatabaseFacts, set_password};
 use crate::sql::{MONITOR, literal, local, monitor_env, on_monitor};
@@ -413,5 +413,6 @@ pub fn uri(server: &Server, password: Option<&Secret>) -> MonitorUri {
         password: password.cloned(),
         dbname: DBNAME.to_owned(),
         parameters,
+        given_as: MONITOR_VARIABLE,
     }
 }

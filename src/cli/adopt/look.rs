@@ -16,6 +16,7 @@ use crate::formation::{Connection, Formation, Host, Monitor, Node, NodeName, Ser
 use crate::inventory;
 use crate::resource::adopted::{AdoptedFacts, STOPPED};
 use crate::resource::monitor::{MonitorFacts, NodeRow};
+use crate::resource::refused;
 
 /// What was found, and whom it was not found of.
 pub(super) struct Found {
@@ -108,8 +109,9 @@ async fn at_home(fleet: Fleet, arguments: &Arguments, events: &Events) -> Result
 
 /// A monitor by its URI: asked by psql on this machine, else on the host that it names.
 async fn external(fleet: Fleet, arguments: &Arguments, events: &Events) -> Result<Reached, Miss> {
-    let uri = inventory::monitor_uri(&arguments.monitor)
+    let mut uri = inventory::monitor_uri(&arguments.monitor)
         .map_err(|why| usage(Problem::new(format!("--monitor: {why}"))))?;
+    uri.given_as = "--monitor";
     let here = NodeName::from("this machine");
     let there = NodeName(format!("the monitor's host {}", uri.host));
     let local = Host { connection: Connection::Local, ..Host::named("localhost") };
@@ -124,9 +126,10 @@ async fn external(fleet: Fleet, arguments: &Arguments, events: &Events) -> Resul
             let told = ask(&fleet, &there, &asked, arguments).await;
             (
                 fleet,
-                told.map_err(|there| Miss {
-                    problem: Box::new(there.problem.hint(here.problem.message)),
-                    exit: there.exit,
+                told.map_err(|there| {
+                    let hints = there.problem.hint.iter().chain([&here.problem.message]);
+                    let hint = hints.map(String::as_str).collect::<Vec<_>>().join("; ");
+                    Miss { problem: Box::new(there.problem.hint(hint)), exit: there.exit }
                 })?,
             )
         }
@@ -143,7 +146,16 @@ async fn ask(
     arguments: &Arguments,
 ) -> Result<(Told, String), Miss> {
     let first = arguments.formation.as_deref().unwrap_or("default");
-    let of_monitor = |why: String| failed(Problem::new(format!("the monitor, asked on {on}: {why}")));
+    let of_monitor = |why: String| {
+        let refused = match asked {
+            Asked::By(uri) => refused::by_monitor(uri, &why),
+            Asked::AtHome { .. } => None,
+        };
+        failed(match refused {
+            Some((why, look)) => Problem::new(format!("asked on {on}: {why}")).hint(look),
+            None => Problem::new(format!("the monitor, asked on {on}: {why}")),
+        })
+    };
     let stdout = answered(fleet.run(on, &look::monitor(asked, first)).await)?;
     let told = look::parse_monitor(&stdout).map_err(of_monitor)?;
     let name = draft::formation(arguments.formation.as_deref(), &told.formations).map_err(usage)?.to_owned();
