@@ -87,7 +87,7 @@ pub fn ssl_files(tls: &Tls) -> (&str, &str) {
 /// variables of names of its own, which are not exported: psql on the local socket and pg_ctl see none of it.
 pub const MONITOR: &str = r#"monitor() {
   PGHOST=$MUSTER_HOST PGPORT=$MUSTER_PORT PGUSER=$MUSTER_USER PGDATABASE=$MUSTER_DBNAME \
-  PGPASSWORD=$MUSTER_PASSWORD PGSSLMODE=$MUSTER_SSLMODE PGSSLROOTCERT=$MUSTER_SSLROOTCERT \
+  PGPASSWORD=$MUSTER_PASSWORD PGSSLMODE=${MUSTER_SSLMODE:-prefer} PGSSLROOTCERT=$MUSTER_SSLROOTCERT \
   PGSSLCRL=$MUSTER_SSLCRL PGCONNECT_TIMEOUT=5 "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 "$@" -f -
 }
 "#;
@@ -187,6 +187,18 @@ mod tests {
         assert_eq!(ident(r#"a"b"#), r#""a""b""#);
         assert_eq!(conninfo_value("it's"), r"'it\'s'");
         assert_eq!(conninfo_value("host1.example"), "host1.example");
+    }
+
+    /// libpq takes an empty PGSSLMODE for a wrong one.
+    #[test]
+    fn a_uri_without_sslmode_is_as_libpq_has_it() {
+        let psql = "psql() { echo \"$PGSSLMODE\"; }\n";
+        let script = format!("{psql}{}monitor", MONITOR.replace("\"$bin/psql\"", "psql"));
+        for (given, is) in [("", "prefer"), ("verify-full", "verify-full")] {
+            let mut shell = std::process::Command::new("sh");
+            let said = shell.args(["-c", &script]).env("MUSTER_SSLMODE", given).output().unwrap();
+            assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), is);
+        }
     }
 
     #[test]
