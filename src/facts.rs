@@ -173,6 +173,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         script.push_str(part);
     }
     script.push_str(&database::probe());
+    script.push_str(tls::PROBE_SERVED);
     script.push_str(&citus::probe());
     script.push_str(&monitor::probe());
     script.push_str(&citus::remote_probe());

@@ -66,7 +66,7 @@ fn seen_lines(seen: &Seen) -> Vec<String> {
         let names: Vec<&str> = database.databases.iter().map(String::as_str).collect();
         lines.push(format!("server: {word}; databases {}", names.join(", ")));
     }
-    if let Some(certificate) = &seen.tls.certificate {
+    if let Some(certificate) = seen.tls.served.as_ref().or(seen.tls.certificate.as_ref()) {
         let names = certificate.names.join(", ");
         lines.push(format!("certificate: for {names}, until {}", certificate.not_after));
     }

@@ -232,8 +232,11 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
             (Tls::SelfSigned { .. }, Some(seen)) => {
                 Look::of(seen.tls.certificate.as_ref().map(|found| days(today, found.not_after)))
             }
-            // The user's own files are not read.
-            (Tls::SelfSigned { .. }, None) | (Tls::Files { .. }, _) => Look::Unknown,
+            (Tls::Files { .. }, Some(seen)) => match &seen.tls.served {
+                Some(found) => Look::Is(days(today, found.not_after)),
+                None => Look::Unknown,
+            },
+            (Tls::SelfSigned { .. } | Tls::Files { .. }, None) => Look::Unknown,
         },
     }
 }

@@ -6,7 +6,7 @@ use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, K
 use serde::Serialize;
 
 use crate::formation::{Secret, Server, Tls};
-use crate::probe::Answers;
+use crate::probe::{Answer, Answers};
 use crate::resource::data::node_dir;
 use crate::step::{Content, File, Risk, Step};
 
@@ -23,6 +23,8 @@ pub struct TlsFacts {
     pub key: bool,
     /// Paths named in the inventory that the server's user cannot read.
     pub unreadable: Vec<String>,
+    /// The certificate of the user's files that the server uses; `None` where it cannot be read.
+    pub served: Option<Certificate>,
 }
 
 /// What matters of an X.509 certificate.
@@ -43,12 +45,36 @@ printf '%s\n' "$tlsfiles" | while IFS= read -r f; do
 done | { printf 'tls.unreadable:'; base64 -w0; echo; }
 "#;
 
+/// Once `ask` is there: the user's certificate, from where the running server has it, else the inventory. The file may
+/// hold the key as well, which never leaves the host.
+pub const PROBE_SERVED: &str = r#"
+if [ -n "$tlsfiles" ]; then
+  c=
+  if [ -n "$pid" ]; then c=$(printf 'show ssl_cert_file' | ask postgres 2>/dev/null); fi
+  case $c in
+  '') c=$(printf '%s\n' "$tlsfiles" | head -n 1) ;;
+  /*) ;;
+  *) c=$pgdata/$c ;;
+  esac
+  if [ -f "$c" ] && [ -r "$c" ]; then
+    printf 'tls.served:'
+    sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p; /^-----END CERTIFICATE-----/q' "$c" | head -c 65536 | base64 -w0
+    echo
+  else none tls.served; fi
+else none tls.served; fi
+"#;
+
 pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
     let certificate = answers.text("tls.cert")?.map(|pem| read(&pem)).transpose()?;
     Ok(TlsFacts {
         certificate,
         key: answers.flag("tls.key")?,
         unreadable: answers.need("tls.unreadable")?.lines().map(str::to_owned).collect(),
+        // Nothing is decided by it: what is no certificate is not known.
+        served: match answers.get("tls.served") {
+            Answer::Text(pem) => read(&pem).ok(),
+            Answer::Absent | Answer::Blind(_) => None,
+        },
     })
 }
 
@@ -156,6 +182,40 @@ fn ip(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_is_read_where_the_server_has_it_and_no_key_is() {
+        let today = jiff::civil::date(2026, 11, 22);
+        let [(one, key), (other, _)] = ["one", "other"].map(|name| make(&[format!("{name}.example")], today));
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        let whole = format!("{}Bag Attributes\n{one}{other}{}", key.reveal(), key.reveal());
+        std::fs::write(at("whole.pem"), whole).unwrap();
+        std::fs::write(at("other.crt"), &other).unwrap();
+        std::fs::write(at("broken.crt"), "-----BEGIN CERTIFICATE-----\nx\n").unwrap();
+        let read = |server: &str, file: &str| {
+            let ask = "ask() { cat >/dev/null; printf '%s\\n' \"$says\"; }\n";
+            let script = format!("{}{ask}{PROBE_SERVED}say end ''\n", crate::probe::FUNCTIONS);
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &script]).env("says", server).env("pgdata", dir.path());
+            shell.env("pid", if server.is_empty() { "" } else { "1" }).env("tlsfiles", file);
+            let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+            let answers = Answers::parse(&said).unwrap();
+            let text = answers.text("tls.served").unwrap().unwrap_or_default();
+            assert!(!text.contains("KEY"), "{text}");
+            let all = format!("{said}tls.cert~\ntls.key=0\ntls.unreadable:\n");
+            let names = parse(&Answers::parse(&all).unwrap()).unwrap().served.map(|found| found.names);
+            names.unwrap_or_default().join(" ")
+        };
+        let files = format!("{}\n/a/key", at("other.crt"));
+        assert_eq!(read("", &files), "other.example");
+        assert_eq!(read("whole.pem", &files), "one.example", "relative to the data directory");
+        assert_eq!(read(&at("whole.pem"), &files), "one.example");
+        for unknown in ["broken.crt", "lost.crt", "psql: error: it has just stopped"] {
+            assert_eq!(read(unknown, &files), "", "{unknown}");
+        }
+        assert_eq!(read("whole.pem", ""), "", "where muster makes its own nobody asks");
+    }
 
     #[test]
     fn what_is_made_reads_back() {

@@ -82,7 +82,7 @@ fn facts(
                 extensions: Default::default(),
             }),
             pgdata: Pgdata::Empty { room_kb: 1, writable: true },
-            tls: TlsFacts { certificate: None, key: false, unreadable: Vec::new() },
+            tls: TlsFacts { certificate: None, key: false, unreadable: Vec::new(), served: None },
             node_conf: None,
             pgpass: None,
             adopted: None,

@@ -423,6 +423,7 @@ impl Host {
             certificate: self.certificate.as_ref().and_then(|facts| facts.certificate.clone()),
             key: self.files.keys().any(|path| path.ends_with("/server.key")),
             unreadable: self.unreadable.clone(),
+            served: None,
         }
     }
 
