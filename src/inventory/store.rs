@@ -187,11 +187,15 @@ impl Store {
 
     /// The groups above a group.
     pub(super) fn ancestors(&self, group: usize) -> BTreeSet<usize> {
-        let (mut found, mut next) = (BTreeSet::new(), vec![group]);
+        let (mut seen, mut next) = (vec![false; self.groups.len()], vec![group]);
         while let Some(group) = next.pop() {
-            next.extend(self.groups[group].parents.iter().filter(|parent| found.insert(**parent)));
+            for parent in &self.groups[group].parents {
+                if !std::mem::replace(&mut seen[*parent], true) {
+                    next.push(*parent);
+                }
+            }
         }
-        found
+        (0..seen.len()).filter(|group| seen[*group]).collect()
     }
 
     /// Every group of each host, directly or through children.
@@ -236,20 +240,18 @@ impl Store {
 
     /// The longest way down from `all`.
     fn deepen(&mut self) {
-        let mut next = BTreeSet::from([ALL]);
-        // The longest way has fewer steps than there are groups, and there are no circles.
-        while !next.is_empty() {
-            let mut deeper = BTreeSet::new();
-            for group in next {
-                let below = self.groups[group].depth + 1;
-                for child in self.groups[group].children.clone() {
-                    if self.groups[child].depth < below {
-                        self.groups[child].depth = below;
-                        deeper.insert(child);
-                    }
+        // There are no circles: a group's own depth is known once it is known of all its parents.
+        let mut unknown: Vec<usize> = self.groups.iter().map(|group| group.parents.len()).collect();
+        let mut next = vec![ALL];
+        while let Some(group) = next.pop() {
+            let below = self.groups[group].depth + 1;
+            for child in self.groups[group].children.clone() {
+                self.groups[child].depth = self.groups[child].depth.max(below);
+                unknown[child] -= 1;
+                if unknown[child] == 0 {
+                    next.push(child);
                 }
             }
-            next = deeper;
         }
     }
 
