@@ -54,27 +54,25 @@ fn what_ansible_encrypts_is_read() {
     write("two", " the second \n");
     let ids = ["--vault-id", "one", "--vault-id", "dev@two"];
     let mut vars = String::new();
-    for (number, text) in TEXTS.iter().enumerate() {
-        let label = ["default", "dev"][number % 2];
-        let name = format!("v{number}");
-        let args =
-            [&["encrypt_string", "--encrypt-vault-id", label, "--name", &name], &ids[..], &[text]].concat();
+    let names: Vec<String> = (0..TEXTS.len()).map(|number| format!("v{number}")).collect();
+    for (first, label) in ["default", "dev"].into_iter().enumerate() {
+        let mut args = [&["encrypt_string", "--encrypt-vault-id", label], &ids[..]].concat();
+        args.extend(names.iter().skip(first).step_by(2).flat_map(|name| ["--name", name]));
+        args.extend(TEXTS.iter().skip(first).step_by(2));
         let sealed = ansible("ansible-vault", folder, &args);
         vars += &sealed.lines().map(|line| format!("    {line}\n")).collect::<String>();
     }
+    assert!(names.iter().all(|name| vars.contains(&format!("    {name}: !vault |"))), "{vars}");
     let hosts = "  children:\n    monitor: {hosts: {mon: {pgport: 5000, pgdata: /m}}}\n    postgres: {hosts: {pg1: }}\n";
     write("db.yml", &format!("all:\n  vars:\n    pgdata: /x\n    password: '{{{{ v0 }}}}'\n{vars}{hosts}"));
     write("group_vars/all.yml", "monitor_password: of all\nlist: [1, yes, '{{ v0 }}']\nn: 0644\n");
     write("group_vars/postgres/x.yml", "replication_password: of the group\n");
     write("host_vars/pg1", "pgport: 5444\n");
-    for (label, file) in
-        [("default", "group_vars/all.yml"), ("dev", "group_vars/postgres/x.yml"), ("dev", "host_vars/pg1")]
+    for (label, files) in
+        [("default", &["group_vars/all.yml"][..]), ("dev", &["group_vars/postgres/x.yml", "host_vars/pg1"])]
     {
-        ansible(
-            "ansible-vault",
-            folder,
-            &[&["encrypt", "--encrypt-vault-id", label], &ids[..], &[file]].concat(),
-        );
+        let args = [&["encrypt", "--encrypt-vault-id", label], &ids[..], files].concat();
+        ansible("ansible-vault", folder, &args);
     }
     let same = |inventory: &str| {
         let theirs = ansible("ansible-inventory", folder, &[&["-i", inventory, "--list"], &ids[..]].concat());

@@ -20,9 +20,23 @@ fn marker(spot: Spot, index: usize) -> String {
     }
 }
 
+/// A word of the harmless values, and which markers are in it: in most there are none.
+struct Calm {
+    word: Word,
+    within: Vec<usize>,
+}
+
+fn calm(words: Vec<Word>, markers: &[String]) -> Vec<Calm> {
+    let calm = words.into_iter().map(|word| {
+        let is_in = |index: &usize| word.1.contains(markers[*index].as_str());
+        Calm { within: (0..markers.len()).filter(is_in).collect(), word }
+    });
+    calm.collect()
+}
+
 /// The words of the harmless values, with the hostile ones in their place, are the words of the hostile ones.
-fn same(harmless: &[Word], hostile: &[Word], parts: &[(String, &str)]) -> Result<(), String> {
-    for (index, (kind, text)) in harmless.iter().enumerate() {
+fn same(harmless: &[Calm], hostile: &[Word], parts: &[(String, &str)]) -> Result<(), String> {
+    for (index, Calm { word: (kind, text), within }) in harmless.iter().enumerate() {
         let Some((found_kind, found)) = hostile.get(index) else {
             return Err(format!("there is no {kind} {text:?}"));
         };
@@ -31,7 +45,7 @@ fn same(harmless: &[Word], hostile: &[Word], parts: &[(String, &str)]) -> Result
         }
         // A statement for \gexec is shown as its words are.
         let is_statement = kind.ends_with(": statement") || kind.ends_with(": check");
-        let wanted = parts.iter().fold(text.clone(), |text, (marker, value)| {
+        let wanted = within.iter().map(|part| &parts[*part]).fold(text.clone(), |text, (marker, value)| {
             let shown = format!("{value:?}");
             text.replace(marker.as_str(), if is_statement { &shown[1..shown.len() - 1] } else { value })
         });
@@ -133,13 +147,14 @@ fn every_text_has_its_place() {
 /// By spot: the values that are taken; each of them arrived.
 fn accepted(spot: Spot) -> Vec<String> {
     let mark = marker(spot, 0);
-    let calm = harmless(spot.shape, &[(spot, mark.clone())]);
+    let calm = calm(harmless(spot.shape, &[(spot, mark.clone())]), std::slice::from_ref(&mark));
     let mut taken = Vec::new();
     for value in hostile().iter().map(|value| fitting(spot, value)) {
         let Some(mut found) = tried(spot.shape, &[(spot, value.clone())]) else { continue };
         // Nodes go by their names.
         if spot.variable == "name" {
-            let calm = calm.iter().map(|(kind, text)| (kind.clone(), text.replace(&mark, &value)));
+            let words = calm.iter().map(|calm| &calm.word);
+            let calm = words.map(|(kind, text)| (kind.clone(), text.replace(&mark, &value)));
             let mut calm: Vec<Word> = calm.collect();
             calm.sort();
             found.sort();
@@ -207,7 +222,8 @@ fn all_pairs(shape: Shape) {
         accepted(*other);
     }
     let marks: Vec<String> = spots.iter().enumerate().map(|(index, spot)| marker(*spot, index)).collect();
-    let calm = harmless(shape, &spots.iter().copied().zip(marks.iter().cloned()).collect::<Vec<_>>());
+    let words = harmless(shape, &spots.iter().copied().zip(marks.iter().cloned()).collect::<Vec<_>>());
+    let calm = calm(words, &marks);
     let rows: Vec<(usize, usize)> = (0..p).flat_map(|i| (0..p).map(move |j| (i, j))).collect();
     std::thread::scope(|scope| {
         for part in rows.chunks(rows.len().div_ceil(4)) {

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use muster::inventory::{Need, load_all};
 use muster::secrets::Keyring;
@@ -306,12 +307,17 @@ fn while_watching(site: &Site, work: impl FnOnce()) -> BTreeSet<String> {
     let done = AtomicBool::new(false);
     // Other tests have words of their own: a process of ours has our home in its environment.
     let home = site.root().join("home").display().to_string();
+    let pids = || {
+        let entries = fs::read_dir("/proc").expect("there is /proc").flatten();
+        entries.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok()).collect::<BTreeSet<u32>>()
+    };
+    let strangers = pids();
     std::thread::scope(|scope| {
         let watcher = scope.spawn(|| {
             let (mut seen, mut watched) = (BTreeSet::new(), 0);
             while !done.load(Ordering::Relaxed) {
-                for entry in fs::read_dir("/proc").expect("there is /proc").flatten() {
-                    let read = |name: &str| fs::read(entry.path().join(name)).unwrap_or_default();
+                for pid in pids().difference(&strangers) {
+                    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
                     let environ = read("environ");
                     if !String::from_utf8_lossy(&environ).contains(&home) {
                         continue;
@@ -326,6 +332,8 @@ fn while_watching(site: &Site, work: impl FnOnce()) -> BTreeSet<String> {
                         }
                     }
                 }
+                // Time for those that are watched.
+                std::thread::sleep(Duration::from_millis(1));
             }
             (seen, watched)
         });

@@ -120,9 +120,9 @@ fn plain() -> Vec<Case> {
         case("three", "{name} {ec}\n").expect(Accept),
         case("three", "{name} {rsa}\n").expect(Accept),
         case("three", "{name} {rsa}\n{name} {otherec}\n"),
-        // Short RSA keys: ssh-keygen makes 3072 bits.
-        case("three", "{name} {rsa}\n").option("RequiredRSASize=3072").expect(Accept),
-        case("three", "{name} {rsa}\n").option("RequiredRSASize=3073"),
+        // Short RSA keys: those of the tests have 2048 bits.
+        case("three", "{name} {rsa}\n").option("RequiredRSASize=2048").expect(Accept),
+        case("three", "{name} {rsa}\n").option("RequiredRSASize=2049"),
         case("three", "{name} {ed}\n").option("RequiredRSASize=16384").expect(Accept),
         case("three", "{name} {otherec}\n{name} {ed}\n").expect(Accept),
         case("one", "{name} {ec}\n"),

@@ -1,8 +1,10 @@
 //! One question, asked of `ssh` and of muster: is this host trusted?
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command as Process, Stdio};
+use std::sync::Mutex;
 
 use muster::command::Failure;
 use muster::formation::NodeName;
@@ -90,9 +92,23 @@ impl Case {
     }
 }
 
-/// The keys of a test: authorities, and keys no host has.
+/// The keys there can be: authorities, and keys no host has.
+const KEYS: [(&str, &str); 9] = [
+    ("ca", "ed25519"),
+    ("ca2", "ed25519"),
+    ("ecca", "ecdsa"),
+    ("rsaca", "rsa"),
+    ("other", "ed25519"),
+    ("otherec", "ecdsa"),
+    ("ec", "ecdsa"),
+    ("rsa", "rsa"),
+    ("ed", "ed25519"),
+];
+
+/// The keys of a test, each made when it is first asked for: a key of RSA takes a second.
 pub(crate) struct Keys {
     dir: TempDir,
+    made: Mutex<BTreeSet<String>>,
 }
 
 impl Keys {
@@ -102,24 +118,18 @@ impl Keys {
             eprintln!("LEFT OUT: there is no ssh-keygen; nothing was tested");
             return None;
         }
-        let dir = tempfile::tempdir().unwrap();
-        for (file, kind) in [
-            ("ca", "ed25519"),
-            ("ca2", "ed25519"),
-            ("ecca", "ecdsa"),
-            ("rsaca", "rsa"),
-            ("other", "ed25519"),
-            ("otherec", "ecdsa"),
-            ("ec", "ecdsa"),
-            ("rsa", "rsa"),
-            ("ed", "ed25519"),
-        ] {
-            keygen(&dir.path().join(file), kind, "");
-        }
-        Some(Keys { dir })
+        Some(Keys { dir: tempfile::tempdir().unwrap(), made: Mutex::default() })
     }
 
+    /// Of a key, or of a file beside them.
     pub(crate) fn path(&self, file: &str) -> PathBuf {
+        let key = file.strip_suffix(".pub").unwrap_or(file);
+        if let Some((name, kind)) = KEYS.iter().find(|(name, _)| *name == key) {
+            let mut made = self.made.lock().unwrap();
+            if made.insert(key.to_owned()) {
+                keygen(&self.dir.path().join(name), kind, "");
+            }
+        }
         self.dir.path().join(file)
     }
 
@@ -157,10 +167,12 @@ impl Keys {
             .replace("{name}", &format!("[{host}]:{port}"))
             .replace("{host}", host)
             .replace("{port}", &port.to_string());
-        for file in ["ca", "ca2", "ecca", "rsaca", "other", "otherec", "ec", "rsa", "ed"] {
-            let key = self.public(file);
-            text = text.replace(&format!("{{{file}}}"), &key);
-            text = text.replace(&format!("{{{file}:blob}}"), key.split(' ').nth(1).unwrap());
+        for (file, _) in KEYS {
+            let (whole, blob) = (format!("{{{file}}}"), format!("{{{file}:blob}}"));
+            if text.contains(&whole) || text.contains(&blob) {
+                let key = self.public(file);
+                text = text.replace(&whole, &key).replace(&blob, key.split(' ').nth(1).unwrap());
+            }
         }
         text
     }
