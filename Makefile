@@ -22,7 +22,7 @@ demo: ## a formation of ten real hosts on this machine, a failover, a rerun with
 test: test-fast test-lab ## every test; without root those on real hosts are left out, and it says so
 
 .PHONY: test-fast
-test-fast: install-deps ## the tests that need no host: seconds
+test-fast: install-deps ## the tests that need no host: two minutes
 	@if cargo nextest --version >/dev/null 2>&1; then set -x; cargo nextest run -E 'not binary(lab)'; \
 	else set -x; MUSTER_LAB_SKIP=1 cargo test; fi
 
