@@ -47,6 +47,42 @@ fn nobody() -> (TempDir, String) {
 }
 
 #[test]
+fn a_saved_plan_is_one_that_muster_has_saved() {
+    let (dir, inventory) = nobody();
+    let file = dir.path().join("plan.json").display().to_string();
+    let apply = |what: &str| {
+        std::fs::write(&file, what).expect("a file can be written");
+        muster(&["-i", &inventory, "apply", &file])
+    };
+    for wrong in [
+        "",
+        "steps",
+        "{}",
+        "[1]",
+        "{\"schema\":1}",
+        "{\"schema\":2,\"plan\":{}}",
+        "{\"schema\":1,\"plan\":7}",
+    ] {
+        let said = apply(wrong);
+        assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{wrong}: {}", said.stderr);
+        assert!(
+            said.stderr.contains("plan.json: it is no ") && said.stderr.contains("muster plan --out FILE"),
+            "{}",
+            said.stderr
+        );
+    }
+    // Of hosts that are away there is nothing to do, and that can be agreed to.
+    let said = muster(&["-i", &inventory, "plan", "--out", &file]);
+    assert_eq!(said.code, 4, "{}", said.stderr);
+    assert_eq!(muster(&["-i", &inventory, "apply", &file]).code, 4);
+    let said =
+        apply("{\"schema\":1,\"plan\":{\"stages\":{\"prepare\":{\"pg1\":[]}},\"unreachable\":{\"mon\":0}}}");
+    assert!(said.stderr.contains("is not what there is to do: it differs for pg1"), "{}", said.stderr);
+    let said = muster(&["-i", &inventory, "plan", "--out", "/nonexistent/plan.json"]);
+    assert!(said.code == 1 && said.stderr.contains("cannot write /nonexistent/plan.json"), "{}", said.stderr);
+}
+
+#[test]
 fn help_names_every_command_and_exit_code() {
     let said = muster(&["--help"]);
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));

@@ -1,12 +1,14 @@
 //! `muster apply`: do what is still to do, after showing it.
 
 use std::io::{BufRead as _, IsTerminal as _};
+use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
 use tokio::sync::watch;
 
 use super::lock::{self, Locks, Taken};
+use super::saved::Saved;
 use super::screen::Screen;
 use super::{Options, exit, plan, signals, today};
 use crate::error::{Exit, Problem};
@@ -46,8 +48,25 @@ impl Arguments {
     }
 }
 
-pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    carry_out(options, arguments, &options.load()?).await
+/// Of `apply` itself; `create` has no plan that could have been saved.
+#[derive(Args, Debug)]
+pub(super) struct Whole {
+    /// A plan that `muster plan --out` has saved: do that, without asking, or nothing.
+    #[arg(value_name = "FILE", conflicts_with = "check")]
+    saved: Option<PathBuf>,
+    #[command(flatten)]
+    arguments: Arguments,
+}
+
+impl Whole {
+    pub(super) fn changes(&self) -> bool {
+        self.arguments.changes()
+    }
+}
+
+pub(super) async fn run(options: &Options, whole: &Whole) -> Result<Exit, Vec<Problem>> {
+    let saved = whole.saved.as_deref().map(Saved::read).transpose()?;
+    carry_out(options, &whole.arguments, &options.load()?, saved).await
 }
 
 /// What `--check` does with a formation.
@@ -65,15 +84,18 @@ pub(super) async fn carry_out(
     options: &Options,
     arguments: &Arguments,
     formation: &Formation,
+    saved: Option<Saved>,
 ) -> Result<Exit, Vec<Problem>> {
     if arguments.check {
         return check(options, arguments, formation).await;
     }
     let scope = options.scope(formation)?;
-    can_ask(options, arguments)?;
+    if saved.is_none() {
+        can_ask(options, arguments)?;
+    }
     let (fleet, facts) = plan::connect(options, options.running(), formation, &scope.sight(formation)).await;
     let strangers: Vec<_> = facts::strangers(formation, &facts).into_iter().cloned().collect();
-    let ended = rounds(options, arguments, (formation, &scope), &fleet, facts).await;
+    let ended = rounds(options, (arguments, saved), (formation, &scope), &fleet, facts).await;
     fleet.close().await;
     let (outcomes, exit) = ended?;
     // After a no nothing was done that could be summed up.
@@ -95,6 +117,8 @@ pub(super) async fn carry_out(
 struct Rounds<'a> {
     options: &'a Options,
     arguments: &'a Arguments,
+    /// Who has agreed to this plan is not asked, and gets no other.
+    saved: Option<Saved>,
     formation: &'a Formation,
     scope: &'a Scope,
     fleet: &'a Fleet,
@@ -107,7 +131,7 @@ struct Rounds<'a> {
 /// Plan, show, ask, execute; again while a plan says that more will follow.
 async fn rounds(
     options: &Options,
-    arguments: &Arguments,
+    (arguments, saved): (&Arguments, Option<Saved>),
     (formation, scope): (&Formation, &Scope),
     fleet: &Fleet,
     facts: Facts,
@@ -115,7 +139,8 @@ async fn rounds(
     let (sender, stop) = watch::channel(Stop::Go);
     let over = if arguments.break_lock { Over::Anybody } else { Over::Nobody };
     let locks = Locks::new(fleet, formation, over);
-    let mut run = Rounds { options, arguments, formation, scope, fleet, stop, sender: Some(sender), locks };
+    let sender = Some(sender);
+    let mut run = Rounds { options, arguments, saved, formation, scope, fleet, stop, sender, locks };
     let ended = run.all(facts).await;
     run.locks.release().await;
     ended
@@ -138,6 +163,9 @@ impl Rounds<'_> {
         loop {
             let plan = self.plan(&facts)?;
             show(self.options, self.arguments, &plan);
+            if let Some(problem) = self.saved.as_ref().and_then(|saved| saved.differs(&plan)) {
+                return Err(vec![problem]);
+            }
             let mut executed = Outcomes::new();
             if !plan.is_empty() {
                 match self.agree(&plan).await? {
@@ -158,8 +186,9 @@ impl Rounds<'_> {
                 return Ok((outcomes, Exit::Interrupted));
             }
             let Some(why) = plan.partial.filter(|_| !has_failed) else { break };
-            if round == ROUNDS || plan.stages.is_empty() {
-                report::log(&format!("there is more to do: {why}\nhint: run apply again\n"));
+            if round == ROUNDS || plan.stages.is_empty() || self.saved.is_some() {
+                let hint = if self.saved.is_some() { "save another plan" } else { "run apply again" };
+                report::log(&format!("there is more to do: {why}\nhint: {hint}\n"));
                 return Ok((outcomes, Exit::Failed));
             }
             round += 1;
@@ -179,7 +208,7 @@ impl Rounds<'_> {
     /// What was shown is what runs: whoever may have changed something since the look, another run or anybody while
     /// the question stood open, there is another look before the first step.
     async fn agree(&mut self, plan: &Plan) -> Result<Agreed, Vec<Problem>> {
-        if let (false, Some(problem)) = (self.arguments.yes, unseen()) {
+        if let (true, Some(problem)) = (self.asks(), unseen()) {
             // Before the first yes nothing was changed.
             if self.sender.is_some() {
                 return Err(vec![problem]);
@@ -190,7 +219,7 @@ impl Rounds<'_> {
         // Until the answer Ctrl-C ends the process: nothing has been changed that would have to finish.
         let mut stop = self.stop.clone();
         let stopped = stop.wait_for(|stop| !matches!(stop, Stop::Go));
-        if !self.arguments.yes && !tokio::select! { yes = ask(plan) => yes, _ = stopped => false } {
+        if self.asks() && !tokio::select! { yes = ask(plan) => yes, _ = stopped => false } {
             return Ok(Agreed::Stopped);
         }
         if let Some(sender) = self.sender.take() {
@@ -198,7 +227,7 @@ impl Rounds<'_> {
         }
         match self.locks.take(plan).await? {
             Taken::No(others) => return Ok(Agreed::Refused(others)),
-            Taken::Already if self.arguments.yes => return Ok(Agreed::Run),
+            Taken::Already if !self.asks() => return Ok(Agreed::Run),
             Taken::Already | Taken::Newly => {}
         }
         let Some(facts) = self.look().await else { return Ok(Agreed::Stopped) };
@@ -206,7 +235,7 @@ impl Rounds<'_> {
             return Ok(Agreed::Run);
         }
         // Nobody is kept waiting by an open question.
-        if !self.arguments.yes {
+        if self.asks() {
             self.locks.release().await;
         }
         Ok(Agreed::Stale(facts))
@@ -227,6 +256,10 @@ impl Rounds<'_> {
             facts = self.fleet.gather(self.formation, &sight) => Some(facts),
             _ = stopped.wait_for(|stop| !matches!(stop, Stop::Go)) => None,
         }
+    }
+
+    fn asks(&self) -> bool {
+        !self.arguments.yes && self.saved.is_none()
     }
 
     fn is_stopped(&self) -> bool {

@@ -152,7 +152,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let formation = options.accept(formation)?;
     match arguments.plan {
         true => apply::check(options, &arguments.run, &formation).await,
-        false => apply::carry_out(options, &arguments.run, &formation).await,
+        false => apply::carry_out(options, &arguments.run, &formation, None).await,
     }
 }
 

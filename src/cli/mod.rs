@@ -33,7 +33,9 @@ mod lock;
 mod log;
 mod ping;
 mod plan;
+mod private;
 mod psql;
+mod saved;
 mod schema;
 mod screen;
 mod signals;
@@ -118,7 +120,7 @@ enum Command {
     /// Show what apply would do; nothing is changed.
     Plan(plan::Arguments),
     /// Do what is still to do, after showing it.
-    Apply(apply::Arguments),
+    Apply(apply::Whole),
     /// Make a monitor or nodes without an inventory, with the options of pg_autoctl create.
     Create(create::Arguments),
     /// Show the formation as it is.

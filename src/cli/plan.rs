@@ -1,10 +1,12 @@
 //! `muster plan`: what apply would do.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use tokio::sync::watch;
 
 use super::screen::Screen;
-use super::{Options, exit, today};
+use super::{Options, exit, saved, today};
 use crate::error::{Exit, Problem};
 use crate::execute::Stop;
 use crate::facts::Facts;
@@ -20,6 +22,9 @@ pub(super) struct Arguments {
     /// Exit with 3 if there are changes to make.
     #[arg(long)]
     detailed_exitcode: bool,
+    /// Save the plan, too: `muster apply FILE` does it, or refuses if there is something else to do by then.
+    #[arg(short, long, value_name = "FILE")]
+    out: Option<PathBuf>,
     #[command(flatten)]
     pub(super) show: Show,
 }
@@ -39,6 +44,9 @@ impl Show {
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let plan = check(options, &arguments.show).await?;
+    if let Some(path) = &arguments.out {
+        saved::write(path, &plan)?;
+    }
     let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
     Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))
 }

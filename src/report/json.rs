@@ -9,7 +9,7 @@ use crate::report::text::mask;
 use crate::step::{Action, Content};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
-const SCHEMA: u32 = 1;
+pub const SCHEMA: u64 = 1;
 
 /// A result: `{"schema": 1, KIND: …}` and more fields, on one line.
 pub fn result(kind: &str, value: &impl Serialize, more: &[(&str, Value)]) -> String {

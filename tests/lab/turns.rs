@@ -52,8 +52,10 @@ fn one_run_at_a_time() {
     }
     lab.root("coord2", "rm -r /var/lib/postgresql/15");
 
-    // Another run comes while one is at work; the first one goes on to its end.
-    let first = lab.start_muster(&inventory, &["apply", "--yes"]);
+    // Another run comes while one is at work, which does a saved plan; the first one goes on to its end.
+    let file = lab.beside_keys("plan.json").display().to_string();
+    lab.muster(&inventory, &["plan", "--out", &file]).exits(0);
+    let first = lab.start_muster(&inventory, &["apply", &file]);
     let end = Instant::now() + Duration::from_secs(30);
     while lab.root("coord1", "ls ~postgres/.muster-lock 2>/dev/null || true").is_empty() {
         assert!(Instant::now() < end, "nobody locks coord1");
@@ -69,13 +71,32 @@ fn one_run_at_a_time() {
     formation::settle(&lab);
     lab.muster(&inventory, &["plan", "--detailed-exitcode"]).exits(0);
 
+    // A plan that was looked at yesterday is done as it was, or not at all.
+    let edited = |more: &str| {
+        lab.inventory_of(
+            "turns",
+            &INVENTORY.replace("    auth: trust\n", &format!("    auth: trust\n{more}\n")),
+        )
+    };
+    let inventory = edited("    settings: {work_mem: 7MB}");
+    lab.muster(&inventory, &["plan", "--out", &file]).exits(0).says("work_mem = '7MB'");
+    lab.root("coord1", "echo '# by hand' >>/var/lib/postgresql/15/main/postgresql.conf");
+    lab.muster(&inventory, &["apply", &file])
+        .exits(1)
+        .says("is not what there is to do: it differs for coord1");
+    assert_ne!(lab.psql("coord2", "show work_mem"), "7MB", "nothing of it was done");
+    lab.muster(&inventory, &["plan", "--out", &file]).exits(0);
+    lab.muster(&inventory, &["apply", &file]).exits(0);
+    assert_eq!(lab.psql("coord2", "show work_mem"), "7MB");
+    lab.muster(&inventory, &["plan", "--detailed-exitcode"]).exits(0);
+    lab.muster(&inventory, &["apply", &file]).exits(1);
+
     // A lock that a host believes in: not this machine's, and its connection lives.
     let before = "p=$(pgrep -o sshd); set -- $(sed 's/.*)//' /proc/$p/stat); shift 19\n\
                   echo \"elsewhere eve@pipeline 17 2026-11-23T10:03:12+01:00\n$p $1 $(cat /proc/sys/kernel/random/boot_id)\" >~postgres/.muster-lock\n\
                   chown postgres: ~postgres/.muster-lock\n";
     lab.root("coord2", before);
-    let more = INVENTORY.replace("    auth: trust\n", "    auth: trust\n    settings: {work_mem: 8MB}\n");
-    let inventory = lab.inventory_of("turns", &more);
+    let inventory = edited("    settings: {work_mem: 8MB}");
     lab.muster(&inventory, &["apply", "--yes"]).exits(2).says(
         "coord2: another run of muster is at work: eve@pipeline, process 17, since 2026-11-23T10:03:12+01:00",
     );

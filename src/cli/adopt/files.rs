@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::Problems;
 use crate::adopt::write::Written;
+use crate::cli::private;
 use crate::error::Problem;
 use crate::report;
 
@@ -41,9 +42,9 @@ pub(super) fn put(output: Option<&Path>, replace: Replace, written: &Written) ->
     for (path, (_, secret)) in secrets.iter().zip(&written.secrets) {
         let folder = path.parent().unwrap_or(Path::new("."));
         private_folder(folder).map_err(|error| wrong(folder, &error))?;
-        private(path, secret.reveal().as_bytes()).map_err(|error| wrong(path, &error))?;
+        private::write(path, secret.reveal().as_bytes()).map_err(|error| wrong(path, &error))?;
     }
-    private(path, written.text.as_bytes()).map_err(|error| wrong(path, &error))
+    private::write(path, written.text.as_bytes()).map_err(|error| wrong(path, &error))
 }
 
 fn private_folder(path: &Path) -> std::io::Result<()> {
@@ -52,15 +53,4 @@ fn private_folder(path: &Path) -> std::io::Result<()> {
         Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
     }
-}
-
-/// For the operator alone, and whole or not at all.
-fn private(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    use std::io::Write as _;
-    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?; // mode 0600
-    file.write_all(content)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    Ok(())
 }
