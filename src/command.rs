@@ -146,6 +146,10 @@ fn first_cause(stderr: &str) -> Option<&str> {
         "outside the valid range",
         "syntax error in file",
         "setting could not be applied",
+        "invalid authentication method",
+        "invalid IP address",
+        "invalid IP mask",
+        "invalid CIDR mask",
     ];
     let lines = || stderr.lines().map(str::trim).filter(|line| !line.is_empty());
     let has =

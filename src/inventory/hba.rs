@@ -9,6 +9,25 @@ use crate::error::Problem;
 const TYPES: &[(&str, usize)] =
     &[("local", 4), ("host", 5), ("hostssl", 5), ("hostnossl", 5), ("hostgssenc", 5), ("hostnogssenc", 5)];
 
+/// Source: PostgreSQL's manual, "The pg_hba.conf File"; oauth is of 18.
+const METHODS: [&str; 15] = [
+    "trust",
+    "reject",
+    "scram-sha-256",
+    "md5",
+    "password",
+    "gss",
+    "sspi",
+    "ident",
+    "peer",
+    "ldap",
+    "radius",
+    "cert",
+    "pam",
+    "bsd",
+    "oauth",
+];
+
 pub(super) fn read(node: &Node, source: &mut Source) -> Value {
     let items = match &node.tree {
         Tree::List(items) => items,
@@ -53,7 +72,72 @@ fn rule(item: &Node) -> Result<&str, Problem> {
         let shape = if first == "local" { "DATABASE USER METHOD" } else { "DATABASE USER ADDRESS METHOD" };
         return Err(Problem::new("a rule of `hba` is too short").hint(format!("write {first} {shape}")));
     }
-    Ok(text.trim())
+    match wrong_word(&words) {
+        Some(problem) => Err(problem),
+        None => Ok(text.trim()),
+    }
+}
+
+/// An address or a method that PostgreSQL does not know, as a server that starts with it does not start. Words in quotes
+/// may hold blanks: such rules are left to the server.
+fn wrong_word(words: &[&str]) -> Option<Problem> {
+    let mut whole: Vec<&str> = Vec::new();
+    let mut goes_on = false;
+    for word in words.iter().copied().take_while(|word| !word.starts_with('#')) {
+        if word.contains('"') {
+            return None;
+        }
+        // `a, b` is one list.
+        if !goes_on {
+            whole.push(word);
+        }
+        goes_on = word.ends_with(',');
+    }
+    let words = whole;
+    let is_address = |word: &str| word.parse::<std::net::IpAddr>().is_ok();
+    let method = match words.as_slice() {
+        ["local", _, _, method, ..] => method,
+        [_, _, _, address, mask, method, ..] if is_address(address) && is_address(mask) => method,
+        [_, _, _, address, method, ..] => {
+            let (bare, bits) =
+                address.split_once('/').map_or((*address, None), |(bare, bits)| (bare, Some(bits)));
+            let most = match bare.parse() {
+                Ok(std::net::IpAddr::V4(_)) => 32,
+                Ok(std::net::IpAddr::V6(_)) => 128,
+                // A name, or a word like samenet.
+                Err(_) if bits.is_none() => 0,
+                Err(_) => {
+                    let problem = Problem::new(format!("{} is no address of a network", quote(address)));
+                    return Some(problem.hint("write e.g. 10.0.0.0/8"));
+                }
+            };
+            let bits = bits.map(str::parse::<u8>);
+            match bits {
+                None if most > 0 => {
+                    let problem =
+                        Problem::new(format!("the address {address} of a rule of `hba` has no mask"));
+                    return Some(problem.hint(format!("write {address}/{most} for this address alone")));
+                }
+                Some(Err(_)) => {
+                    return Some(Problem::new(format!("{} has no number behind its /", quote(address))));
+                }
+                Some(Ok(bits)) if bits > most => {
+                    return Some(Problem::new(format!("{} has more than {most} bits", quote(address))));
+                }
+                None | Some(Ok(_)) => method,
+            }
+        }
+        _ => return Some(Problem::new("a rule of `hba` has no method").hint("e.g. scram-sha-256")),
+    };
+    if METHODS.contains(method) {
+        return None;
+    }
+    let problem = Problem::new(format!("{} is no method of pg_hba.conf", quote(method)));
+    let near = super::alike::nearest(method, METHODS.iter().copied());
+    Some(problem.hint(match near {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("it is one of {}", METHODS.join(", ")),
+    }))
 }
 
 /// What PostgreSQL would read as something else than one rule.
@@ -90,5 +174,40 @@ fn trusts_strangers(rule: &str) -> bool {
             !own && rest.iter().take(2).any(|word| *word == "trust")
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// PostgreSQL 15 was asked of each (`pg_hba_file_rules`): it takes the first ones, but for that with the quotes, and
+    /// refuses the others.
+    #[test]
+    fn addresses_and_methods_are_those_of_postgresql() {
+        let wrong = |rule: &str| wrong_word(&rule.split_whitespace().collect::<Vec<_>>());
+        for rule in [
+            "local all all peer map=ops",
+            "host all all 10.0.0.0/8 md5",
+            "host all all 10.0.0.0 255.0.0.0 md5",
+            "hostssl app app fd00::/8 scram-sha-256 clientcert=verify-full",
+            "host a, b c 10.0.0.1/32 md5",
+            "host all all samenet trust",
+            "host all all .db.example ldap ldapserver=x ldapprefix=u # the old way",
+            "host \"a b\" all nowhere/x what",
+        ] {
+            assert_eq!(wrong(rule), None, "{rule}");
+        }
+        for (rule, message) in [
+            ("hostssl all all 10.0.0.0/8 scram", "`scram` is no method of pg_hba.conf"),
+            ("local all all MD5", "`MD5` is no method of pg_hba.conf"),
+            ("host all all 10.0.0.0 md5", "the address 10.0.0.0 of a rule of `hba` has no mask"),
+            ("host all all 10.0.0.0/33 md5", "`10.0.0.0/33` has more than 32 bits"),
+            ("host all all 10.0.0.0/255.0.0.0 md5", "`10.0.0.0/255.0.0.0` has no number behind its /"),
+            ("host all all db.example/24 md5", "`db.example/24` is no address of a network"),
+            ("host all, a all 10.0.0.0/8", "a rule of `hba` has no method"),
+        ] {
+            assert_eq!(wrong(rule).map(|problem| problem.message).as_deref(), Some(message), "{rule}");
+        }
     }
 }
