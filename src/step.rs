@@ -142,7 +142,7 @@ SQL
 configuration() { ask <<'SQL'
 do 'begin perform from pg_file_settings; end';
 select format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error) from pg_file_settings f
-where error is not null and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart);
+where error is not null and sourcefile <> '' and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart);
 SQL
 }
 old= known=

@@ -61,6 +61,7 @@ impl DatabaseFacts {
 
 /// The server's answer as one JSON object; `server_version_num` and the like come from pg_controldata.
 ///
+/// What is in no file any more and waits for a restart has an error of no file.
 /// A session learns what waits for a restart when it reads the files, which is what the first statement is for.
 const SERVER: &str = "do 'begin perform from pg_file_settings; end';
 select json_build_object(
@@ -72,7 +73,7 @@ select json_build_object(
  'pending_restart', coalesce((select json_agg(name) from pg_settings where pending_restart), '[]'),
  'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'),
  'setting_errors', coalesce((select json_agg(distinct format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error))
-   from pg_file_settings f where error is not null
+   from pg_file_settings f where error is not null and sourcefile <> ''
    and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart)), '[]'),
  'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
    (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt')) as files (name)
