@@ -15,6 +15,7 @@ use crate::event::{Event, NodeOutcome};
 use crate::fleet::{Events, Fleet};
 use crate::formation::NodeName;
 use crate::plan::Plan;
+use crate::resource::lock::{self, Holder};
 use crate::step::{Action, Stage, Step};
 
 /// Pauses between two questions of a `Wait`: short at first, as most answers change at once.
@@ -32,12 +33,13 @@ pub enum Stop {
     Drop,
 }
 
-/// Runs the plan to its end and tells how each node fared.
+/// Runs the plan to its end and tells how each node fared; of each node that has a step the holder has the turn.
 pub async fn execute(
     plan: &Plan,
     fleet: &Fleet,
     events: &Events,
     stop: watch::Receiver<Stop>,
+    holder: &Holder,
 ) -> BTreeMap<NodeName, NodeOutcome> {
     let mut outcomes: BTreeMap<NodeName, NodeOutcome> = BTreeMap::new();
     for (node, why) in &plan.blocked {
@@ -47,7 +49,7 @@ pub async fn execute(
         outcomes.entry(node.clone()).or_default().unreachable = Some(failure.cause());
     }
     let (failed, _) = watch::channel::<BTreeSet<NodeName>>(outcomes.keys().cloned().collect());
-    let run = Run { fleet, events, stop, failed };
+    let run = Run { fleet, events, stop, failed, holder };
     for (stage, nodes) in &plan.stages {
         run.send(Event::StageStarted { stage: *stage, seconds: fleet.seconds() });
         let tasks = nodes.iter().map(|(node, steps)| run.node(*stage, node, steps));
@@ -75,6 +77,7 @@ struct Run<'a> {
     fleet: &'a Fleet,
     events: &'a Events,
     stop: watch::Receiver<Stop>,
+    holder: &'a Holder,
     /// Nodes that will not get any further in this run.
     failed: watch::Sender<BTreeSet<NodeName>>,
 }
@@ -158,12 +161,17 @@ impl Run<'_> {
                 std::future::pending::<()>().await;
             }
         };
+        // On another node's host the turn may be anybody's.
+        let guarded = |command: &Command| match step.on == *node {
+            true => lock::guarded(command, self.holder),
+            false => command.clone(),
+        };
         let work = async {
             match &step.action {
-                Action::Put(file) => self.once(&step.on, &file.command()).await,
-                Action::Run(command) => self.once(&step.on, command).await,
+                Action::Put(file) => self.once(&step.on, &guarded(&file.command())).await,
+                Action::Run(command) => self.once(&step.on, &guarded(command)).await,
                 Action::Wait { command, answers, timeout } => {
-                    self.wait(step, command, answers, Duration::from_secs(*timeout)).await
+                    self.wait(step, &guarded(command), answers, Duration::from_secs(*timeout)).await
                 }
             }
         };
@@ -198,6 +206,9 @@ impl Run<'_> {
                         return End::Done;
                     }
                     answered = Instant::now();
+                }
+                Err(failure @ Failure::Refused { status: lock::TAKEN_OVER, .. }) => {
+                    return End::Failed(failure);
                 }
                 Err(failure @ Failure::Refused { .. }) if answered.elapsed() > PATIENCE => {
                     return End::Failed(failure);

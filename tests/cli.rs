@@ -168,7 +168,7 @@ fn apply_does_not_guess_an_answer() {
     assert_eq!(
         said.stderr,
         "error: apply asks before it changes anything, and nobody can answer here\n\
-         hint: look at the plan with `muster plan`, then say --yes\n"
+         hint: look at the plan with `muster plan`, or `create … --plan`, then say --yes\n"
     );
 }
 

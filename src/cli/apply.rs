@@ -244,7 +244,7 @@ impl Rounds<'_> {
     async fn execute(&self, plan: &Plan) -> Outcomes {
         let stop = self.stop.clone();
         let screen = Screen::open(self.options.running(), plan.steps().count(), "starting", stop.clone());
-        let executed = execute(plan, self.fleet, screen.events(), stop).await;
+        let executed = execute(plan, self.fleet, screen.events(), stop, self.locks.holder()).await;
         screen.close().await;
         executed
     }
@@ -300,7 +300,7 @@ fn can_ask(options: &Options, arguments: &Arguments) -> Result<(), Vec<Problem>>
     if arguments.yes || (std::io::stdin().is_terminal() && !options.json) {
         return Ok(());
     }
-    let hint = "look at the plan with `muster plan`, then say --yes";
+    let hint = "look at the plan with `muster plan`, or `create … --plan`, then say --yes";
     Err(vec![Problem::new("apply asks before it changes anything, and nobody can answer here").hint(hint)])
 }
 

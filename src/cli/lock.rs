@@ -39,6 +39,10 @@ impl<'a> Locks<'a> {
         Locks { fleet, formation, holder: this_run(), over, held: BTreeSet::new() }
     }
 
+    pub(super) fn holder(&self) -> &Holder {
+        &self.holder
+    }
+
     /// Takes the turn of every node that has a step.
     ///
     /// # Errors

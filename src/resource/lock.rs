@@ -6,7 +6,7 @@
 //! next run from that laptop knows.
 
 use crate::command::{Command, Output, RunAs};
-use crate::formation::Server;
+use crate::formation::{Secret, Server};
 
 /// Who changes a host, or wants to: a line without secrets, of words parted by blanks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,33 @@ mv -fT -- "$l.$$" "$l"
 const RELEASE: &str = r#"
 if [ "${line%% *}" = "$1" ]; then rm -f -- "$l"; fi
 "#;
+
+/// How a command ends that was kept from its work by another run; sysexits' EX_TEMPFAIL.
+pub const TAKEN_OVER: u32 = 75;
+
+/// Before a step of a run that may have slept meanwhile, as laptops do.
+const GUARD: &str = r#"
+muster_home=$HOME
+if [ ! -w "${muster_home:-/dev/null}" ] || [ ! -d "$muster_home" ]; then muster_home=/tmp; fi
+muster_turn=
+if [ -f "$muster_home/.muster-lock" ]; then IFS= read -r muster_turn <"$muster_home/.muster-lock" || :; fi
+if [ "${muster_turn%% *}" != "$MUSTER_RUN" ]; then
+  muster_turn=${muster_turn#* }
+  echo "another run of muster has taken over here (--break-lock): ${muster_turn:-it has ended}" >&2
+  exit 75
+fi
+unset muster_home muster_turn
+"#;
+
+/// The same command, which leaves everything as it is once somebody else has the turn.
+pub fn guarded(command: &Command, holder: &Holder) -> Command {
+    match command.run_as {
+        RunAs::User(_) => Command { script: format!("{GUARD}{}", command.script).into(), ..command.clone() }
+            .env("MUSTER_RUN", &Secret::new(&holder.run)),
+        // Another home, and never the first of a node's steps.
+        RunAs::Login | RunAs::Root => command.clone(),
+    }
+}
 
 /// Asks for the turn on a server's host; a run that has it already keeps it.
 pub fn take(server: &Server, holder: &Holder, over: &Over) -> Command {
@@ -245,6 +272,30 @@ mod tests {
             assert_eq!(turn == Turn::Ours, !counts, "{at}: {turn:?}");
             std::fs::write(place.lock(), "").expect("it can be written");
         }
+    }
+
+    #[test]
+    fn who_has_lost_the_turn_does_nothing_more() {
+        let place = Place::new();
+        let work = Command::new(RunAs::User("postgres".into()), "echo \"$1 done\"").args(["it is"]);
+        let works = |run: &str| {
+            let command = guarded(&work, &holder(run));
+            let script = format!("set -eu\n{}", command.script);
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &script, "muster"]).args(&command.args).env("HOME", place.0.path());
+            shell.envs(command.env.iter().map(|(name, value)| (name, value.reveal())));
+            let output = shell.output().expect("there is a shell");
+            assert!(output.status.success() || output.stdout.is_empty());
+            (output.status.code(), String::from_utf8_lossy(&output.stderr).trim().to_owned())
+        };
+        assert_eq!(place.ask("a", &Over::Nobody), Turn::Ours);
+        assert_eq!(works("a"), (Some(0), String::new()));
+        assert_eq!(place.ask("b", &Over::Anybody), Turn::Ours);
+        let (code, why) = works("a");
+        assert_eq!(code, Some(TAKEN_OVER.cast_signed()));
+        assert!(why.ends_with("ana@laptop 4711 2026-11-23T10:03:12+01:00"), "{why}");
+        place.connected(&release(&server(), &holder("b")), |_| ());
+        assert_eq!(works("a").1.rsplit(": ").next(), Some("it has ended"));
     }
 
     #[test]
