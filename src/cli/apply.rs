@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::lock::{self, Locks, Taken};
+use super::lock::{self, Locks, No, Taken};
 use super::saved::Saved;
 use super::screen::Screen;
 use super::{Options, exit, plan, signals, today};
@@ -20,7 +20,7 @@ use crate::plan::Plan;
 use crate::report;
 use crate::report::recap::{self, Outcomes};
 use crate::report::text::count;
-use crate::resource::lock::{Holder, Over};
+use crate::resource::lock::Over;
 use crate::scope::Scope;
 use crate::uri::{self, Uri};
 
@@ -152,7 +152,7 @@ enum Agreed {
     Run,
     /// The hosts are not as they were when it was made.
     Stale(Facts),
-    Refused(Vec<(NodeName, Holder)>),
+    Refused(Vec<(NodeName, No)>),
     Stopped,
 }
 
@@ -175,7 +175,7 @@ impl Rounds<'_> {
                         facts = now;
                         continue;
                     }
-                    Agreed::Refused(others) => executed = lock::refused(&plan, &others),
+                    Agreed::Refused(nodes) => executed = lock::refused(&plan, &nodes),
                     Agreed::Stopped => return Ok((outcomes, Exit::Interrupted)),
                 }
             }
@@ -225,8 +225,8 @@ impl Rounds<'_> {
         if let Some(sender) = self.sender.take() {
             signals::listen(sender)?;
         }
-        match self.locks.take(plan).await? {
-            Taken::No(others) => return Ok(Agreed::Refused(others)),
+        match self.locks.take(plan).await {
+            Taken::No(nodes) => return Ok(Agreed::Refused(nodes)),
             Taken::Already if !self.asks() => return Ok(Agreed::Run),
             Taken::Already | Taken::Newly => {}
         }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::command::Failure;
-use crate::error::Problem;
 use crate::event::NodeOutcome;
 use crate::fleet::Fleet;
 use crate::formation::{Formation, NodeName, Server};
@@ -14,6 +15,9 @@ use crate::plan::Plan;
 use crate::report;
 use crate::report::recap::Outcomes;
 use crate::resource::lock::{Holder, Over, Turn, parse, release, take};
+
+/// How long a host may take to hear that its turn is given back.
+const MOST_TO_RELEASE: Duration = Duration::from_secs(5);
 
 /// What a run holds.
 pub(super) struct Locks<'a> {
@@ -30,8 +34,24 @@ pub(super) enum Taken {
     Already,
     /// Somebody may have changed something until now.
     Newly,
-    /// Others are at work; nothing is held.
-    No(Vec<(NodeName, Holder)>),
+    /// Why not, of each node that there is no turn of; nothing is held.
+    No(Vec<(NodeName, No)>),
+}
+
+/// Why there is no turn.
+pub(super) enum No {
+    Theirs(Holder),
+    /// No lock can be written, or nobody knows whether it was.
+    Cannot(String),
+}
+
+impl No {
+    fn describe(&self) -> String {
+        match self {
+            No::Theirs(holder) => holder.describe(),
+            No::Cannot(why) => format!("cannot lock it: {}", why.trim()),
+        }
+    }
 }
 
 impl<'a> Locks<'a> {
@@ -43,32 +63,36 @@ impl<'a> Locks<'a> {
         &self.holder
     }
 
-    /// Takes the turn of every node that has a step.
-    ///
-    /// # Errors
-    /// Hosts on which no lock can be written; those that are away have no turn, and the next look shows it.
-    pub(super) async fn take(&mut self, plan: &Plan) -> Result<Taken, Vec<Problem>> {
+    /// Takes the turn of every node that has a step. Those that are away have none, and the next look shows it.
+    pub(super) async fn take(&mut self, plan: &Plan) -> Taken {
         let nodes: BTreeSet<&NodeName> = plan.steps().map(|(_, node, _)| node).collect();
         let wanted = |server: &&Server| nodes.contains(&server.name) && !self.held.contains(&server.name);
         let wanted: Vec<&Server> = self.formation.servers().filter(wanted).collect();
-        let answers = join_all(wanted.iter().map(|server| self.ask(server))).await;
-        let (mut others, mut problems) = (Vec::new(), Vec::new());
+        // Of runs that begin together one gets the first node; without that, each might get some, and none all.
+        let (first, rest) = wanted.split_at(wanted.len().min(1));
+        let mut answers = join_all(first.iter().map(|server| self.ask(server))).await;
+        if answers.iter().all(|answer| !matches!(answer, Ok(Turn::Theirs(_)))) {
+            answers.extend(join_all(rest.iter().map(|server| self.ask(server))).await);
+        }
+        let mut refused = Vec::new();
         for (server, answer) in wanted.iter().zip(answers) {
             let name = &server.name;
             match answer {
                 Ok(Turn::Ours) => drop(self.held.insert(name.clone())),
-                Ok(Turn::Theirs(holder)) => others.push((name.clone(), holder)),
-                Err(Failure::Refused { stderr, .. }) => {
-                    problems.push(Problem::new(format!("cannot lock {name}: {}", stderr.trim())));
+                Ok(Turn::Theirs(holder)) => refused.push((name.clone(), No::Theirs(holder))),
+                Err(Failure::Refused { stderr, .. }) => refused.push((name.clone(), No::Cannot(stderr))),
+                // It may answer again before the run is over, and is not this run's.
+                Err(failure @ Failure::TimedOut { .. }) => {
+                    refused.push((name.clone(), No::Cannot(failure.cause())));
                 }
-                Err(Failure::Unreachable { .. } | Failure::Lost { .. } | Failure::TimedOut { .. }) => (),
+                Err(Failure::Unreachable { .. } | Failure::Lost { .. }) => (),
             }
         }
-        if others.is_empty() && problems.is_empty() {
-            return Ok(if wanted.is_empty() { Taken::Already } else { Taken::Newly });
+        if refused.is_empty() {
+            return if wanted.is_empty() { Taken::Already } else { Taken::Newly };
         }
         self.release().await;
-        if problems.is_empty() { Ok(Taken::No(others)) } else { Err(problems) }
+        Taken::No(refused)
     }
 
     /// A run of this machine that has died is known to be over, whatever its host believes.
@@ -87,29 +111,34 @@ impl<'a> Locks<'a> {
     pub(super) async fn release(&mut self) {
         let held = std::mem::take(&mut self.held);
         let servers = self.formation.servers().filter(|server| held.contains(&server.name));
+        // A host that hangs is not waited for.
         join_all(servers.map(async |server| {
-            let _ = self.fleet.run(&server.name, &release(server, &self.holder)).await;
+            let command = release(server, &self.holder);
+            let _ = timeout(MOST_TO_RELEASE, self.fleet.run(&server.name, &command)).await;
         }))
         .await;
     }
 }
 
 /// Says who is at work, and what a run that had to leave it at that comes to.
-pub(super) fn refused(plan: &Plan, others: &[(NodeName, Holder)]) -> Outcomes {
+pub(super) fn refused(plan: &Plan, nodes: &[(NodeName, No)]) -> Outcomes {
     let mut runs: BTreeMap<String, Vec<&str>> = BTreeMap::new();
-    for (host, holder) in others {
-        runs.entry(holder.describe()).or_default().push(&host.0);
+    for (host, why) in nodes {
+        runs.entry(why.describe()).or_default().push(&host.0);
     }
     for (run, hosts) in runs {
-        report::log(&format!("error: {}: {run}\n", hosts.join(", ")));
+        // Anybody who can write to that home may have made the lock.
+        report::log(&report::text::plain(&format!("error: {}: {run}\n", hosts.join(", "))));
     }
-    report::log("hint: wait until it has ended; if it cannot go on any more, say --break-lock\n");
+    if nodes.iter().any(|(_, why)| matches!(why, No::Theirs(_))) {
+        report::log("hint: wait until it has ended; if it cannot go on any more, say --break-lock\n");
+    }
     let mut outcomes: BTreeMap<NodeName, NodeOutcome> = BTreeMap::new();
     for (_, node, _) in plan.steps() {
         outcomes.entry(node.clone()).or_default().skipped += 1;
     }
-    for (host, holder) in others {
-        outcomes.entry(host.clone()).or_default().blocked = Some(holder.describe());
+    for (host, why) in nodes {
+        outcomes.entry(host.clone()).or_default().blocked = Some(why.describe());
     }
     outcomes
 }

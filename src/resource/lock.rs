@@ -2,7 +2,8 @@
 //!
 //! The lock is a file in that user's home: its first line is the run's own, the second one the process on the host that
 //! holds its connection. sshd ends that process with the connection, so a run that died leaves a lock that no longer
-//! counts; so does one from before the host's last boot. Where a host has not noticed yet that a laptop is gone, the
+//! counts; so does one from before the host's last boot. A user without a home to write to has a folder of its own in
+//! /tmp, where others cannot put anything in the way of what is written. Where a host has not noticed yet that a laptop is gone, the
 //! next run from that laptop knows.
 
 use crate::command::{Command, Output, RunAs};
@@ -45,8 +46,17 @@ pub enum Over<'a> {
 /// holder that is not known, as `/proc` does not tell, counts until the next boot.
 const COMMON: &str = r#"
 d=$HOME
-if [ ! -w "${d:-/dev/null}" ] || [ ! -d "$d" ]; then d=/tmp; fi
+if [ ! -w "${d:-/dev/null}" ] || [ ! -d "$d" ]; then
+  # In /tmp anybody may have put anything: only what is this user's own counts.
+  d=/tmp/.muster-$(id -u)
+  mkdir -m 700 "$d" 2>/dev/null || :
+  if [ -L "$d" ] || [ ! -d "$d" ] || [ ! -O "$d" ]; then
+    echo "HOME=$HOME cannot be written to, and $d is not a folder of $(id -un)'s" >&2
+    exit 1
+  fi
+fi
 l=$d/.muster-lock
+if [ -d "$l" ] && [ ! -L "$l" ]; then echo "$l is a folder" >&2; exit 1; fi
 boot=$(cat /proc/sys/kernel/random/boot_id 2>/dev/null) || boot=-
 # The process's parent, its start and its name.
 stat() {
@@ -72,7 +82,9 @@ lives() {
 }
 # Two at once look and write one after the other.
 exec 9<"$d"
-if command -v flock >/dev/null 2>&1; then flock -w 10 9; fi
+if command -v flock >/dev/null 2>&1; then
+  flock -w 10 9 || { echo "some process there keeps $d locked (flock)" >&2; exit 1; }
+fi
 line= at=
 if [ -f "$l" ]; then { IFS= read -r line && IFS= read -r at || :; } <"$l"; fi
 "#;
@@ -82,6 +94,7 @@ if [ -n "$line" ] && [ "${line%% *}" != "$1" ] && [ "${line%% *}" != "$5" ] && [
   printf '%s\n' "$line"
   exit 0
 fi
+trap 'rm -f -- "$l.$$"' EXIT
 printf '%s %s %s %s\n%s\n' "$1" "$2" "$3" "$4" "$(me)" >"$l.$$"
 mv -fT -- "$l.$$" "$l"
 "#;
@@ -96,7 +109,7 @@ pub const TAKEN_OVER: u32 = 75;
 /// Before a step of a run that may have slept meanwhile, as laptops do.
 const GUARD: &str = r#"
 muster_home=$HOME
-if [ ! -w "${muster_home:-/dev/null}" ] || [ ! -d "$muster_home" ]; then muster_home=/tmp; fi
+if [ ! -w "${muster_home:-/dev/null}" ] || [ ! -d "$muster_home" ]; then muster_home=/tmp/.muster-$(id -u); fi
 muster_turn=
 if [ -f "$muster_home/.muster-lock" ]; then IFS= read -r muster_turn <"$muster_home/.muster-lock" || :; fi
 if [ "${muster_turn%% *}" != "$MUSTER_RUN" ]; then
@@ -296,6 +309,24 @@ mod tests {
         assert!(why.ends_with("ana@laptop 4711 2026-11-23T10:03:12+01:00"), "{why}");
         place.connected(&release(&server(), &holder("b")), |_| ());
         assert_eq!(works("a").1.rsplit(": ").next(), Some("it has ended"));
+    }
+
+    #[test]
+    fn what_cannot_be_a_lock_is_named_and_nothing_stays() {
+        let place = Place::new();
+        std::fs::create_dir(place.lock()).expect("it can be made");
+        let command = take(&server(), &holder("a"), &Over::Anybody);
+        let output = std::process::Command::new("sh")
+            .args(["-c", &format!("set -eu\n{}", command.script), "muster"])
+            .args(&command.args)
+            .env("HOME", place.0.path())
+            .output()
+            .expect("there is a shell");
+        assert!(!output.status.success());
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(stderr, format!("{} is a folder\n", place.lock().display()));
+        let left = std::fs::read_dir(place.0.path()).expect("it can be listed").count();
+        assert_eq!(left, 2, "the link and the folder");
     }
 
     #[test]

@@ -62,7 +62,7 @@ fn one_run_at_a_time() {
     }
     lab.muster(&inventory, &["apply", "--yes"])
         .exits(2)
-        .names("coord1", &["another run of muster is at work: "])
+        .says("error: mon: another run of muster is at work: ")
         .says("--break-lock");
     lab.muster(&inventory, &["status"]);
     let output = first.wait_with_output().expect("muster ends");
@@ -102,6 +102,19 @@ fn one_run_at_a_time() {
     );
     lab.muster(&inventory, &["apply", "--yes", "--break-lock"]).exits(0);
     lab.muster(&inventory, &["plan", "--detailed-exitcode"]).exits(0);
+
+    // Without a home to write to it lies in a folder of the user's own; what others have put there is not followed.
+    lab.root("coord2", "chmod 555 ~postgres; ln -s /var/lib/postgresql /tmp/.muster-$(id -u postgres)");
+    let inventory = edited("    settings: {work_mem: 9MB}");
+    lab.muster(&inventory, &["apply", "--yes"])
+        .exits(2)
+        .says("coord2: cannot lock it: ")
+        .says("is not a folder of postgres's");
+    lab.root("coord2", "rm /tmp/.muster-*");
+    lab.muster(&inventory, &["apply", "--yes"]).exits(0);
+    assert_eq!(lab.root("coord2", "stat -c '%U %a' /tmp/.muster-*; ls -A /tmp/.muster-*"), "postgres 700\n");
+    lab.root("coord2", "chmod 755 ~postgres; rmdir /tmp/.muster-*");
+
     for host in ["mon", "coord1", "coord2"] {
         let left = lab.root(host, "ls -d ~postgres/.muster* /tmp/.muster* 2>/dev/null || true");
         assert_eq!(left, "", "{host}: what was taken is given back");
