@@ -122,7 +122,8 @@ pub struct Running {
 const PUT: &str = r#"d=${1%/*}
 mkdir -p -- "$d"
 t=$(mktemp "$d/.muster.XXXXXX")
-trap 'rm -f -- "$t"' EXIT
+trap 'rm -f -- "$t" ${old:+"$old"}' EXIT
+old=
 cat >"$t"
 [ "$(stat -c %s "$t")" = "$3" ] || { echo "the content was cut off" >&2; exit 65; }
 chmod "$2" "$t"
@@ -145,7 +146,7 @@ select format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourcel
 where error is not null and sourcefile <> '' and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart);
 SQL
 }
-old= known=
+known=
 if [ -n "$port" ] && [ -f "$1" ]; then
   if [ "$check" = configuration ]; then known=$(configuration) || { printf '%s\n' "$known" >&2; exit 65; }; fi
   old=$(mktemp "$d/.muster.XXXXXX")
