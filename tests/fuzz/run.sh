@@ -11,6 +11,8 @@ OUT=$ROOT/target/fuzz
 SECONDS_IN_ALL=${1:-3600}
 shift || true
 export CARGO_TARGET_DIR=$OUT/build RUSTFLAGS=${RUSTFLAGS:-}
+# The sanitizer keeps what was freed for a while, by default half of what an input may take.
+export ASAN_OPTIONS=${ASAN_OPTIONS:-quarantine_size_mb=32}
 
 cd "$HERE"
 mapfile -t ALL < <(sed -n 's/^name = "\([a-z_]*\)"$/\1/p' Cargo.toml)
