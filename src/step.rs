@@ -139,8 +139,9 @@ rules() { ask <<'SQL'
 select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null;
 SQL
 }
-# By the first statement the session learns which settings only wait for a restart.
+# By the second statement the session learns which settings only wait for a restart.
 configuration() { ask <<'SQL'
+set client_min_messages = error;
 do 'begin perform from pg_file_settings; end';
 select format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error) from pg_file_settings f
 where error is not null and sourcefile <> '' and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart);

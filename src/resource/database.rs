@@ -62,8 +62,10 @@ impl DatabaseFacts {
 /// The server's answer as one JSON object; `server_version_num` and the like come from pg_controldata.
 ///
 /// What is in no file any more and waits for a restart has an error of no file.
-/// A session learns what waits for a restart when it reads the files, which is what the first statement is for.
-const SERVER: &str = "do 'begin perform from pg_file_settings; end';
+/// A session learns what waits for a restart when it reads the files, which is what the second statement is for; what the
+/// server notes of values on the way is no part of the answer.
+const SERVER: &str = "set client_min_messages = error;
+do 'begin perform from pg_file_settings; end';
 select json_build_object(
  'in_recovery', pg_is_in_recovery(),
  'roles', coalesce((select json_object_agg(rolname, rolpassword is not null) from pg_authid where rolname !~ '^pg_'), '{}'),
