@@ -93,7 +93,7 @@ fn units(plan: &str) -> Vec<(String, String)> {
             Value::Object(fields) => {
                 let path = fields.get("path").and_then(Value::as_str);
                 if let Some(path) = path.filter(|path| path.starts_with("/etc/systemd/system/")) {
-                    let text = fields["content"]["Text"].as_str().expect("a unit is text");
+                    let text = fields["content"]["text"].as_str().expect("a unit is text");
                     units.push((path.to_owned(), text.to_owned()));
                 }
                 fields.values().for_each(|value| collect(value, units));
