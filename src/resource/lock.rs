@@ -40,15 +40,20 @@ pub enum Over<'a> {
     Anybody,
 }
 
+/// Where the lock is: before [`COMMON`] and [`GUARD`].
+const PLACE: &str = r#"
+muster_home=$HOME
+if [ ! -w "${muster_home:-/dev/null}" ] || [ ! -d "$muster_home" ]; then muster_home=/tmp/.muster-$(id -u); fi
+"#;
+
 /// `$1` run, then for [`TAKE`] `$2` who, `$3` process, `$4` since, `$5` the run that is over or `*` for any.
 ///
 /// `me` is the first process above this one that has the connection, its start in ticks since boot, and the boot. A
 /// holder that is not known, as `/proc` does not tell, counts until the next boot.
 const COMMON: &str = r#"
-d=$HOME
-if [ ! -w "${d:-/dev/null}" ] || [ ! -d "$d" ]; then
+d=$muster_home
+if [ "$d" != "$HOME" ]; then
   # In /tmp anybody may have put anything: only what is this user's own counts.
-  d=/tmp/.muster-$(id -u)
   mkdir -m 700 "$d" 2>/dev/null || :
   if [ -L "$d" ] || [ ! -d "$d" ] || [ ! -O "$d" ]; then
     echo "HOME=$HOME cannot be written to, and $d is not a folder of $(id -un)'s" >&2
@@ -108,8 +113,6 @@ pub const TAKEN_OVER: u32 = 75;
 
 /// Before a step of a run that may have slept meanwhile, as laptops do.
 const GUARD: &str = r#"
-muster_home=$HOME
-if [ ! -w "${muster_home:-/dev/null}" ] || [ ! -d "$muster_home" ]; then muster_home=/tmp/.muster-$(id -u); fi
 muster_turn=
 if [ -f "$muster_home/.muster-lock" ]; then IFS= read -r muster_turn <"$muster_home/.muster-lock" || :; fi
 if [ "${muster_turn%% *}" != "$MUSTER_RUN" ]; then
@@ -123,8 +126,10 @@ unset muster_home muster_turn
 /// The same command, which leaves everything as it is once somebody else has the turn.
 pub fn guarded(command: &Command, holder: &Holder) -> Command {
     match command.run_as {
-        RunAs::User(_) => Command { script: format!("{GUARD}{}", command.script).into(), ..command.clone() }
-            .env("MUSTER_RUN", &Secret::new(&holder.run)),
+        RunAs::User(_) => {
+            Command { script: format!("{PLACE}{GUARD}{}", command.script).into(), ..command.clone() }
+                .env("MUSTER_RUN", &Secret::new(&holder.run))
+        }
         // Another home, and never the first of a node's steps.
         RunAs::Login | RunAs::Root => command.clone(),
     }
@@ -138,12 +143,12 @@ pub fn take(server: &Server, holder: &Holder, over: &Over) -> Command {
         Over::Anybody => "*",
     };
     let Holder { run, who, process, since } = holder;
-    by(server, format!("{COMMON}{TAKE}")).args([run, who, process, since, over])
+    by(server, format!("{PLACE}{COMMON}{TAKE}")).args([run, who, process, since, over])
 }
 
 /// Gives it back, if it is this run's.
 pub fn release(server: &Server, holder: &Holder) -> Command {
-    by(server, format!("{COMMON}{RELEASE}")).args([&holder.run])
+    by(server, format!("{PLACE}{COMMON}{RELEASE}")).args([&holder.run])
 }
 
 fn by(server: &Server, script: String) -> Command {
