@@ -117,6 +117,17 @@ pub struct Running {
     pub user: String,
 }
 
+/// Before [`NOT_TAKEN`]: a session learns what waits for a restart when it reads the files; what the server notes of values
+/// on the way is no part of the answer.
+pub const LEARN: &str = "set client_min_messages = error;\ndo 'begin perform from pg_file_settings; end';\n";
+
+/// What the configuration files say and the server does not take, a row each, but for what waits for a restart; what is in
+/// no file any more and waits for one has an error of no file.
+pub const NOT_TAKEN: &str = "\
+select distinct format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error) as said
+from pg_file_settings f where error is not null and sourcefile <> ''
+and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart) order by said";
+
 /// `$1` path, `$2` mode, `$3` bytes of content, `$4` check, then its values. The whole content or nothing, also after a
 /// crash, and where the connection broke before all of it was sent: its end looks like that of the content.
 const PUT: &str = r#"d=${1%/*}
@@ -139,12 +150,8 @@ rules() { ask <<'SQL'
 select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null;
 SQL
 }
-# By the second statement the session learns which settings only wait for a restart.
 configuration() { ask <<'SQL'
-set client_min_messages = error;
-do 'begin perform from pg_file_settings; end';
-select format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error) from pg_file_settings f
-where error is not null and sourcefile <> '' and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart);
+NOT_TAKEN
 SQL
 }
 known=
@@ -205,8 +212,11 @@ impl File {
     /// The command that writes it, run by its owner.
     pub fn command(&self) -> Command {
         let (run_as, script) = match self.owner.as_str() {
-            "root" => (RunAs::Root, PUT_BY_ROOT),
-            owner => (RunAs::User(owner.to_owned()), PUT),
+            "root" => (RunAs::Root, PUT_BY_ROOT.to_owned()),
+            owner => {
+                let put = PUT.replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n"));
+                (RunAs::User(owner.to_owned()), put)
+            }
         };
         let stdin = match &self.content {
             Content::Text(text) | Content::Certificate(text) => Stdin::Text(text.clone()),

@@ -9,7 +9,7 @@ use crate::formation::{Formation, Node, NodeKind, Secret, Tls};
 use crate::probe::Answers;
 use crate::resource::pgpass;
 use crate::sql::{ident, literal, local};
-use crate::step::{Action, Step};
+use crate::step::{Action, LEARN, NOT_TAKEN, Step};
 
 /// What a running server answered over its local socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,13 +60,7 @@ impl DatabaseFacts {
 }
 
 /// The server's answer as one JSON object; `server_version_num` and the like come from pg_controldata.
-///
-/// What is in no file any more and waits for a restart has an error of no file.
-/// A session learns what waits for a restart when it reads the files, which is what the second statement is for; what the
-/// server notes of values on the way is no part of the answer.
-const SERVER: &str = "set client_min_messages = error;
-do 'begin perform from pg_file_settings; end';
-select json_build_object(
+const SERVER: &str = "select json_build_object(
  'in_recovery', pg_is_in_recovery(),
  'roles', coalesce((select json_object_agg(rolname, rolpassword is not null) from pg_authid where rolname !~ '^pg_'), '{}'),
  'databases', (select json_agg(datname) from pg_database),
@@ -74,9 +68,7 @@ select json_build_object(
  'synchronous_standby_names', current_setting('synchronous_standby_names'),
  'pending_restart', coalesce((select json_agg(name) from pg_settings where pending_restart), '[]'),
  'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'),
- 'setting_errors', coalesce((select json_agg(distinct format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error))
-   from pg_file_settings f where error is not null and sourcefile <> ''
-   and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart)), '[]'),
+ 'setting_errors', coalesce((select json_agg(said) from (NOT_TAKEN) as not_taken), '[]'),
  'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
    (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt')) as files (name)
    where (pg_stat_file(name, true)).modification > pg_conf_load_time()), '[]'))";
@@ -105,7 +97,7 @@ json() {{
 }}
 if [ -n "$pid" ]; then
   json sql <<'SQL'
-{SERVER}
+{LEARN}{SERVER}
 SQL
   json sql.extensions "$dbname" <<'SQL'
 {EXTENSIONS}
@@ -113,6 +105,7 @@ SQL
 else none sql; none sql.extensions; fi
 "#
     )
+    .replace("(NOT_TAKEN)", &format!("({NOT_TAKEN})"))
     .replace("json sql <<", "json sql postgres <<")
 }
 
