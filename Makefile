@@ -43,7 +43,7 @@ lint: install-deps ## formatting, clippy, documentation, shell scripts, licences
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
 	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --document-private-items --locked
-	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tests/lab/*.sh benches/*.sh; \
+	@if command -v shellcheck >/dev/null; then set -x; shellcheck -x .ci/run tests/lab/*.sh benches/*.sh findings/*.sh; \
 	else echo "LEFT OUT: shellcheck (apt-get install shellcheck)"; fi
 	@if [ ! -f deny.toml ]; then :; elif cargo deny --version >/dev/null 2>&1; then set -x; cargo deny check bans licenses sources; \
 	else echo "LEFT OUT: cargo deny (cargo install cargo-deny --locked)"; fi
