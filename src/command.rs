@@ -6,13 +6,12 @@
 
 use std::borrow::Cow;
 
-use base64::Engine as _;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::formation::Secret;
 
 /// Who runs a command on the target.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RunAs {
     /// The user who logged in.
@@ -25,7 +24,7 @@ pub enum RunAs {
 }
 
 /// A script and what it is given; the only request the transport knows.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Command {
     pub run_as: RunAs,
     /// POSIX sh, fixed text; runs with `set -eu`, `LC_ALL=C`, `umask 077`, in `/`.
@@ -33,6 +32,8 @@ pub struct Command {
     /// `$1`…: never a secret.
     pub args: Vec<String>,
     /// Set before the script runs, and exported but for names that begin with `MUSTER_`. Names are ours, values may hold anything but a line end or NUL.
+    /// A command that was read from a file has none: they are not written there.
+    #[serde(skip_deserializing)]
     pub env: Vec<(&'static str, Secret)>,
     /// What the script reads.
     pub stdin: Stdin,
@@ -41,18 +42,28 @@ pub struct Command {
 }
 
 /// Standard input: text that may be shown, or that may not.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stdin {
     Nothing,
     Text(String),
     Hidden(Secret),
-    Binary(#[serde(serialize_with = "base64")] Vec<u8>),
+    Binary(#[serde(with = "base64")] Vec<u8>),
 }
 
 /// Bytes as JSON has them.
-pub fn base64<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_str(&base64::engine::general_purpose::STANDARD.encode(bytes))
+pub mod base64 {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(bytes))
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        STANDARD.decode(String::deserialize(deserializer)?).map_err(D::Error::custom)
+    }
 }
 
 impl Stdin {
@@ -108,7 +119,7 @@ pub struct Output {
 }
 
 /// Why there is no [`Output`]. After `Lost` and `TimedOut` the command may have happened.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Failure {
     /// No session: the reason, and what to do about it. Nothing ran.

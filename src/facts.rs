@@ -162,6 +162,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         probe::FUNCTIONS,
         host::PROBE,
         data::FIND,
+        data::EXTENSIONS,
         data::PROBE,
         neighbours::PROBE,
         tls::PROBE,

@@ -155,6 +155,14 @@ impl Fleet {
         self.took_to_connect.get(node).copied().unwrap_or_default()
     }
 
+    /// The keys that the hosts showed, type and fingerprint; this machine has none.
+    pub fn host_keys(&self) -> BTreeMap<NodeName, String> {
+        let key = |(name, session): (&NodeName, &Result<Arc<Session>, Failure>)| {
+            Some((name.clone(), session.as_ref().ok()?.host_key()?.to_owned()))
+        };
+        self.sessions.iter().filter_map(key).collect()
+    }
+
     fn session(&self, node: &NodeName) -> Result<&Arc<Session>, Failure> {
         match self.sessions.get(node) {
             Some(Ok(session)) => Ok(session),

@@ -1,12 +1,12 @@
 //! A step: one thing that is done to one host, with its reason and its risk.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{NodeName, Secret};
 
 /// How much a step disturbs a node that is serving.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Risk {
     Safe,
@@ -16,7 +16,7 @@ pub enum Risk {
 }
 
 /// Kinds of work in their order; a stage begins when the one before has ended on every node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Stage {
     /// Each host by itself: directories, certificates, initdb, configuration, roles; the monitor's keeper.
@@ -47,7 +47,7 @@ impl Stage {
 }
 
 /// One decided action.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Step {
     /// What is done: `initdb /var/lib/postgresql/15/coord`.
     pub title: String,
@@ -62,7 +62,7 @@ pub struct Step {
 }
 
 /// Everything that may happen to a host.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Action {
     /// Whole content, owner, mode; written beside, fsynced, moved into place.
@@ -77,7 +77,7 @@ pub enum Action {
 }
 
 /// A managed file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct File {
     /// Absolute.
     pub path: String,
@@ -91,7 +91,7 @@ pub struct File {
 }
 
 /// What is asked of a file before it counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Check {
     Nothing,
@@ -109,7 +109,7 @@ pub enum Check {
 }
 
 /// How a running server is asked over its local socket.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// The socket's directory; empty for psql's own.
     pub socket: String,
@@ -252,13 +252,13 @@ pub fn put_by_root(path: &str, mode: u32) -> [Vec<String>; 2] {
 }
 
 /// The text of a file, or one that is not to be shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Content {
     Text(String),
     Hidden(Secret),
     /// Bytes that are no text, e.g. `pg_autoctl.state`.
-    Binary(#[serde(serialize_with = "crate::command::base64")] Vec<u8>),
+    Binary(#[serde(with = "crate::command::base64")] Vec<u8>),
     /// Of a pair that every plan makes anew.
     Certificate(String),
     /// The other half.

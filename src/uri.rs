@@ -10,24 +10,34 @@ use crate::sql::{percent, percent_value, uri_host};
 /// One line of `pg_autoctl show uri`; it never holds a password.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Uri {
-    /// `monitor`, `formation` or `read-replica`.
+    /// `monitor`, `formation`, `group` or `read-replica`.
     pub kind: &'static str,
-    /// Of the formation, or of the read-replica cluster.
+    /// Of the formation, or of the read-replica cluster; a group's number.
     pub name: String,
     pub uri: String,
 }
 
 /// The monitor's, the formation's and each read-replica cluster's. Clients connect to strangers as well.
 pub fn uris(formation: &Formation, strangers: &[&NodeRow]) -> Vec<Uri> {
-    let monitor = Uri { kind: "monitor", name: "monitor".to_owned(), uri: monitor_uri(formation).shown() };
     let clusters = clusters(formation).into_iter().map(|cluster| {
         let (kind, name) = match cluster {
             MAIN => ("formation", formation.name.clone()),
             reader => ("read-replica", reader.to_owned()),
         };
-        Uri { kind, name, uri: cluster_uri(formation, strangers, cluster) }
+        Uri { kind, name, uri: group_uri(formation, strangers, 0, cluster) }
     });
-    std::iter::once(monitor).chain(clusters).collect()
+    std::iter::once(monitor(formation)).chain(clusters).collect()
+}
+
+pub fn monitor(formation: &Formation) -> Uri {
+    Uri { kind: "monitor", name: "monitor".to_owned(), uri: monitor_uri(formation).shown() }
+}
+
+/// Whoever takes writes in one group; `None` where the inventory has no such group.
+pub fn group(formation: &Formation, strangers: &[&NodeRow], group: u32) -> Option<Uri> {
+    formation.group(group).find(|node| node.cluster() == MAIN)?;
+    let uri = group_uri(formation, strangers, group, MAIN);
+    Some(Uri { kind: "group", name: group.to_string(), uri })
 }
 
 /// pg_auto_failover's name for the Citus cluster that takes writes.
@@ -43,16 +53,25 @@ pub fn clusters(formation: &Formation) -> Vec<&str> {
 
 /// The nodes that clients of a cluster connect to: group 0, in the order of the inventory.
 pub fn entries<'a>(formation: &'a Formation, cluster: &str) -> Vec<&'a Node> {
-    let mut nodes: Vec<&Node> = formation.group(0).filter(|node| node.cluster() == cluster).collect();
+    members(formation, 0, cluster)
+}
+
+/// Those of a group that are of the cluster, in the order of the inventory.
+fn members<'a>(formation: &'a Formation, group: u32, cluster: &str) -> Vec<&'a Node> {
+    let mut nodes: Vec<&Node> = formation.group(group).filter(|node| node.cluster() == cluster).collect();
     nodes.sort_by_key(|node| node.order);
     nodes
 }
 
-/// Host and port of all that serve a cluster: the inventory's first, then strangers.
-fn addresses<'a>(formation: &'a Formation, strangers: &[&'a NodeRow], cluster: &str) -> Vec<(&'a str, u16)> {
-    let ours = entries(formation, cluster);
-    let theirs = strangers.iter().filter(|row| row.group == 0 && row.cluster == cluster);
-    ours.into_iter()
+/// Host and port of all that serve a cluster in a group: the inventory's first, then strangers.
+fn addresses<'a>(
+    ours: &[&'a Node],
+    strangers: &[&'a NodeRow],
+    group: u32,
+    cluster: &str,
+) -> Vec<(&'a str, u16)> {
+    let theirs = strangers.iter().filter(|row| row.group == group && row.cluster == cluster);
+    ours.iter()
         .map(|node| (node.server.hostname.as_str(), node.server.pgport))
         .chain(theirs.map(|row| (row.host.as_str(), row.port)))
         .collect()
@@ -71,9 +90,9 @@ pub fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
     parameters
 }
 
-fn cluster_uri(formation: &Formation, strangers: &[&NodeRow], cluster: &str) -> String {
-    let nodes = entries(formation, cluster);
-    let hosts: Vec<String> = addresses(formation, strangers, cluster)
+fn group_uri(formation: &Formation, strangers: &[&NodeRow], group: u32, cluster: &str) -> String {
+    let nodes = members(formation, group, cluster);
+    let hosts: Vec<String> = addresses(&nodes, strangers, group, cluster)
         .into_iter()
         .map(|(host, port)| format!("{}:{port}", uri_host(host)))
         .collect();
@@ -105,5 +124,9 @@ mod tests {
                 "read-replica reports postgres://coord1r:5432/app?sslmode=require",
             ]
         );
+        let group = super::group(&formation, &[], 1).map(|group| group.uri);
+        let expected = "postgres://w1a:5432,w1b:5432/app?target_session_attrs=read-write&sslmode=require";
+        assert_eq!(group.as_deref(), Some(expected), "a reader takes no writes");
+        assert_eq!(super::group(&formation, &[], 7), None);
     }
 }

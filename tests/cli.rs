@@ -47,39 +47,41 @@ fn nobody() -> (TempDir, String) {
 }
 
 #[test]
-fn a_saved_plan_is_one_that_muster_has_saved() {
-    let (dir, inventory) = nobody();
-    let file = dir.path().join("plan.json").display().to_string();
-    let apply = |what: &str| {
-        std::fs::write(&file, what).expect("a file can be written");
-        muster(&["-i", &inventory, "apply", &file])
-    };
-    for wrong in [
-        "",
-        "steps",
-        "{}",
-        "[1]",
-        "{\"schema\":1}",
-        "{\"schema\":2,\"plan\":{}}",
-        "{\"schema\":1,\"plan\":7}",
-    ] {
-        let said = apply(wrong);
-        assert_eq!((said.code, said.stdout.as_str()), (1, ""), "{wrong}: {}", said.stderr);
-        assert!(
-            said.stderr.contains("plan.json: it is no ") && said.stderr.contains("muster plan --out FILE"),
-            "{}",
-            said.stderr
-        );
-    }
-    // Of hosts that are away there is nothing to do, and that can be agreed to.
-    let said = muster(&["-i", &inventory, "plan", "--out", &file]);
+fn connection_strings_are_printed() {
+    let lab = ["-i", "inventory/lab.yml"];
+    let uri = |args: &[&str]| muster(&[&lab, args].concat());
+    let said = uri(&["uri", "--offline"]);
+    assert_eq!(
+        (said.code, said.stdout.as_str()),
+        (
+            0,
+            "\
+monitor monitor      postgres://autoctl_node@mon:5432/pg_auto_failover?sslmode=require
+formation default    postgres://coord1:5432,coord2:5432/app?target_session_attrs=read-write&sslmode=require
+read-replica reports postgres://coord1r:5432/app?sslmode=require
+"
+        )
+    );
+    // One alone is nothing but itself.
+    let group = "postgres://w1a:5432,w1b:5432/app?target_session_attrs=read-write&sslmode=require";
+    assert_eq!(uri(&["uri", "--offline", "--group", "1"]).stdout, format!("{group}\n"));
+    let monitor = "postgres://autoctl_node@mon:5432/pg_auto_failover?sslmode=require\n";
+    assert_eq!(uri(&["uri", "--monitor"]).stdout, monitor);
+    let json = uri(&["--json", "uri", "--offline", "--group", "1"]).stdout;
+    let json: serde_json::Value = serde_json::from_str(&json).expect("it is JSON");
+    assert_eq!(json["uris"][0]["uri"], group);
+    assert_eq!(
+        (json["uris"][0]["kind"].as_str(), json["uris"][0]["name"].as_str()),
+        (Some("group"), Some("1"))
+    );
+    let said = uri(&["uri", "--group", "7"]);
+    assert!(said.code == 1 && said.stderr.contains("no node of group 7"), "{}", said.stderr);
+    // Without the monitor's answer what the inventory says is printed, and told to be that.
+    let (_dir, nobody) = nobody();
+    let said = muster(&["-i", &nobody, "uri"]);
     assert_eq!(said.code, 4, "{}", said.stderr);
-    assert_eq!(muster(&["-i", &inventory, "apply", &file]).code, 4);
-    let said =
-        apply("{\"schema\":1,\"plan\":{\"stages\":{\"prepare\":{\"pg1\":[]}},\"unreachable\":{\"mon\":0}}}");
-    assert!(said.stderr.contains("is not what there is to do: it differs for pg1"), "{}", said.stderr);
-    let said = muster(&["-i", &inventory, "plan", "--out", "/nonexistent/plan.json"]);
-    assert!(said.code == 1 && said.stderr.contains("cannot write /nonexistent/plan.json"), "{}", said.stderr);
+    assert!(said.stdout.contains("formation default postgres://pg1:5432/postgres?"), "{}", said.stdout);
+    assert!(said.stderr.contains("warning: the monitor could not be asked"), "{}", said.stderr);
 }
 
 #[test]
@@ -88,6 +90,9 @@ fn help_names_every_command_and_exit_code() {
     assert_eq!((said.code, said.stderr.as_str()), (0, ""));
     let commands = [
         "plan",
+        "show",
+        "uri",
+        "version",
         "apply",
         "status",
         "verify",

@@ -75,8 +75,8 @@ pub(super) async fn check(
     arguments: &Arguments,
     formation: &Formation,
 ) -> Result<Exit, Vec<Problem>> {
-    let plan = plan::show(options, &arguments.show, formation).await?;
-    Ok(exit::of(&exit::outcomes(&plan)))
+    let shown = plan::show(options, &arguments.show, formation).await?;
+    Ok(exit::of(&exit::outcomes(&shown.plan)))
 }
 
 /// Everything between a formation and how the run ended.
@@ -90,10 +90,16 @@ pub(super) async fn carry_out(
         return check(options, arguments, formation).await;
     }
     let scope = options.scope(formation)?;
-    if saved.is_none() {
-        can_ask(options, arguments)?;
+    let sight = scope.sight(formation);
+    match &saved {
+        None => can_ask(options, arguments)?,
+        Some(saved) => saved.fits(options, formation, &sight)?,
     }
-    let (fleet, facts) = plan::connect(options, options.running(), formation, &scope.sight(formation)).await;
+    let (fleet, facts) = plan::connect(options, options.running(), formation, &sight).await;
+    if let Some(Err(problems)) = saved.as_ref().map(|saved| saved.knows(&fleet.host_keys())) {
+        fleet.close().await;
+        return Err(problems);
+    }
     let strangers: Vec<_> = facts::strangers(formation, &facts).into_iter().cloned().collect();
     let ended = rounds(options, (arguments, saved), (formation, &scope), &fleet, facts).await;
     fleet.close().await;

@@ -22,6 +22,7 @@ use crate::ssh::{Credentials, Overrides, Transport};
 mod adopt;
 mod answers;
 mod apply;
+mod bound;
 mod create;
 mod exec;
 mod exit;
@@ -38,12 +39,15 @@ mod psql;
 mod saved;
 mod schema;
 mod screen;
+mod show;
 mod signals;
 mod ssh_check;
 mod ssh_config;
 mod status;
 mod sudoers;
+mod uri;
 mod verify;
+mod version;
 mod way;
 
 const EXIT_CODES: &str = "\
@@ -121,12 +125,18 @@ enum Command {
     Plan(plan::Arguments),
     /// Do what is still to do, after showing it.
     Apply(apply::Whole),
+    /// Show a plan that `plan --out FILE` has saved; no host is asked.
+    Show(show::Arguments),
     /// Make a monitor or nodes without an inventory, with the options of pg_autoctl create.
     Create(create::Arguments),
     /// Show the formation as it is.
     Status,
     /// Check that the formation serves: as the monitor, the coordinator and a client see it.
     Verify,
+    /// Print the connection strings of the monitor, the formation and its groups.
+    Uri(uri::Arguments),
+    /// Show every version on every host.
+    Version(version::Arguments),
     /// Show what is seen of each host.
     Facts(facts::Arguments),
     /// Show the way to one host, hop by hop: connected, host key, login, other users.
@@ -163,9 +173,12 @@ pub fn run(arguments: &Arguments) -> Exit {
         match command {
             Command::Plan(arguments) => plan::run(options, arguments).await,
             Command::Apply(arguments) => apply::run(options, arguments).await,
+            Command::Show(arguments) => show::run(options, arguments),
             Command::Create(arguments) => create::run(options, arguments).await,
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
+            Command::Uri(arguments) => uri::run(options, arguments).await,
+            Command::Version(arguments) => version::run(options, arguments).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
             Command::SshConfig(arguments) => ssh_config::run(options, arguments),
@@ -223,6 +236,9 @@ impl Command {
             | Command::Plan(_)
             | Command::Status
             | Command::Verify
+            | Command::Show(_)
+            | Command::Uri(_)
+            | Command::Version(_)
             | Command::Facts(_)
             | Command::SshCheck(_)
             | Command::SshConfig(_)

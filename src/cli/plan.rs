@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 use tokio::sync::watch;
 
+use super::bound::{self, Keys};
 use super::screen::Screen;
 use super::{Options, exit, saved, today};
 use crate::error::{Exit, Problem};
@@ -43,17 +44,21 @@ impl Show {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let plan = check(options, &arguments.show).await?;
+    let formation = options.load()?;
+    let Shown { plan, keys } = show(options, &arguments.show, &formation).await?;
     if let Some(path) = &arguments.out {
-        saved::write(path, &plan)?;
+        let scope = options.scope(&formation)?;
+        let bound = bound::bound(options, &formation, &scope.sight(&formation), &keys)?;
+        saved::write(path, &plan, &bound)?;
     }
     let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
     Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))
 }
 
-/// The plan, shown; also what `apply --check` does.
-pub(super) async fn check(options: &Options, show_what: &Show) -> Result<Plan, Vec<Problem>> {
-    show(options, show_what, &options.load()?).await
+/// A plan that was shown, and the keys of the hosts that it was made of.
+pub(super) struct Shown {
+    pub(super) plan: Plan,
+    keys: Keys,
 }
 
 /// The plan of a formation, shown.
@@ -61,15 +66,17 @@ pub(super) async fn show(
     options: &Options,
     show: &Show,
     formation: &Formation,
-) -> Result<Plan, Vec<Problem>> {
+) -> Result<Shown, Vec<Problem>> {
     let scope = options.scope(formation)?;
-    let facts = look(options, formation, &scope.sight(formation)).await;
+    let (fleet, facts) = connect(options, options.reading(), formation, &scope.sight(formation)).await;
+    let keys = fleet.host_keys();
+    fleet.close().await;
     let plan = within(formation, &scope, &facts, today()).map_err(|problem| vec![problem])?;
     report::print(&match options.json {
         true => report::json::result("plan", &report::json::plan(&plan), &[]),
         false => report::plan::text(&plan, show.contents(), options.paint()),
     });
-    Ok(plan)
+    Ok(Shown { plan, keys })
 }
 
 /// Connects, looks and leaves.

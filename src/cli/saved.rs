@@ -1,17 +1,22 @@
 //! A plan in a file: `plan --out` writes it, `apply FILE` holds to it.
 //!
-//! It is what `plan --json` prints, without secrets. What is run is never read from it: `apply` looks and plans as always, and
-//! compares. Nobody who may write the file can make muster run anything but what the inventory wants.
+//! It is what `plan --json` prints, without secrets, and digests of the hosts and secrets that it was made for. What is run is never
+//! read from it: `apply` looks and plans as always, and compares. Nobody who may write the file can make muster run anything but what
+//! the inventory wants.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::private;
+use super::bound::{Bound, Keys};
+use super::{Options, private};
 use crate::error::Problem;
+use crate::formation::{Formation, Server};
 use crate::plan::Plan;
 use crate::report::json;
+use crate::report::text::plain;
 
 /// A formation of thousands of nodes makes some dozens of megabytes.
 const MOST: u64 = 512 << 20;
@@ -20,30 +25,89 @@ const MOST: u64 = 512 << 20;
 pub(super) struct Saved {
     path: PathBuf,
     plan: Value,
+    bound: Bound,
 }
 
-pub(super) fn write(path: &Path, plan: &Plan) -> Result<(), Vec<Problem>> {
-    let text = json::result("plan", &json::plan(plan), &[]);
+pub(super) fn write(path: &Path, plan: &Plan, bound: &Bound) -> Result<(), Vec<Problem>> {
+    let bound = serde_json::to_value(bound).expect("digests are text");
+    let text = json::result("plan", &json::plan(plan), &[("bound", bound)]);
     private::write(path, text.as_bytes())
         .map_err(|error| vec![Problem::new(format!("cannot write {}: {error}", path.display()))])
 }
 
+/// The plan as `plan --json` has it, and what it is tied to.
+fn open(path: &Path) -> Result<(Value, Value), Vec<Problem>> {
+    let bytes = crate::bounded::read(path, MOST).map_err(|error| wrong(path, &error.to_string()))?;
+    let mut file: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| wrong(path, &format!("it is no saved plan: {error}")))?;
+    match (file["schema"].as_u64(), file.get_mut("plan").map(Value::take).unwrap_or_default()) {
+        (Some(json::SCHEMA), plan @ Value::Object(_)) => Ok((plan, file["bound"].take())),
+        _ => Err(wrong(path, "it is no plan that this muster has saved")),
+    }
+}
+
+/// What is in a file, to be shown: as JSON, and as a plan without its secrets, which are not there.
+pub(super) fn shown(path: &Path) -> Result<(Value, Plan), Vec<Problem>> {
+    let (mut json, _) = open(path)?;
+    tame(&mut json);
+    let plan = Plan::deserialize(&json)
+        .map_err(|error| wrong(path, &format!("it is no plan that this muster has saved: {error}")))?;
+    Ok((json, plan))
+}
+
+/// Whoever wrote the file may have written what steers a terminal.
+fn tame(value: &mut Value) {
+    match value {
+        Value::String(text) => *text = plain(text),
+        Value::Array(items) => items.iter_mut().for_each(tame),
+        Value::Object(fields) => {
+            for (name, mut value) in std::mem::take(fields) {
+                tame(&mut value);
+                fields.insert(plain(&name), value);
+            }
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+fn wrong(path: &Path, why: &str) -> Vec<Problem> {
+    let problem = Problem::new(format!("{}: {why}", path.display()));
+    vec![problem.hint("save one with `muster plan --out FILE`")]
+}
+
 impl Saved {
     pub(super) fn read(path: &Path) -> Result<Saved, Vec<Problem>> {
-        let wrong = |why: String| {
-            let problem = Problem::new(format!("{}: {why}", path.display()));
-            vec![problem.hint("save one with `muster plan --out FILE`")]
-        };
-        let bytes = crate::bounded::read(path, MOST).map_err(|error| wrong(error.to_string()))?;
-        let mut file: Value =
-            serde_json::from_slice(&bytes).map_err(|error| wrong(format!("it is no saved plan: {error}")))?;
-        match (file["schema"].as_u64(), file.get_mut("plan").map(Value::take).unwrap_or_default()) {
-            (Some(json::SCHEMA), mut plan @ Value::Object(_)) => {
-                without_chance(&mut plan);
-                Ok(Saved { path: path.to_owned(), plan })
-            }
-            _ => Err(wrong("it is no plan that this muster has saved".to_owned())),
+        let (mut plan, bound) = open(path)?;
+        without_chance(&mut plan);
+        let bound = serde_json::from_value(bound)
+            .map_err(|_| wrong(path, "it does not say which hosts and secrets it was made for"))?;
+        Ok(Saved { path: path.to_owned(), plan, bound })
+    }
+
+    /// Whether the hosts are reached in the way, and the secrets are those, that the plan was made with. No host is asked.
+    pub(super) fn fits(
+        &self,
+        options: &Options,
+        formation: &Formation,
+        servers: &[&Server],
+    ) -> Result<(), Vec<Problem>> {
+        self.made_for(self.bound.differs(options, formation, servers)?)
+    }
+
+    /// Whether the hosts that answered are those that the plan was made for.
+    pub(super) fn knows(&self, keys: &Keys) -> Result<(), Vec<Problem>> {
+        self.made_for(self.bound.differs_in_keys(keys))
+    }
+
+    fn made_for(&self, differences: Vec<String>) -> Result<(), Vec<Problem>> {
+        if differences.is_empty() {
+            return Ok(());
         }
+        let (path, what) = (self.path.display(), differences.join("; "));
+        let problem =
+            Problem::new(format!("{path} was made for other hosts or secrets. These differ: {what}"));
+        let hint = "nothing was done; if the change is meant, save a new plan with `muster plan --out FILE`";
+        Err(vec![problem.hint(hint)])
     }
 
     /// Why the plan that was made is another one; `None` where it is the same but for notes and key pairs.

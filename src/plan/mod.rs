@@ -14,7 +14,7 @@ mod world;
 use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::civil::Date;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::command::Failure;
 use crate::error::Problem;
@@ -32,7 +32,7 @@ use world::{MonitorView, World};
 pub const UNREACHABLE: &str = "its host cannot be reached";
 
 /// Every step still to do, fully decided.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Plan {
     pub stages: BTreeMap<Stage, BTreeMap<NodeName, Vec<Step>>>,
     /// Nodes that are left alone, and why.
@@ -52,7 +52,7 @@ pub struct Plan {
 }
 
 /// A node of the formation that the inventory does not name.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Stranger {
     pub name: String,
     pub group: u32,

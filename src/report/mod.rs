@@ -21,6 +21,7 @@ pub mod ssh_check;
 pub mod status;
 pub mod text;
 pub mod verify;
+pub mod version;
 
 /// Why something did not reach stdout. What comes after it would stand behind a gap, and is not written.
 static LOST: OnceLock<io::Error> = OnceLock::new();

@@ -96,15 +96,9 @@ if [ -z "$ctl" ]; then
 fi
 "#;
 
-/// After [`FIND`]; `$pgdata`, `$files`: names of managed files in PGDATA.
-pub const PROBE: &str = r#"
-bin=
-if [ -n "$ctl" ] && [ -x "$ctl" ]; then
-  # pg_autoctl takes the directory of the path it is given: a link must be followed first.
-  ctl=$(readlink -f "$ctl"); bin=${ctl%/*}
-  say software.bin "$bin"
-  v=$("$bin/pg_ctl" --version); v=${v#*) }; v=${v%%[!0-9]*}
-  say software.version "$v"
+/// Says which extensions could be created, from `$bin`, the directory of `pg_ctl`, and `$v`, its major version.
+pub const EXTENSIONS: &str = r#"
+extensions() {
   # A build from source; the RHEL family's packages, then those of its own releases; Debian's.
   share=
   for s in "$bin/../share/postgresql" "$bin/../share" "$bin/../share/pgsql" "${bin%/lib/postgresql/"$v"/bin}/share/postgresql/$v"; do
@@ -116,6 +110,19 @@ if [ -n "$ctl" ] && [ -x "$ctl" ]; then
     elif [ -n "$share" ]; then none "extension.$x"
     else blind "extension.$x" "no directory of extensions beside $bin"; fi
   done
+}
+"#;
+
+/// After [`FIND`] and [`EXTENSIONS`]; `$pgdata`, `$files`: names of managed files in PGDATA.
+pub const PROBE: &str = r#"
+bin=
+if [ -n "$ctl" ] && [ -x "$ctl" ]; then
+  # pg_autoctl takes the directory of the path it is given: a link must be followed first.
+  ctl=$(readlink -f "$ctl"); bin=${ctl%/*}
+  say software.bin "$bin"
+  v=$("$bin/pg_ctl" --version); v=${v#*) }; v=${v%%[!0-9]*}
+  say software.version "$v"
+  extensions
 elif [ -n "$pgctl" ]; then blind software.bin "there is no program $pgctl"
 else none software.bin; fi
 a=$bin/pg_autoctl

@@ -6,6 +6,7 @@ pub mod data;
 pub mod database;
 pub mod hba;
 pub mod host;
+pub mod installed;
 pub mod keeper;
 pub mod lock;
 pub mod monitor;

@@ -92,6 +92,14 @@ impl Session {
         }
     }
 
+    /// The key that the host has shown: type and fingerprint.
+    pub fn host_key(&self) -> Option<&str> {
+        match &self.line {
+            Line::Ssh(link) => link.seen().key.as_deref(),
+            Line::Local => None,
+        }
+    }
+
     /// Runs a command to its end; its output is not worth having unless it ends well.
     ///
     /// [`Failure::Unreachable`]: the connection was gone before, nothing ran. [`Failure::Refused`]: it ended with

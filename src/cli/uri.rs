@@ -1,0 +1,77 @@
+//! `muster uri`: the connection strings to give to people and programs.
+
+use clap::Args;
+
+use super::{Options, exit, plan};
+use crate::error::{Exit, Problem};
+use crate::facts;
+use crate::formation::{Formation, Monitor, Server};
+use crate::inventory::Need;
+use crate::report::{self, json, recap};
+use crate::scope::Scope;
+use crate::uri;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    /// The monitor's alone.
+    #[arg(long, conflicts_with = "group")]
+    monitor: bool,
+    /// That of one group alone; group 0 is the coordinator's, and that of a formation without Citus.
+    #[arg(long, value_name = "N")]
+    group: Option<u32>,
+    /// Ask no host: nodes that the inventory does not name are left out.
+    #[arg(long)]
+    offline: bool,
+}
+
+pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    options.not_limited("--group N prints the one of a group")?;
+    let formation = match arguments.offline || arguments.monitor {
+        true => options.load_for(Need::Login)?,
+        // A monitor elsewhere is asked with its password.
+        false => options.load()?,
+    };
+    if let Some(group) = arguments.group.filter(|group| uri::group(&formation, &[], *group).is_none()) {
+        let problem = Problem::new(format!("the inventory has no node of group {group} that takes writes"));
+        return Err(vec![problem.hint("`muster status` shows the group of each node")]);
+    }
+    let (facts, exit) = match arguments.offline || arguments.monitor {
+        true => (facts::Facts::default(), Exit::Ok),
+        false => {
+            let facts = plan::look(options, &formation, &asked(&formation)).await;
+            // One answer is enough.
+            let exit = match facts.monitor() {
+                Some(_) => Exit::Ok,
+                None => exit::or(exit::of_sight(&facts, &Scope::whole()), Exit::Failed),
+            };
+            (facts, exit)
+        }
+    };
+    if exit != Exit::Ok {
+        report::log(
+            "warning: the monitor could not be asked; nodes that the inventory does not name are left out\n\
+             hint: `muster status` says why; --offline does not ask\n",
+        );
+    }
+    let strangers = facts::strangers(&formation, &facts);
+    let only = match arguments.group {
+        Some(group) => uri::group(&formation, &strangers, group),
+        None => arguments.monitor.then(|| uri::monitor(&formation)),
+    };
+    report::print(&match (options.json, only) {
+        (true, Some(only)) => json::result("uris", &[only], &[]),
+        (true, None) => json::result("uris", &uri::uris(&formation, &strangers), &[]),
+        // Fit for psql "$(muster uri --group 1)".
+        (false, Some(only)) => format!("{}\n", only.uri),
+        (false, None) => recap::uris(&uri::uris(&formation, &strangers)),
+    });
+    Ok(exit)
+}
+
+/// Who can say which nodes there are: the monitor's host, and where that is not ours whoever asks it.
+fn asked(formation: &Formation) -> Vec<&Server> {
+    match &formation.monitor {
+        Monitor::Managed(server) => vec![server],
+        Monitor::External(_) => formation.servers().collect(),
+    }
+}
