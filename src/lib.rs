@@ -71,6 +71,7 @@ pub mod report;
 pub mod resource;
 pub mod scope;
 pub mod secrets;
+pub mod session;
 pub mod sql;
 pub mod ssh;
 pub mod state;

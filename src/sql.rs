@@ -2,6 +2,7 @@
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{MonitorUri, Node, Secret, Server, SslMode, Tls};
+use crate::session::{ORDINARY, PSQL};
 
 /// A string literal. Refuses nothing: PostgreSQL text has no NUL, and the inventory lets none through.
 pub fn literal(text: &str) -> String {
@@ -28,13 +29,13 @@ pub fn conninfo_value(value: &str) -> String {
 
 /// psql on the host itself, over the local socket, as the superuser of that server.
 /// `$1` bin directory, `$2` socket directory or empty, `$3` port, `$4` user, `$5` database.
-const LOCAL: &str = r#"exec "$1/psql" -XAtqw -v ON_ERROR_STOP=1 ${2:+-h "$2"} -p "$3" -U "$4" -d "$5" -f -
+const LOCAL: &str = r#"psql ${2:+-h "$2"} -p "$3" -U "$4" -d "$5" -f -
 "#;
 
 /// Asks the server on its own host. `sql` that holds a password is given as [`Stdin::Hidden`].
 pub fn local(server: &Server, bin: &str, user: &str, dbname: &str, sql: Stdin) -> Command {
     let socket = server.pghost.clone().unwrap_or_default();
-    Command::new(RunAs::User(server.os_user.clone()), LOCAL)
+    Command::new(RunAs::User(server.os_user.clone()), format!("bin=$1\n{PSQL}{LOCAL}"))
         .args([bin.to_owned(), socket, server.pgport.to_string(), user.to_owned(), dbname.to_owned()])
         .stdin(sql)
 }
@@ -65,6 +66,7 @@ pub fn remote(
         .args([bin, host, &port.to_string(), who.user, dbname])
         .env("PGPASSWORD", &who.password.cloned().unwrap_or(Secret::new("")))
         .env("PGCONNECT_TIMEOUT", &Secret::new("5"))
+        .env("PGOPTIONS", &Secret::new(ORDINARY))
         .env("PGSSLMODE", &Secret::new(from.tls.mode().as_str()));
     let (root, crl) = ssl_files(&from.tls);
     command
@@ -88,7 +90,7 @@ pub fn ssl_files(tls: &Tls) -> (&str, &str) {
 pub const MONITOR: &str = r#"monitor() {
   PGHOST=$MUSTER_HOST PGPORT=$MUSTER_PORT PGUSER=$MUSTER_USER PGDATABASE=$MUSTER_DBNAME \
   PGPASSWORD=$MUSTER_PASSWORD PGSSLMODE=${MUSTER_SSLMODE:-prefer} PGSSLROOTCERT=$MUSTER_SSLROOTCERT \
-  PGSSLCRL=$MUSTER_SSLCRL PGCONNECT_TIMEOUT=5 "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 "$@" -f -
+  PGSSLCRL=$MUSTER_SSLCRL PGCONNECT_TIMEOUT=5 PGOPTIONS=$MUSTER_OPTIONS "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 "$@" -f -
 }
 "#;
 
@@ -107,6 +109,7 @@ pub fn monitor_env(command: Command, uri: &MonitorUri) -> Command {
         .env("MUSTER_SSLMODE", &parameter("sslmode"))
         .env("MUSTER_SSLROOTCERT", &parameter("sslrootcert"))
         .env("MUSTER_SSLCRL", &parameter("sslcrl"))
+        .env("MUSTER_OPTIONS", &Secret::new(ORDINARY))
 }
 
 /// A statement for the monitor, sent from a node's host: it proves as well that the node reaches it.

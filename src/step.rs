@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{NodeName, Secret};
+use crate::session::PSQL;
 
 /// How much a step disturbs a node that is serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -145,7 +146,8 @@ if [ "$check" = configuration ]; then
     exit 65
   fi
 fi
-ask() { "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -f - 2>&1; }
+PSQL
+ask() { psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -f - 2>&1; }
 rules() { ask <<'SQL'
 select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null;
 SQL
@@ -214,7 +216,8 @@ impl File {
         let (run_as, script) = match self.owner.as_str() {
             "root" => (RunAs::Root, PUT_BY_ROOT.to_owned()),
             owner => {
-                let put = PUT.replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n"));
+                let put =
+                    PUT.replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n")).replace("PSQL\n", PSQL);
                 (RunAs::User(owner.to_owned()), put)
             }
         };

@@ -54,6 +54,7 @@ const RANKS: &[(&str, Does)] = &[
     ("template", Core),
     // The words.
     ("step", Core),
+    ("session", Core),
     ("command", Core),
     ("formation", Core),
     ("state", Core),

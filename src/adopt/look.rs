@@ -98,7 +98,7 @@ fn formations() -> String {
         r#"
 list() {{ printf '%s\n' "{FORMATIONS};"; }}
 case $role in
-monitor) j=$(list | "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d {DBNAME} 2>&1) || : ;;
+monitor) j=$(list | psql ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d {DBNAME} 2>&1) || : ;;
 *) j=$(list | monitor 2>&1) || : ;;
 esac
 j=$(printf '%s' "$j" | tr '\n' ' ')

@@ -95,7 +95,7 @@ SQL
 if [ "$remote" = 1 ] && [ -n "$bin" ] && at=$(coordinator | monitor -v formation="$formation" 2>/dev/null); then
   say coordinator.at "$at"
   if [ -n "$at" ]; then
-    j=$(pg_dist_node | PGPASSWORD=$MUSTER_PEER_PASSWORD PGSSLMODE=$MUSTER_PEER_SSLMODE PGSSLROOTCERT=$MUSTER_PEER_SSLROOTCERT       PGSSLCRL=$MUSTER_PEER_SSLCRL PGCONNECT_TIMEOUT=5 "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 -h "${{at%% *}}" -p "${{at##* }}"       -U "$username" -d "$dbname" -f - 2>&1 | tr '\n' ' ') || :
+    j=$(pg_dist_node | PGPASSWORD=$MUSTER_PEER_PASSWORD PGSSLMODE=$MUSTER_PEER_SSLMODE PGSSLROOTCERT=$MUSTER_PEER_SSLROOTCERT       PGSSLCRL=$MUSTER_PEER_SSLCRL PGCONNECT_TIMEOUT=5 PGOPTIONS=$MUSTER_OPTIONS "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 -h "${{at%% *}}" -p "${{at##* }}"       -U "$username" -d "$dbname" -f - 2>&1 | tr '\n' ' ') || :
     case $j in
     '{{'*) printf 'coordinator:'; printf '%s' "$j" | base64 -w0; echo ;;
     *) blind coordinator "$j" ;;

@@ -8,6 +8,7 @@ use crate::command::Stdin;
 use crate::formation::{Formation, Node, NodeKind, Secret, Tls};
 use crate::probe::Answers;
 use crate::resource::pgpass;
+use crate::session::PSQL;
 use crate::sql::{ident, literal, local};
 use crate::step::{Action, LEARN, NOT_TAKEN, Step};
 
@@ -79,7 +80,7 @@ const EXTENSIONS: &str = "select coalesce(json_object_agg(extname, extversion), 
 pub fn probe() -> String {
     format!(
         r#"
-ask() {{ "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d "$1" 2>&1; }}
+{PSQL}ask() {{ psql ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d "$1" 2>&1; }}
 json() {{
   q=$(cat) n=0
   while :; do

@@ -6,6 +6,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Server};
 use crate::probe::Answers;
 use crate::resource::database::{DatabaseFacts, set_password};
+use crate::session::PSQL;
 use crate::sql::{MONITOR, literal, local, monitor_env, on_monitor};
 use crate::state::State;
 use crate::step::{Action, Step};
@@ -121,11 +122,11 @@ record() {{
   *) blind monitor "psql: $j" ;;
   esac
 }}
-{MONITOR}
+{PSQL}{MONITOR}
 case $role in
 monitor)
   if [ -n "$pid" ]; then
-    rows | "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 -v formation="$formation" ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d {DBNAME} 2>&1 | record
+    rows | psql -v formation="$formation" ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d {DBNAME} 2>&1 | record
   else none monitor; fi ;;
 asks) if [ -n "$bin" ]; then rows | monitor -v formation="$formation" 2>&1 | record; else none monitor; fi ;;
 *) none monitor ;;
@@ -286,7 +287,7 @@ pub fn set_system_identifier(node: &Node, id: u64, bin: &str, uri: &MonitorUri) 
 /// The same that a keeper reports, and the monitor's answer: the state it assigns.
 const REPORT: &str = r#"running=f; tli=1; lsn=0/0; sync=
 if "$bin/pg_ctl" -D "$2" status >/dev/null 2>&1; then
-  seen=$("$bin/psql" -XAtqw -F ' ' ${3:+-h "$3"} -p "$4" -U "$5" -d postgres -c "select case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), '0/0') else pg_current_wal_flush_lsn() end, coalesce((select received_tli from pg_stat_wal_receiver), (select timeline_id from pg_control_checkpoint())), coalesce((select sync_state from pg_stat_replication where application_name ~ '^pgautofailover_standby_' order by sync_state = 'quorum' desc limit 1), '')")
+  seen=$(psql -F ' ' ${3:+-h "$3"} -p "$4" -U "$5" -d postgres -c "select case when pg_is_in_recovery() then coalesce(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn(), '0/0') else pg_current_wal_flush_lsn() end, coalesce((select received_tli from pg_stat_wal_receiver), (select timeline_id from pg_control_checkpoint())), coalesce((select sync_state from pg_stat_replication where application_name ~ '^pgautofailover_standby_' order by sync_state = 'quorum' desc limit 1), '')")
   running=t; lsn=${seen%% *}; tli=${seen#* }; sync=${tli#* }; tli=${tli%% *}
 fi
 monitor -v formation="$6" -v id="$7" -v group="$8" -v state="$9" -v running="$running" -v tli="$tli" -v lsn="$lsn" -v sync="$sync" <<'SQL'
@@ -305,7 +306,7 @@ pub fn report(
     state: State,
 ) -> Command {
     let socket = node.server.pghost.clone().unwrap_or_default();
-    let script = format!("bin=$1\n{MONITOR}{REPORT}");
+    let script = format!("bin=$1\n{PSQL}{MONITOR}{REPORT}");
     let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([
         bin,
         &node.server.pgdata,

@@ -6,6 +6,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{MonitorUri, Node, NodeKind};
 use crate::resource::data::{LOCK, new_dir};
 use crate::resource::monitor::NodeRow;
+use crate::session::PSQL;
 use crate::sql::{self, MONITOR, conninfo_value, local, ssl_conninfo};
 use crate::state::State;
 use crate::step::{Action, Step};
@@ -156,14 +157,14 @@ select pgautofailover.synchronous_standby_names(:'formation', :'group'::int);
 SQL
 )
 else names=; fi
-"$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -v names="$names" -f - <<'SQL'
+psql ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -v names="$names" -f - <<'SQL'
 alter system set synchronous_standby_names to :'names';
 select pg_reload_conf();
 select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep' and :'names' = '';
 SQL
 if [ -n "$names" ]; then
   n=0
-  until [ "$("$bin/psql" -XAtqw ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -c "select count(*) > 0 from pg_stat_replication where sync_state in ('sync', 'quorum')")" = t ]; do
+  until [ "$(psql ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -c "select count(*) > 0 from pg_stat_replication where sync_state in ('sync', 'quorum')")" = t ]; do
     n=$((n + 1))
     if [ "$n" -gt 150 ]; then echo "no standby of $names confirms writes" >&2; exit 1; fi
     sleep 0.2
@@ -211,7 +212,7 @@ pub fn synchronous_standby_names(
         Synchronous::Off => "",
     };
     let socket = node.server.pghost.clone().unwrap_or_default();
-    let script = format!("bin=$1\n{MONITOR}{SYNCHRONOUS}");
+    let script = format!("bin=$1\n{PSQL}{MONITOR}{SYNCHRONOUS}");
     let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([
         bin,
         &socket,
