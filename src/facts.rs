@@ -110,7 +110,7 @@ fn monitor_host(formation: &Formation) -> &str {
 }
 
 /// The script's parameters, in the order of `$1`…
-const PARAMETERS: [&str; 14] = [
+const PARAMETERS: [&str; 15] = [
     "pgdata",
     "pgctl",
     "pgversion",
@@ -125,6 +125,7 @@ const PARAMETERS: [&str; 14] = [
     "files",
     "remote",
     "adopted",
+    "locale",
 ];
 
 /// The whole probe of one host: one script, one round trip, read-only.
@@ -196,6 +197,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         settings::FILES.join(" "),
         if asks_coordinator { "1" } else { "0" }.to_owned(),
         u8::from(server.adopted).to_string(),
+        server.initdb.locale.clone(),
         names.join(" "),
         files.join("\n"),
     ];

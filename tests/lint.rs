@@ -75,6 +75,24 @@ const CASES: &[(&str, &str, &str, &str)] = &[
     ),
     ("unsafe-setting", "dbname: shop", "dbname: shop\n    settings: {fsync: off}", "fsync is off"),
     (
+        "unsafe-setting",
+        "dbname: shop",
+        "dbname: shop\n    settings: {recovery_min_apply_delay: 1h}",
+        "recovery_min_apply_delay is `1h`",
+    ),
+    (
+        "unknown-setting",
+        "dbname: shop",
+        "dbname: shop\n    settings: {bananas: 1}",
+        "PostgreSQL has no setting `bananas`",
+    ),
+    (
+        "nobody-takes-over",
+        "x: {secondary: true}, y: {secondary: true}",
+        "x: {candidate_priority: 0}, y: {candidate_priority: 0}",
+        "every standby of group 1 has `candidate_priority` 0: nothing takes over from `w`",
+    ),
+    (
         "no-checksums",
         "dbname: shop",
         "dbname: shop\n    data_checksums: false",

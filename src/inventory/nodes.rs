@@ -257,6 +257,7 @@ fn merged_settings(host: &Host, role: Role, source: &mut Source) -> BTreeMap<Str
     if let Role::Node(kind) = role {
         settings::check_for_kind(kind, &merged, source);
     }
+    settings::check_sockets(host.text("pghost").as_deref(), &merged, source);
     merged.into_iter().map(|(name, setting)| (name, setting.value)).collect()
 }
 

@@ -7,6 +7,7 @@ use super::tree::{Entry, Node, Tree};
 use super::value::{self, Setting, Value};
 use crate::error::Problem;
 use crate::formation::NodeKind;
+use crate::resource::guc::{self, Wrong};
 
 /// Settings that follow from a variable or from the state of the formation, and what to do instead.
 pub(super) const OWNED: &[(&str, &str)] = &[
@@ -24,6 +25,16 @@ pub(super) const OWNED: &[(&str, &str)] = &[
         "use the variables `number_sync_standbys`, `candidate_priority` and `replication_quorum`",
     ),
     ("recovery_target_timeline", "remove it: standbys follow the latest timeline"),
+    ("recovery_target", STANDBYS_GO_ON),
+    ("recovery_target_action", STANDBYS_GO_ON),
+    ("recovery_target_inclusive", STANDBYS_GO_ON),
+    ("recovery_target_lsn", STANDBYS_GO_ON),
+    ("recovery_target_name", STANDBYS_GO_ON),
+    ("recovery_target_time", STANDBYS_GO_ON),
+    ("recovery_target_xid", STANDBYS_GO_ON),
+    ("promote_trigger_file", "remove it: who is promoted is the monitor's to say"),
+    ("pre_auth_delay", "remove it: it holds up every login, the keeper's too"),
+    ("post_auth_delay", "remove it: it holds up every login, the keeper's too"),
     ("hba_file", "use the variable `hba`"),
     ("data_directory", "use the variable `pgdata`"),
     ("config_file", "use the variable `pgdata`; the file is in it"),
@@ -36,6 +47,8 @@ pub(super) const OWNED: &[(&str, &str)] = &[
     ("include_if_exists", "give the settings themselves"),
 ];
 
+const STANDBYS_GO_ON: &str = "remove it: a standby that stops at a target never catches up with its primary";
+
 /// Why a setting is not the inventory's to give: what to use instead.
 pub fn owned(name: &str) -> Option<&'static str> {
     OWNED.iter().find(|(owned, _)| *owned == name).map(|(_, instead)| *instead)
@@ -45,10 +58,29 @@ pub fn owned(name: &str) -> Option<&'static str> {
 const ALWAYS_ON: &[(&str, &str)] = &[
     ("hot_standby", "pg_auto_failover asks the standbys how far they are"),
     ("wal_log_hints", "pg_rewind needs it to bring a failed primary back"),
+    ("allow_alter_system", "keepers use ALTER SYSTEM, and a primary without a standby never gets one"),
 ];
 
-/// PostgreSQL's words for off; it takes beginnings of them too.
-const OFF: &[&str] = &["off", "of", "false", "fals", "fal", "fa", "f", "no", "n", "0"];
+/// The least that keepers, base backups and standbys get along with, in the setting's own unit, and why; for some 0 means that
+/// there is no bound.
+const LEAST: &[(&str, f64, ZeroIs, &str)] = &[
+    ("max_wal_senders", 4.0, ZeroIs::TooFew, "each standby takes one, and a base backup two"),
+    ("max_replication_slots", 2.0, ZeroIs::TooFew, "each standby has one on every node of its group"),
+    ("statement_timeout", 5000.0, ZeroIs::NoBound, FOR_KEEPERS),
+    ("transaction_timeout", 5000.0, ZeroIs::NoBound, FOR_KEEPERS),
+    ("lock_timeout", 1000.0, ZeroIs::NoBound, FOR_KEEPERS),
+    ("idle_session_timeout", 10_000.0, ZeroIs::NoBound, FOR_KEEPERS),
+    ("idle_in_transaction_session_timeout", 1000.0, ZeroIs::NoBound, FOR_KEEPERS),
+];
+
+const FOR_KEEPERS: &str =
+    "it holds for the keepers' sessions as well; give your users less with ALTER ROLE ... SET";
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ZeroIs {
+    NoBound,
+    TooFew,
+}
 
 pub(super) fn read(node: &Node, source: &mut Source) -> Value {
     let entries = match &node.tree {
@@ -79,6 +111,21 @@ pub(super) fn check_for_kind(kind: NodeKind, settings: &BTreeMap<String, Setting
     }
 }
 
+/// muster and keepers come over the socket in `pghost`.
+pub(super) fn check_sockets(pghost: Option<&str>, settings: &BTreeMap<String, Setting>, source: &mut Source) {
+    let pghost = pghost.filter(|pghost| pghost.starts_with('/'));
+    let (Some(pghost), Some(setting)) = (pghost, settings.get("unix_socket_directories")) else { return };
+    let is_it =
+        |dir: &str| dir.trim().trim_matches('"').trim_end_matches('/') == pghost.trim_end_matches('/');
+    if !setting.value.split(',').any(is_it) {
+        let problem = Problem::new(format!(
+            "`unix_socket_directories` has no {}, which `pghost` names: muster and keepers come over that socket",
+            quote(pghost)
+        ));
+        source.problem(setting.span, problem.hint("add the directory, or correct `pghost`"));
+    }
+}
+
 fn read_one(entry: &Entry, source: &mut Source) -> Option<(String, Setting)> {
     // PostgreSQL does not tell upper from lower case in these names.
     let name = entry.key.to_ascii_lowercase();
@@ -90,6 +137,11 @@ fn read_one(entry: &Entry, source: &mut Source) -> Option<(String, Setting)> {
     if let Some((_, instead)) = OWNED.iter().find(|(owned, _)| *owned == name) {
         let problem = Problem::new(format!("the setting `{name}` is not yours to give"));
         source.problem(entry.key_span, problem.hint(*instead));
+        return None;
+    }
+    if let Some(Wrong::Unknown(Some(near))) = guc::wrong(&name, "", None) {
+        let problem = Problem::new(format!("PostgreSQL has no setting `{name}`"));
+        source.problem(entry.key_span, problem.hint(format!("did you mean `{near}`?")));
         return None;
     }
     let span = entry.value.span;
@@ -136,12 +188,46 @@ fn scalar(name: &str, tree: &Tree) -> Result<String, Problem> {
 
 fn check(name: &str, value: &str) -> Option<Problem> {
     let lower = value.to_ascii_lowercase();
+    match guc::wrong(name, value, None) {
+        Some(Wrong::Value(expected)) => {
+            return Some(Problem::new(format!("`{name}` must be {expected}, not {}", quote(value))));
+        }
+        // Of another name the lint tells, and the plan, which knows the version.
+        Some(Wrong::Unknown(_) | Wrong::Elsewhere(..)) | None => {}
+    }
     if let Some((_, why)) = ALWAYS_ON.iter().find(|(on, _)| *on == name)
-        && OFF.contains(&lower.as_str())
+        && guc::flag(value) == Some(false)
     {
         return Some(Problem::new(format!("`{name}` must stay on: {why}")));
     }
+    if let Some((_, least, zero, why)) = LEAST.iter().find(|(bound, ..)| *bound == name)
+        && let Some(number) = guc::count(name, value)
+        && number < *least
+        && !(number == 0.0 && *zero == ZeroIs::NoBound)
+    {
+        let (unit, zero) = match zero {
+            ZeroIs::NoBound => (" ms", ", or 0 for no bound"),
+            ZeroIs::TooFew => ("", ""),
+        };
+        let problem =
+            Problem::new(format!("`{name}` must be at least {least}{unit}{zero}, not {}", quote(value)));
+        return Some(problem.hint(*why));
+    }
     match name {
+        "default_transaction_read_only" if guc::flag(value) == Some(true) => Some(
+            Problem::new("`default_transaction_read_only` must stay off: keepers and Citus write, too")
+                .hint("give it to your users: ALTER ROLE ... SET default_transaction_read_only = on"),
+        ),
+        "default_transaction_isolation" if lower == "serializable" => Some(
+            Problem::new(
+                "`default_transaction_isolation` must not be serializable: standbys refuse every session that has it",
+            )
+            .hint("give it to your users: ALTER ROLE ... SET default_transaction_isolation = serializable"),
+        ),
+        "unix_socket_directories" if value.split(',').all(|dir| dir.trim().is_empty()) => Some(
+            Problem::new("`unix_socket_directories` is empty: muster and keepers come over the local socket")
+                .hint("remove it, or name a directory, and the same as `pghost`"),
+        ),
         "wal_level" if !matches!(lower.as_str(), "replica" | "logical") => {
             let problem =
                 Problem::new(format!("`wal_level` must be replica or logical, not {}", quote(value)));

@@ -281,7 +281,7 @@ pub static VARIABLES: &[Variable] = &[
         Node,
         Number { least: 0, most: 100 },
         From("50, 0 for a citus_secondary"),
-        "Which standby is promoted first; 0 is never promoted, nor the initial primary.",
+        "Which standby is promoted first; 0 is never promoted by the monitor itself, nor the initial primary. pg_autoctl perform switchover promotes it.",
     ),
     row(
         "replication_quorum",

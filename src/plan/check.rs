@@ -4,7 +4,7 @@ use crate::facts::Seen;
 use crate::formation::{Formation, Monitor, Node, NodeName, Server};
 use crate::plan::{MonitorView, World, adopted, agreement};
 use crate::resource::data::{self, Pgdata, Software};
-use crate::resource::{database, keeper, monitor, neighbours, versions};
+use crate::resource::{database, guc, keeper, monitor, neighbours, versions};
 use crate::state::State;
 
 /// The first reason to leave a server alone.
@@ -21,6 +21,8 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
     }
     None.or_else(|| versions::refusal(server, node, software))
         .or_else(|| keeper::refusal(server, node.map(|node| node.kind), &seen.host, software))
+        .or_else(|| settings(server, software))
+        .or_else(|| locale(server, seen))
         .or_else(|| agreement::refusal(world, server, software))
         .or_else(|| extensions(world.formation, server, node, software))
         .or_else(|| certificates(seen))
@@ -40,6 +42,44 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
                 node.and_then(|node| registration(world, node, seen))
             }
         })
+}
+
+/// What PostgreSQL of this version would not take.
+fn settings(server: &Server, software: &Software) -> Option<String> {
+    let major = software.major;
+    let wrong = server
+        .settings
+        .iter()
+        .find_map(|(name, value)| Some((name, value, guc::wrong(name, value, Some(major))?)));
+    let (name, value, wrong) = wrong?;
+    Some(match wrong {
+        guc::Wrong::Unknown(near) => {
+            let near = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
+            format!(
+                "PostgreSQL has no setting {name}{near}: correct it in the inventory's settings, or remove it"
+            )
+        }
+        guc::Wrong::Elsewhere(first, last) => {
+            let versions = if first == last { first.to_string() } else { format!("{first} to {last}") };
+            format!(
+                "PostgreSQL {major} has no setting {name}, {versions} has: remove it from the inventory's settings for this host"
+            )
+        }
+        guc::Wrong::Value(expected) => {
+            format!("the setting {name} must be {expected} for PostgreSQL {major}, not {value:.80}")
+        }
+    })
+}
+
+/// Before initdb, which would leave half a directory behind.
+fn locale(server: &Server, seen: &Seen) -> Option<String> {
+    let begins = matches!(seen.pgdata, Pgdata::Empty { .. });
+    (begins && seen.host.lacks_locale).then(|| {
+        format!(
+            "the locale {} is not on {}: generate it there (locale -a lists those it has), or give another one as locale",
+            server.initdb.locale, server.host.address
+        )
+    })
 }
 
 fn extensions(

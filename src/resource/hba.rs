@@ -289,6 +289,7 @@ mod tests {
             networks: networks.iter().map(|net| net.parse().unwrap()).collect(),
             names: BTreeMap::from([("mon".to_owned(), resolved.clone())]),
             listening: BTreeSet::new(),
+            lacks_locale: false,
         };
         let lan =
             |host: &HostFacts, name: &str| Names::new([(name, host)]).lan(name).map(ToString::to_string);

@@ -24,6 +24,8 @@ pub struct HostFacts {
     pub names: BTreeMap<String, Resolved>,
     /// TCP ports something listens on.
     pub listening: BTreeSet<u16>,
+    /// Whether the locale for a new data directory is not there.
+    pub lacks_locale: bool,
 }
 
 /// A name's first address, and whether that address resolves back to the very name.
@@ -33,7 +35,7 @@ pub struct Resolved {
     pub reverse: bool,
 }
 
-/// `$names` is the list of names to resolve. /proc is read where a tool might not be installed.
+/// `$names` is the list of names to resolve, `$locale` that of a new data directory. /proc is read where a tool might not be installed.
 pub const PROBE: &str = r#"
 say memory_kb "$(sed -n 's/^MemTotal: *\([0-9]*\) kB/\1/p' /proc/meminfo)"
 say cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c '^processor' /proc/cpuinfo)"
@@ -41,6 +43,8 @@ if [ -d /run/systemd/system ]; then say systemd 1; else say systemd 0; fi
 say home "$HOME"
 file routes /proc/net/route
 { cat /proc/net/tcp; cat /proc/net/tcp6 2>/dev/null; } | sed -n 's/^ *[0-9]*: [0-9A-F]*:\([0-9A-F]*\) [0-9A-F:]* 0A .*/\1/p' | sort -u | tr '\n' ' ' | { read -r l || :; say listening "${l:-}"; }
+# Where there is no such program nobody can say.
+if command -v locale >/dev/null && LC_ALL=$locale locale charmap 2>&1 | grep -q 'Cannot set'; then say locale 0; else say locale 1; fi
 for n in $names; do
   a=$(getent ahosts "$n" 2>/dev/null) || a=
   a=${a%%[!0-9a-fA-F.:]*}
@@ -72,6 +76,7 @@ pub fn parse(answers: &Answers, names: &BTreeSet<String>) -> Result<HostFacts, S
         networks: networks(&answers.need("routes")?),
         names: names.iter().map(resolve).collect::<Result<_, _>>()?,
         listening: listening.split_whitespace().map(port).collect::<Result<_, _>>()?,
+        lacks_locale: answers.text("locale").is_ok_and(|is_there| is_there.as_deref() == Some("0")),
     })
 }
 

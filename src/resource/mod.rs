@@ -4,6 +4,7 @@ pub mod adopted;
 pub mod citus;
 pub mod data;
 pub mod database;
+pub mod guc;
 pub mod hba;
 pub mod host;
 pub mod installed;

@@ -73,6 +73,7 @@ fn facts(
                 networks: Default::default(),
                 names: BTreeMap::new(),
                 listening: Default::default(),
+                lacks_locale: false,
             },
             around: crate::resource::neighbours::Surroundings::default(),
             software: Some(Software {

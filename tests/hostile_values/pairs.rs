@@ -278,8 +278,10 @@ fn hostile_names() {
         let group = format!(
             "all: {{vars: {{pgdata: /data}}, children: {{monitor: {{hosts: {{m: }}}}, postgres: {{hosts: {{a: }}}},\n  {name}: {{hosts: {{a: }}}}}}}}\n"
         );
+        // An extension's: of others PostgreSQL's own table is asked.
+        let extension = serde_json::to_string(&format!("x.{value}")).unwrap();
         let setting = format!(
-            "all: {{vars: {{pgdata: /data, settings: {{\n  {name}: 1}}}}, children: {{monitor: {{hosts: {{m: }}}}, postgres: {{hosts: {{a: }}}}}}}}\n"
+            "all: {{vars: {{pgdata: /data, settings: {{\n  {extension}: 1}}}}, children: {{monitor: {{hosts: {{m: }}}}, postgres: {{hosts: {{a: }}}}}}}}\n"
         );
         for text in [host, group, setting] {
             match muster::inventory::parse("db.yml", &text, "".as_ref()) {

@@ -312,6 +312,7 @@ impl World {
             networks: BTreeSet::from(["10.88.0.0/24".parse().unwrap()]),
             names: resolved,
             listening,
+            lacks_locale: false,
         }
     }
 }

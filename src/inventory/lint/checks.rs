@@ -11,6 +11,7 @@ use crate::inventory::nodes::Role;
 use crate::inventory::source::{Source, Span, quote};
 use crate::inventory::topology::Member;
 use crate::inventory::value::Value;
+use crate::resource::guc;
 use crate::secrets::Origin;
 
 /// Settings with the value that endangers data.
@@ -19,6 +20,15 @@ const UNSAFE: [(&str, &str); 4] = [
     ("full_page_writes", "a crash of the machine may destroy pages"),
     ("autovacuum", "tables bloat, and in the end writes are refused"),
     ("synchronous_commit", "a crash loses commits that were confirmed"),
+];
+
+/// Settings with a reason to think twice, whatever their value is but for one that changes nothing.
+const RISKY: [(&str, &str, &str); 5] = [
+    ("recovery_min_apply_delay", "0", "a standby that takes over replays first what it held back"),
+    ("session_replication_role", "origin", "triggers and foreign keys are not checked"),
+    ("zero_damaged_pages", "off", "a damaged page is emptied, and its rows are gone"),
+    ("ignore_checksum_failure", "off", "a damaged page is taken for a good one"),
+    ("ignore_invalid_pages", "off", "recovery goes on over what is damaged"),
 ];
 
 pub(super) fn look(draft: &Draft, source: &mut Source) {
@@ -115,8 +125,29 @@ fn of_server(host: &Host, server: &Server, source: &mut Source) {
         let Value::Settings(settings) = &given.value else { continue };
         for (name, why) in UNSAFE {
             let Some(setting) = settings.get(name) else { continue };
-            if ["off", "false", "no", "0"].contains(&setting.value.as_str()) {
+            if guc::flag(&setting.value) == Some(false) {
                 source.warning("unsafe-setting", Some(setting.span), format!("{name} is off: {why}"));
+            }
+        }
+        for (name, usual, why) in RISKY {
+            let Some(setting) = settings.get(name) else { continue };
+            let is_usual = setting.value.eq_ignore_ascii_case(usual)
+                || (guc::flag(&setting.value) == Some(false) && guc::flag(usual) == Some(false));
+            if !is_usual {
+                let what = format!("{name} is {}: {why}", quote(&setting.value));
+                source.warning("unsafe-setting", Some(setting.span), what);
+            }
+        }
+        if let Some(setting) =
+            settings.get("synchronous_commit").filter(|it| it.value.eq_ignore_ascii_case("local"))
+        {
+            let what = "synchronous_commit is local: commits wait for no standby, whatever the monitor says";
+            source.warning("unsafe-setting", Some(setting.span), what);
+        }
+        for (name, setting) in settings {
+            if let Some(guc::Wrong::Unknown(_)) = guc::wrong(name, &setting.value, server.pg_version) {
+                let what = format!("PostgreSQL has no setting {}", quote(name));
+                source.warning("unknown-setting", Some(setting.span), what);
             }
         }
     }
@@ -130,7 +161,15 @@ fn of_group(group: u32, nodes: &[(&Host, &Node)], source: &mut Source) {
     let may_follow = others().filter(|(_, node)| node.candidate_priority > 0).count();
     let confirm: Vec<&str> =
         others().filter(|(_, node)| node.replication_quorum).map(|(host, _)| host.name.as_str()).collect();
-    if may_follow == 0 {
+    let standbys: Vec<&Host> =
+        others().filter(|(_, node)| !node.is_reader()).map(|(host, _)| *host).collect();
+    if let (0, Some(standby)) = (may_follow, standbys.first()) {
+        let what = format!(
+            "every standby of group {group} has `candidate_priority` 0: nothing takes over from {}",
+            quote(&first.name)
+        );
+        source.warning("nobody-takes-over", Some(standby.span_of("candidate_priority")), what);
+    } else if may_follow == 0 {
         let what = format!("group {group} has no standby: nothing takes over from {}", quote(&first.name));
         source.warning("no-standby", Some(first.span), what);
     } else if let [standby] = confirm.as_slice() {

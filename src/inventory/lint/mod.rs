@@ -87,6 +87,16 @@ pub static LINTS: &[Lint] = &[
         "leave it out: after a crash the data may be gone",
     ),
     row(
+        "unknown-setting",
+        "`settings` has a name that PostgreSQL of the versions that muster knows does not have",
+        "correct it, or remove it; one of an extension has a dot in its name",
+    ),
+    row(
+        "nobody-takes-over",
+        "`candidate_priority: 0` of every standby of a group: nothing fails over to one",
+        "give one standby a higher priority, or leave it out",
+    ),
+    row(
         "no-checksums",
         "`data_checksums: false`: rot on a disk is not noticed",
         "leave it out; initdb cannot be asked again later",
