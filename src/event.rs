@@ -75,6 +75,8 @@ pub struct NodeOutcome {
     pub blocked: Option<String>,
     pub unreachable: Option<String>,
     pub failed: Option<String>,
+    /// What is wrong with it though nothing could be done about it.
+    pub unwell: Vec<String>,
     /// Titles of steps that may or may not have happened.
     pub unknown: Vec<String>,
 }
@@ -82,7 +84,8 @@ pub struct NodeOutcome {
 impl NodeOutcome {
     /// Whether the node needs nothing more.
     pub fn is_ok(&self) -> bool {
-        self.blocked.is_none()
+        self.unwell.is_empty()
+            && self.blocked.is_none()
             && self.unreachable.is_none()
             && self.failed.is_none()
             && self.unknown.is_empty()

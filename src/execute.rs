@@ -70,6 +70,7 @@ impl NodeOutcome {
         self.unreachable = self.unreachable.take().or(other.unreachable);
         self.failed = self.failed.take().or(other.failed);
         self.unknown.extend(other.unknown);
+        self.unwell.extend(other.unwell);
     }
 }
 

@@ -68,6 +68,11 @@ impl State {
         )
     }
 
+    /// Taken out by an operator, or on the way there: no failover, and no keeper's work, until it is taken back.
+    pub fn is_maintenance(self) -> bool {
+        matches!(self, State::Maintenance | State::PrepareMaintenance | State::WaitMaintenance)
+    }
+
     /// Where a node rests when nothing is going on.
     pub fn is_settled(self) -> bool {
         matches!(self, State::Single | State::Primary | State::Secondary)

@@ -1,14 +1,13 @@
-//! What must be so when all is done, asked from three sides: the monitor, the coordinator, a client.
+//! What must be so when all is done, asked from four sides: the monitor, the coordinator, the servers, a client.
 //!
 //! In its own words on purpose: it shares no decision with the planner, as a planner that forgets something also
 //! plans nothing. What could not be looked at has failed, it never passes.
 
 use crate::command::{Command, Failure, Output, RunAs, Stdin};
-use crate::facts::{Facts, Seen};
-use crate::formation::{Formation, Node, NodeKind, NodeName, Secret};
+use crate::facts::{Facts, Seen, Sight};
+use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret};
 use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
-use crate::resource::monitor::{MonitorFacts, NodeRow};
-use crate::resource::replication;
+use crate::resource::monitor::MonitorFacts;
 use crate::sql::{conninfo_value, local};
 use crate::state::State;
 use crate::uri::{self, MAIN};
@@ -18,16 +17,19 @@ use crate::uri::{self, MAIN};
 pub enum View {
     Monitor,
     Coordinator,
+    /// The servers themselves, each on its own host.
+    Servers,
     Client,
 }
 
 impl View {
-    pub const ALL: [View; 3] = [View::Monitor, View::Coordinator, View::Client];
+    pub const ALL: [View; 4] = [View::Monitor, View::Coordinator, View::Servers, View::Client];
 
     pub fn as_str(self) -> &'static str {
         match self {
             View::Monitor => "monitor",
             View::Coordinator => "coordinator",
+            View::Servers => "servers",
             View::Client => "client",
         }
     }
@@ -39,19 +41,63 @@ pub struct Check {
     pub view: View,
     /// `w1a`, `group 1`, `pg_dist_node: w1a:5432`.
     pub subject: String,
-    pub result: Result<String, String>,
+    pub result: Result<String, Wrong>,
+}
+
+/// Why a check failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// Something is not as it should be, or could not be looked at on a host that answers.
+    Found(String),
+    /// It could not be looked at, because a host could not be reached.
+    Away(String),
+}
+
+impl Wrong {
+    pub fn why(&self) -> &str {
+        match self {
+            Wrong::Found(why) | Wrong::Away(why) => why,
+        }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(why: String) -> Wrong {
+        Wrong::Found(why)
+    }
 }
 
 impl Check {
-    fn new(view: View, subject: impl Into<String>, result: Result<String, String>) -> Check {
-        Check { view, subject: subject.into(), result }
+    fn new(view: View, subject: impl Into<String>, result: Result<String, impl Into<Wrong>>) -> Check {
+        Check { view, subject: subject.into(), result: result.map_err(Into::into) }
+    }
+}
+
+/// Could not look, because of a host that may be away.
+fn unseen(facts: &Facts, name: &NodeName, why: String) -> Wrong {
+    match facts.hosts.get(name) {
+        Some(Sight::Unreachable(_)) => Wrong::Away(why),
+        Some(Sight::Seen(_) | Sight::Unreadable(_)) | None => Wrong::Found(why),
+    }
+}
+
+/// Could not look, because of all hosts that could have been asked.
+fn nothing_seen(facts: &Facts, why: String) -> Wrong {
+    let is_away = |sight: &Sight| matches!(sight, Sight::Unreachable(_));
+    match !facts.hosts.is_empty() && facts.hosts.values().all(is_away) {
+        true => Wrong::Away(why),
+        false => Wrong::Found(why),
     }
 }
 
 /// Everything that the facts alone can tell.
 pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
     let Some(monitor) = facts.monitor() else {
-        let why = Err("could not look: the monitor did not answer".to_owned());
+        let why = "could not look: the monitor did not answer".to_owned();
+        let why = Err(match &formation.monitor {
+            Monitor::Managed(server) => unseen(facts, &server.name, why),
+            Monitor::External(_) => nothing_seen(facts, why),
+        });
         let views = View::ALL.iter().filter(|view| **view != View::Coordinator || formation.is_citus());
         return views.map(|view| Check::new(*view, "formation", why.clone())).collect();
     };
@@ -62,14 +108,15 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         .collect();
     let groups: std::collections::BTreeSet<u32> = formation.nodes.values().map(|node| node.group).collect();
     checks.extend(groups.iter().map(|group| {
-        Check::new(View::Monitor, format!("group {group}"), whole(formation, facts, monitor, *group))
+        Check::new(View::Monitor, format!("group {group}"), group::whole(formation, facts, monitor, *group))
     }));
+    group::standbys(formation, facts, monitor, &mut checks);
     if formation.is_citus() {
         coordinator_view(formation, facts, monitor, &mut checks);
     }
     if viewpoint(formation, facts).is_none() && !formation.nodes.is_empty() {
-        let why = Err("could not look: no node's host was seen with its programs".to_owned());
-        checks.push(Check::new(View::Client, "formation", why));
+        let why = "could not look: no node's host was seen with its programs".to_owned();
+        checks.push(Check::new(View::Client, "formation", Err(nothing_seen(facts, why))));
     }
     checks
 }
@@ -77,6 +124,12 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
 fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
     let row = monitor.row(node.name()).ok_or("the monitor does not know it")?;
     let word = |state: Option<State>| state.map_or("in an unknown state", State::as_str);
+    if let Some(why) = row.silence().filter(|_| node.server.keeper != Keeper::None) {
+        return Err(format!("{why}, so nothing fails over here; its last report was {}", word(row.reported)));
+    }
+    if row.is_in_maintenance() {
+        return Err("it is in maintenance: nothing fails over to it".to_owned());
+    }
     if row.reported != row.assigned {
         return Err(format!("it is {}, to become {}", word(row.reported), word(row.assigned)));
     }
@@ -90,40 +143,6 @@ fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
         1 => Ok(format!("{}, healthy, timeline {}", word(row.reported), row.timeline)),
         0 => Err("the monitor cannot connect to it".to_owned()),
         _ => Err("the monitor has not checked its health yet".to_owned()),
-    }
-}
-
-fn whole(formation: &Formation, facts: &Facts, monitor: &MonitorFacts, group: u32) -> Result<String, String> {
-    let rows: Vec<&NodeRow> = monitor.nodes.iter().filter(|row| row.group == group).collect();
-    let writable: Vec<&NodeRow> =
-        rows.iter().copied().filter(|row| row.reported.is_some_and(State::is_writable)).collect();
-    let primary = match writable.as_slice() {
-        [] => return Err("no node takes writes".to_owned()),
-        [one] => one,
-        many => {
-            let names: Vec<&str> = many.iter().map(|row| row.name.as_str()).collect();
-            return Err(format!("more than one node takes writes: {}", names.join(", ")));
-        }
-    };
-    match rows.iter().find(|row| row.timeline != primary.timeline) {
-        Some(row) => Err(format!(
-            "{} is on timeline {}, its primary {} on {}",
-            row.name, row.timeline, primary.name, primary.timeline
-        )),
-        None => match facts.seen(&NodeName(primary.name.clone())).and_then(|seen| seen.database.as_ref()) {
-            Some(database) => {
-                let names = &database.synchronous_standby_names;
-                match replication::waits_wrongly(names, primary, &monitor.nodes) {
-                    Some(why) => Err(format!("synchronous_standby_names of {}: {why}", primary.name)),
-                    None => Ok(format!("{} takes writes, timeline {}", primary.name, primary.timeline)),
-                }
-            }
-            None if is_stranger(formation, &primary.name) => Ok(format!(
-                "{} takes writes, timeline {}; the inventory does not name it",
-                primary.name, primary.timeline
-            )),
-            None => Err(format!("could not look: PostgreSQL of {} was not seen", primary.name)),
-        },
     }
 }
 
@@ -155,8 +174,16 @@ fn pg_dist_node<'a>(
 }
 
 fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts, checks: &mut Vec<Check>) {
-    let mut say = |subject: String, result| checks.push(Check::new(View::Coordinator, subject, result));
-    let blind = |what: &str| Err(format!("could not look: {what}"));
+    let mut say = |subject: String, result: Result<String, Wrong>| {
+        checks.push(Check::new(View::Coordinator, subject, result));
+    };
+    let blind = |what: &str| {
+        let why = format!("could not look: {what}");
+        match monitor.primary(0) {
+            Some(row) => Err(unseen(facts, &NodeName(row.name.clone()), why)),
+            None => Err(Wrong::Found(why)),
+        }
+    };
     let primary = |group| {
         let row = monitor.primary(group)?;
         formation.nodes.get(&NodeName(row.name.clone()))
@@ -188,9 +215,12 @@ fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts
                 }
             }
         };
-        say(format!("pg_dist_node: {at}"), result);
+        say(format!("pg_dist_node: {at}"), result.map_err(Wrong::Found));
         if let Some(port) = node.proxyport {
-            say(format!("pg_dist_poolinfo: {at}"), pool(rows, found.map(|row| row.id), node, port));
+            say(
+                format!("pg_dist_poolinfo: {at}"),
+                pool(rows, found.map(|row| row.id), node, port).map_err(Wrong::Found),
+            );
         }
     }
     let theirs = |row: &&CitusNode| {
@@ -199,7 +229,7 @@ fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts
     };
     for row in rows.nodes.iter().filter(|row| !known.contains(&row.id) && !theirs(row)) {
         let says = format!("{} of group {} is in pg_dist_node, and should not be", row.role, row.group);
-        say(format!("pg_dist_node: {}:{}", row.name, row.port), Err(says));
+        say(format!("pg_dist_node: {}:{}", row.name, row.port), Err(Wrong::Found(says)));
     }
 }
 
@@ -251,6 +281,8 @@ enum Expects {
     AllReached,
     ReadWrite,
     ReadOnly,
+    /// `milliseconds|what stood in the way`
+    Written,
 }
 
 /// What to ask live: Citus whether its nodes reach each other, and each printed URI whether it serves.
@@ -270,6 +302,7 @@ pub fn probes(formation: &Formation, facts: &Facts) -> Vec<Probe> {
             expects: Expects::AllReached,
         });
     }
+    probes.extend(written::probes(formation, facts));
     if let Some((from, bin)) = viewpoint(formation, facts) {
         // A stranger need not let this host's clients in, and who takes writes is its matter.
         let writer = facts.monitor().and_then(|monitor| monitor.primary(0));
@@ -344,8 +377,13 @@ fn client(formation: &Formation, cluster: &str, expects: Expects, from: &Node, b
 /// What an answer means.
 pub fn judge(probe: &Probe, answer: Result<Output, Failure>) -> Check {
     let result = match answer {
-        Err(failure) => Err(failure.cause()),
-        Ok(output) => read(probe.expects, String::from_utf8_lossy(&output.stdout).trim()),
+        Err(failure @ Failure::Unreachable { .. }) => Err(Wrong::Away(failure.cause())),
+        Err(failure @ (Failure::Refused { .. } | Failure::Lost { .. } | Failure::TimedOut { .. })) => {
+            Err(Wrong::Found(failure.cause()))
+        }
+        Ok(output) => {
+            read(probe.expects, String::from_utf8_lossy(&output.stdout).trim()).map_err(Wrong::Found)
+        }
     };
     Check::new(probe.view, probe.subject.clone(), result)
 }
@@ -353,6 +391,9 @@ pub fn judge(probe: &Probe, answer: Result<Output, Failure>) -> Check {
 fn read(expects: Expects, said: &str) -> Result<String, String> {
     let unclear = || format!("could not look: psql answered {said:.80}");
     let (first, rest) = said.split_once('|').ok_or_else(unclear)?;
+    if expects == Expects::Written {
+        return written::read(first, rest).unwrap_or_else(|| Err(unclear()));
+    }
     match (expects, first, rest) {
         (Expects::AllReached, "0", _) => Err("could not look: Citus checked no pair of nodes".to_owned()),
         (Expects::AllReached, count, "") => {
@@ -363,9 +404,12 @@ fn read(expects: Expects, said: &str) -> Result<String, String> {
         (Expects::ReadWrite, "t", at) => Err(format!("{at} is read-only")),
         (Expects::ReadOnly, "t", at) => Ok(format!("read-only on {at}")),
         (Expects::ReadOnly, "f", at) => Err(format!("{at} takes writes, it should follow the primary")),
-        (Expects::ReadWrite | Expects::ReadOnly, _, _) => Err(unclear()),
+        (Expects::ReadWrite | Expects::ReadOnly | Expects::Written, _, _) => Err(unclear()),
     }
 }
+
+mod group;
+mod written;
 
 #[cfg(test)]
 mod tests;

@@ -162,7 +162,13 @@ pub fn node(server: Server, row: &NodeRow, order: u32, config: &Config) -> Resul
     };
     let reader = (row.cluster != "default").then(|| row.cluster.clone());
     let uri = config.get("pg_autoctl", "monitor").and_then(|uri| crate::inventory::monitor_uri(uri).ok());
-    let is_never_first = reader.is_some() || row.candidate_priority == 0;
+    let priority = row.priority().ok_or_else(|| {
+        format!(
+            "the monitor has candidate_priority {} for {}, as it does during a failover: try again when it is over",
+            row.candidate_priority, row.name
+        )
+    })?;
+    let is_never_first = reader.is_some() || priority == 0;
     Ok(Node {
         order,
         kind,
@@ -170,7 +176,7 @@ pub fn node(server: Server, row: &NodeRow, order: u32, config: &Config) -> Resul
         standing: if is_never_first { Standing::Secondary } else { Standing::Candidate },
         username: config.get("postgresql", "username").unwrap_or(&server.os_user).to_owned(),
         citus_cluster: reader,
-        candidate_priority: row.candidate_priority,
+        candidate_priority: priority,
         replication_quorum: row.replication_quorum,
         maximum_backup_rate: config.get("replication", "maximum_backup_rate").unwrap_or("100M").to_owned(),
         proxyport: config

@@ -186,15 +186,21 @@ impl Rounds<'_> {
                 }
             }
             let ended = exit::completed(&plan, executed);
-            let has_failed = exit::of(&ended) == Exit::Failed;
+            let has_failed = exit::ends_the_run(&ended);
             exit::add(&mut outcomes, ended);
             if self.is_stopped() {
+                exit::leave_unplanned(self.formation, self.scope, &plan, &mut outcomes);
                 return Ok((outcomes, Exit::Interrupted));
             }
-            let Some(why) = plan.partial.filter(|_| !has_failed) else { break };
+            if has_failed {
+                exit::leave_unplanned(self.formation, self.scope, &plan, &mut outcomes);
+                break;
+            }
+            let Some(why) = &plan.partial else { break };
             if round == ROUNDS || plan.stages.is_empty() || self.saved.is_some() {
                 let hint = if self.saved.is_some() { "save another plan" } else { "run apply again" };
                 report::log(&format!("there is more to do: {why}\nhint: {hint}\n"));
+                exit::leave_unplanned(self.formation, self.scope, &plan, &mut outcomes);
                 return Ok((outcomes, Exit::Failed));
             }
             round += 1;

@@ -1,10 +1,13 @@
 //! Exit codes: the worst of what happened wins.
 
+use std::collections::BTreeSet;
+
 use super::{Purpose, unwritten};
 use crate::command::Failure;
 use crate::error::Exit;
 use crate::event::NodeOutcome;
 use crate::facts::{Facts, Sight};
+use crate::formation::{Formation, NodeName};
 use crate::plan::{Plan, UNREACHABLE};
 use crate::report;
 use crate::report::recap::Outcomes;
@@ -22,6 +25,7 @@ pub(super) fn of(outcomes: &Outcomes) -> Exit {
     };
     let has_failed = |outcome: &NodeOutcome| {
         outcome.failed.is_some()
+            || !outcome.unwell.is_empty()
             || !outcome.unknown.is_empty()
             || outcome.blocked.as_deref().is_some_and(|why| !is_because_of_unreachable(why))
     };
@@ -41,6 +45,26 @@ fn is_because_of_unreachable(reason: &str) -> bool {
     reason.ends_with(UNREACHABLE)
 }
 
+/// Whether a run has to end here: a node that is not well keeps no other from what is still to do.
+pub(super) fn ends_the_run(outcomes: &Outcomes) -> bool {
+    let mut outcomes = outcomes.clone();
+    outcomes.values_mut().for_each(|outcome| outcome.unwell.clear());
+    of(&outcomes) == Exit::Failed
+}
+
+/// A run ends though its plan was only a part of what there is to do: of nodes that had no step in it nobody knows
+/// what they lack.
+pub(super) fn leave_unplanned(formation: &Formation, scope: &Scope, plan: &Plan, outcomes: &mut Outcomes) {
+    let Some(why) = &plan.partial else { return };
+    let planned: BTreeSet<&NodeName> = plan.steps().map(|(_, node, _)| node).collect();
+    for name in formation.nodes.keys().filter(|name| scope.has(name) && !planned.contains(name)) {
+        let outcome = outcomes.entry(name.clone()).or_default();
+        if outcome.is_ok() {
+            outcome.blocked = Some(format!("there may be more to do: {why}"));
+        }
+    }
+}
+
 /// How nodes stand before anything was done.
 pub(super) fn outcomes(plan: &Plan) -> Outcomes {
     let blocked = plan.blocked.iter().map(|(name, why)| {
@@ -49,7 +73,11 @@ pub(super) fn outcomes(plan: &Plan) -> Outcomes {
     let unreachable = plan.unreachable.iter().map(|(name, failure)| {
         (name.clone(), NodeOutcome { unreachable: Some(failure.cause()), ..NodeOutcome::default() })
     });
-    blocked.chain(unreachable).collect()
+    let mut outcomes: Outcomes = blocked.chain(unreachable).collect();
+    for (name, why) in &plan.unwell {
+        outcomes.entry(name.clone()).or_default().unwell.clone_from(why);
+    }
+    outcomes
 }
 
 /// One round's outcomes after those of the rounds before: changes add up, for the rest the last word counts.
@@ -101,6 +129,7 @@ pub(super) fn completed(plan: &Plan, mut executed: Outcomes) -> Outcomes {
         let known: &mut NodeOutcome = executed.entry(name).or_default();
         known.blocked = known.blocked.take().or(outcome.blocked);
         known.unreachable = known.unreachable.take().or(outcome.unreachable);
+        known.unwell = outcome.unwell;
     }
     executed
 }
@@ -126,6 +155,7 @@ mod tests {
         let unknown = outcome(|o| o.unknown = vec!["initdb".into()]);
         let skipped = outcome(|o| o.skipped = 2);
         let well = outcome(|o| o.changed = 3);
+        let unwell = outcome(|o| o.unwell = vec!["its keeper is silent".into()]);
         for (outcomes, exit) in [
             (vec![], Exit::Ok),
             (vec![&well], Exit::Ok),
@@ -135,12 +165,26 @@ mod tests {
             (vec![&away, &blocked], Exit::Failed),
             (vec![&away, &failed], Exit::Failed),
             (vec![&unknown], Exit::Failed),
+            (vec![&well, &unwell], Exit::Failed),
+            (vec![&away, &unwell], Exit::Failed),
             (vec![&skipped], Exit::Failed),
         ] {
             let named = outcomes.iter().enumerate();
             let map = named.map(|(i, o)| (i.to_string().as_str().into(), (*o).clone())).collect();
             assert_eq!(of(&map), exit, "{outcomes:?}");
         }
+    }
+
+    #[test]
+    fn a_group_is_not_complete_that_was_not_planned() {
+        let text = include_str!("../../inventory/minimal.yml");
+        let formation = crate::inventory::parse("m.yml", text, "".as_ref()).unwrap();
+        let plan = Plan { partial: Some("the monitor is stopped".to_owned()), ..Plan::default() };
+        let mut outcomes = Outcomes::new();
+        leave_unplanned(&formation, &Scope::whole(), &plan, &mut outcomes);
+        let groups = report::recap::groups(&formation, &Scope::whole(), &outcomes);
+        assert!(groups.iter().all(|group| !group.complete), "{groups:?}");
+        assert_eq!(of(&outcomes), Exit::Failed);
     }
 
     #[test]

@@ -54,7 +54,7 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0    done, or nothing to do
   1    wrong command line, inventory or template, or output not written; no host was changed
-  2    a host failed or was left alone, a check of verify failed, or answers were not written
+  2    a host failed, was left alone or is not well, a check failed, or answers were not written
   3    plan --detailed-exitcode: there are changes to make
   4    a host could not be reached, and nothing else is wrong
   130  stopped by the operator";

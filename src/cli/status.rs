@@ -4,6 +4,7 @@ use super::{Options, exit, plan, today};
 use crate::error::{Exit, Problem};
 use crate::report;
 use crate::report::status::Status;
+use crate::report::status::rest::Rest;
 
 pub(super) async fn run(options: &Options) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
@@ -14,7 +15,9 @@ pub(super) async fn run(options: &Options) -> Result<Exit, Vec<Problem>> {
         true => report::json::result("status", &status, &[]),
         false => status.text(options.paint()),
     });
-    // A formation that misses a host is seldom settled: which of the two it is, is what a pipeline wants to know.
-    let settled = if status.settled { Exit::Ok } else { Exit::Failed };
-    Ok(exit::or(exit::of_sight(&facts, &scope), settled))
+    Ok(match status.rest {
+        Rest::Unsettled => Exit::Failed,
+        // Which of the two it is, is what a pipeline wants to know.
+        Rest::Settled | Rest::Unseen => exit::of_sight(&facts, &scope),
+    })
 }

@@ -2,7 +2,7 @@
 
 use crate::facts::Seen;
 use crate::formation::{Formation, Monitor, Node, NodeName, Server};
-use crate::plan::{MonitorView, World, adopted, agreement};
+use crate::plan::{MonitorView, World, adopted, agreement, way_out};
 use crate::resource::data::{self, Pgdata, Software};
 use crate::resource::{database, guc, keeper, monitor, neighbours, versions};
 use crate::state::State;
@@ -129,18 +129,27 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
             ));
         }
         if seen.keeper.alive.is_some() {
-            return Some("a keeper runs here, but the monitor does not know the node".to_owned());
+            let why = "a keeper runs here, but the monitor does not know the node: it was dropped, or the monitor is another";
+            return Some(match way_out::join_anew(world, node) {
+                Some(how) => format!("{why}; {how}"),
+                None => why.to_owned(),
+            });
         }
         if let Some(why) = other_formation(world) {
             return Some(why);
         }
         let is_primary = world.is_primary(node);
         return match &seen.pgdata {
-            Pgdata::Present(_) if !is_primary => Some(format!(
-                "{} holds data, but the monitor does not know the node: it was dropped, or the monitor is another; \
-                 move the directory away to join it anew",
-                server.pgdata
-            )),
+            Pgdata::Present(_) if !is_primary => {
+                let why = format!(
+                    "{} holds data, but the monitor does not know the node: it was dropped, or the monitor is another",
+                    server.pgdata
+                );
+                Some(match way_out::join_anew(world, node) {
+                    Some(how) => format!("{why}; {how}"),
+                    None => why,
+                })
+            }
             Pgdata::Present(found) if found.standby => {
                 Some(format!("{} is a standby's, and the monitor does not know the node", server.pgdata))
             }
@@ -148,8 +157,9 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
             Pgdata::Present(_) => seen.keeper.state.map(|state| {
                 format!(
                     "it was node {} of a monitor, and this one does not know it: it was dropped, or the monitor is \
-                     another; where what is here may begin anew, move its pg_autoctl.state away",
-                    state.node_id
+                     another; where what is here may begin anew, move {} away",
+                    state.node_id,
+                    keeper::state_path(&seen.host.home, server)
                 )
             }),
             Pgdata::Empty { .. } | Pgdata::Foreign(_) => None,
@@ -168,14 +178,18 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
         ));
     }
     if row.reported == Some(State::Dropped) || row.assigned == Some(State::Dropped) {
-        return Some("it is being dropped from the monitor".to_owned());
+        return Some(format!(
+            "it is being dropped from the monitor, and its keeper has to agree; where none runs: {}",
+            way_out::drop_from_monitor(world.formation, node.name())
+        ));
     }
     let begins = matches!(row.reported, Some(State::Init | State::WaitStandby));
     match &seen.pgdata {
         Pgdata::Empty { .. } if !begins => Some(format!(
-            "the monitor says it is {}, but {} is empty: drop the node from the monitor to join it anew",
+            "the monitor says it is {}, but {} is empty; {}",
             row.reported.map_or("in an unknown state", State::as_str),
-            server.pgdata
+            server.pgdata,
+            way_out::drop_and_join_anew(world, node)
         )),
         Pgdata::Present(found)
             if row

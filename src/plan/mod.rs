@@ -9,6 +9,8 @@ mod node;
 mod outside;
 mod peer;
 mod replicate;
+mod way_out;
+mod well;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -37,6 +39,8 @@ pub struct Plan {
     pub stages: BTreeMap<Stage, BTreeMap<NodeName, Vec<Step>>>,
     /// Nodes that are left alone, and why.
     pub blocked: BTreeMap<NodeName, String>,
+    /// Nodes that are not well though the monitor shows them as settled, and that no step here could mend.
+    pub unwell: BTreeMap<NodeName, Vec<String>>,
     /// Nodes whose host did not answer.
     pub unreachable: BTreeMap<NodeName, Failure>,
     /// What an operator should know, though nothing is to be done about it now.
@@ -97,6 +101,10 @@ impl Plan {
         }
     }
 
+    fn unwell(&mut self, node: &NodeName, why: String) {
+        self.unwell.entry(node.clone()).or_default().push(why);
+    }
+
     fn note(&mut self, node: &NodeName, text: impl Into<String>) {
         self.notes.entry(node.clone()).or_default().push(text.into());
     }
@@ -129,6 +137,7 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     }
     metadata(&world, &mut plan);
     world.settings(&mut plan);
+    well::plan(&world, &mut plan);
     Ok(plan)
 }
 

@@ -70,7 +70,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
 
     settle(world, node, plan);
     let busy = |stage: Stage| plan.stages.get(&stage).is_some_and(|nodes| nodes.contains_key(node.name()));
-    let unsettled = row.is_none_or(|row| !row.is_settled());
+    let unsettled = row.is_none_or(|row| !world.rests(row));
     let waits = node.server.keeper != Keeper::None;
     if waits && (busy(Stage::Replicate) || busy(Stage::Settle) || driver != Driver::Keeper || unsettled) {
         plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, &software.bin)]);
@@ -89,6 +89,15 @@ pub(super) fn settle(world: &World, node: &Node, plan: &mut Plan) {
         let (formation, which) = (&world.formation.name, Synchronous::AsMonitorSays);
         let step = replication::synchronous_standby_names(node, bin, formation, &world.uri, which, &why);
         plan.add(Stage::Settle, node.name(), [step.risk(Risk::Reload)]);
+    }
+    if row.priority().is_none() {
+        plan.note(
+            node.name(),
+            format!(
+                "the monitor has candidate_priority {} for it, as it does during a failover: it is not compared now",
+                row.candidate_priority
+            ),
+        );
     }
     let steps = monitor::property_steps(world.formation, node, bin, &world.uri, row);
     plan.add(Stage::Settle, node.name(), steps);

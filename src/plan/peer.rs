@@ -10,9 +10,6 @@ use crate::resource::monitor::NodeRow;
 use crate::resource::replication::Upstream;
 use crate::state::State;
 
-/// Seconds without a report after which a keeper is taken to be gone; the monitor itself takes 20.
-const SILENT: u64 = 60;
-
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Peer<'a> {
     Ours(&'a Node),
@@ -48,8 +45,8 @@ impl<'a> Peer<'a> {
 
 /// Why a stranger cannot be followed now; `None` if it can.
 pub(super) fn unfit(row: &NodeRow) -> Option<String> {
-    if row.silent > SILENT {
-        Some(format!("its keeper has not reported for {} s", row.silent))
+    if let Some(why) = row.silence() {
+        Some(why)
     } else if !row.running {
         Some("PostgreSQL does not run there, says its last report".to_owned())
     } else if row.health == 0 {

@@ -209,6 +209,7 @@ impl<'a> World<'a> {
             return;
         }
         self.leave_torn_groups(plan);
+        self.leave_maintenance(plan);
         for node in self.formation.nodes.values().filter(|node| self.scope.has(node.name())) {
             if let Some(why) = self.waits_for_outside(node)
                 && !self.is_excluded(node.name())

@@ -44,6 +44,8 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
     section(&paint.bold("notes"), outside + &strangers(plan) + &lines(notes.collect()));
     let blocked = plan.blocked.iter().map(|(node, why)| (node, plain(why)));
     section(&paint.yellow("left alone"), lines(blocked.collect()));
+    let unwell = plan.unwell.iter().flat_map(|(node, all)| all.iter().map(move |why| (node, plain(why))));
+    section(&paint.red("not well"), lines(unwell.collect()));
     let unreachable = plan.unreachable.iter().map(|(node, failure)| {
         let hint = match failure {
             Failure::Unreachable { hint, .. } if !hint.is_empty() => format!("\n    hint: {}", plain(hint)),
@@ -96,12 +98,16 @@ fn symbol(step: &Step, paint: Paint) -> String {
     }
 }
 
-/// `nothing to do` only where everything was looked at: what was not seen may need anything.
+/// `nothing to do` only where everything was looked at, and is well: what was not seen may need anything.
 pub fn summary(plan: &Plan) -> String {
     let steps = plan.steps().count();
     let nodes: BTreeSet<_> = plan.steps().map(|(_, node, _)| node).collect();
     let mut parts = match steps {
-        0 if plan.blocked.is_empty() && plan.unreachable.is_empty() && plan.partial.is_none() => {
+        0 if plan.blocked.is_empty()
+            && plan.unwell.is_empty()
+            && plan.unreachable.is_empty()
+            && plan.partial.is_none() =>
+        {
             return "nothing to do".to_owned();
         }
         0 => vec!["no step to do".to_owned()],
@@ -116,6 +122,9 @@ pub fn summary(plan: &Plan) -> String {
     }
     if !plan.blocked.is_empty() {
         parts.push(format!("{} left alone", count(plan.blocked.len(), "node")));
+    }
+    if !plan.unwell.is_empty() {
+        parts.push(format!("{} not well", count(plan.unwell.len(), "node")));
     }
     if !plan.unreachable.is_empty() {
         parts.push(format!("{} unreachable", count(plan.unreachable.len(), "host")));
@@ -176,6 +185,7 @@ mod tests {
         Plan {
             stages,
             blocked: BTreeMap::from([(NodeName::from("w1b"), "port 5432 is taken".to_owned())]),
+            unwell: BTreeMap::from([(NodeName::from("w2a"), vec!["its keeper is silent".to_owned()])]),
             unreachable: BTreeMap::from([(NodeName::from("w2b"), failure)]),
             notes: BTreeMap::from([(coord1, vec!["a stranger".to_owned()])]),
             outside: vec!["web1".to_owned(), "web2".to_owned()],
@@ -212,10 +222,12 @@ notes
   coord1: a stranger
 left alone
   w1b: port 5432 is taken
+not well
+  w2a: its keeper is silent
 unreachable
   w2b: no route to host
     hint: start it
-6 steps on 1 node; 1 restart; 1 node left alone; 1 host unreachable; limited to coord1, w1a, w1b
+6 steps on 1 node; 1 restart; 1 node left alone; 1 node not well; 1 host unreachable; limited to coord1, w1a, w1b
 ";
         assert_eq!(text(&example(), Contents::Changes, Paint::Plain), expected);
         let all = text(&example(), Contents::All, Paint::Colour);
@@ -227,6 +239,6 @@ unreachable
     fn nothing_to_do_is_said_only_where_all_was_seen() {
         assert_eq!(text(&Plan::default(), Contents::All, Paint::Plain), "nothing to do\n");
         let plan = Plan { stages: BTreeMap::new(), notes: BTreeMap::new(), ..example() };
-        assert_eq!(summary(&plan), "no step to do; 1 node left alone; 1 host unreachable");
+        assert_eq!(summary(&plan), "no step to do; 1 node left alone; 1 node not well; 1 host unreachable");
     }
 }

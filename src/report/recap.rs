@@ -24,7 +24,7 @@ pub struct Group {
 }
 
 /// Ansible's words, as people and pipelines look for them: `ok` counts the look at the host and each step done,
-/// `failed` is 1 for a node that failed, was left alone, or ended nobody knows how.
+/// `failed` is 1 for a node that failed, was left alone, is not well, or ended nobody knows how.
 pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Paint) -> String {
     let mut names: Vec<&NodeName> = scope.servers(formation).into_iter().map(|server| &server.name).collect();
     names.sort_unstable();
@@ -62,7 +62,10 @@ pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Pa
 
 fn host(outcome: &NodeOutcome) -> String {
     let looked = outcome.unreachable.is_none() && outcome.blocked.is_none() || outcome.changed > 0;
-    let failed = outcome.failed.is_some() || outcome.blocked.is_some() || !outcome.unknown.is_empty();
+    let failed = outcome.failed.is_some()
+        || outcome.blocked.is_some()
+        || !outcome.unwell.is_empty()
+        || !outcome.unknown.is_empty();
     format!(
         "ok={} changed={} unreachable={} failed={} skipped={}",
         outcome.changed + usize::from(looked),
@@ -81,7 +84,8 @@ fn troubles(outcome: &NodeOutcome) -> Vec<String> {
     ];
     let said = said.into_iter().filter_map(|(word, why)| Some(format!("{word}: {}", plain(why.as_ref()?))));
     let unknown = outcome.unknown.iter().map(|title| format!("outcome unknown: {}", plain(title)));
-    said.chain(unknown).collect()
+    let unwell = outcome.unwell.iter().map(|why| format!("not well: {}", plain(why)));
+    said.chain(unwell).chain(unknown).collect()
 }
 
 /// Every group of the formation, in order; of one that is only in part within the limit nothing can be told.
@@ -109,6 +113,7 @@ fn lacking<'f>(
             (Some(why), _, _) => format!("unreachable ({})", first_line(why)),
             (None, Some(why), _) => format!("failed ({})", first_line(why)),
             (None, None, Some(why)) => format!("left alone ({})", first_line(why)),
+            (None, None, None) if !outcome.unwell.is_empty() => "not well".to_owned(),
             (None, None, None) if outcome.unknown.is_empty() => "skipped".to_owned(),
             (None, None, None) => "outcome unknown".to_owned(),
         };
@@ -144,11 +149,15 @@ mod tests {
             ),
             ("w2a".into(), NodeOutcome { blocked: Some("port 5432 is taken".into()), ..Default::default() }),
             ("w2b".into(), NodeOutcome { unknown: vec!["initdb /data".into()], ..Default::default() }),
+            (
+                "coord2".into(),
+                NodeOutcome { unwell: vec!["its keeper is silent".into()], ..Default::default() },
+            ),
         ]);
         let expected = "\
 coord1  : ok=1 changed=0 unreachable=0 failed=0 skipped=0
 coord1r : ok=1 changed=0 unreachable=0 failed=0 skipped=0
-coord2  : ok=1 changed=0 unreachable=0 failed=0 skipped=0
+coord2  : ok=1 changed=0 unreachable=0 failed=1 skipped=0
 mon     : ok=1 changed=0 unreachable=0 failed=0 skipped=0
 w1a     : ok=13 changed=12 unreachable=0 failed=0 skipped=0
 w1b     : ok=0 changed=0 unreachable=1 failed=0 skipped=0
@@ -156,9 +165,10 @@ w1r     : ok=3 changed=2 unreachable=0 failed=1 skipped=3
 w2a     : ok=0 changed=0 unreachable=0 failed=1 skipped=0
 w2b     : ok=1 changed=0 unreachable=0 failed=1 skipped=0
 w2r     : ok=1 changed=0 unreachable=0 failed=0 skipped=0
-group 0: complete
+group 0: incomplete: coord2 not well
 group 1: incomplete: w1b unreachable (no route to host); w1r failed (boom)
 group 2: incomplete: w2a left alone (port 5432 is taken); w2b outcome unknown
+coord2: not well: its keeper is silent
 w1b: unreachable: no route to host
 w1r: failed: boom
 w2a: left alone: port 5432 is taken

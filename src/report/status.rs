@@ -4,14 +4,21 @@ use jiff::civil::Date;
 use serde::{Serialize, Serializer};
 
 use crate::facts::{self, Facts, Seen, Sight};
-use crate::formation::{Formation, Keeper, Monitor, NodeName, Server, Tls};
+use crate::formation::{Formation, Monitor, NodeName, Server, Tls};
 use crate::report::paint::Paint;
+use crate::report::status::rest::Rest;
 use crate::report::text::{alike, count, plain, table};
 use crate::resource::citus::{CitusFacts, Remote};
 use crate::resource::data::Pgdata;
 use crate::resource::monitor::NodeRow;
+use crate::resource::streaming::{Sender, bytes};
 use crate::scope::Scope;
 use crate::state::State;
+
+pub use notes::Note;
+
+mod notes;
+pub mod rest;
 
 /// Something that could be looked at: what it is, that there is none, or that nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,6 +72,10 @@ pub struct Line {
     /// `None` for the monitor.
     pub group: Option<u32>,
     pub row: Look<NodeRow>,
+    /// Whether its PostgreSQL is a standby's now, by its own word.
+    pub in_recovery: Look<bool>,
+    /// Its connection to the primary of its group, as that one sees it.
+    pub streaming: Look<Sender>,
     pub host: String,
     pub port: u16,
     /// Pid of the keeper, or of the monitor's own `pg_autoctl`.
@@ -90,8 +101,11 @@ pub struct Status {
     pub citus: Look<Citus>,
     pub notes: Vec<Note>,
     pub unreachable: Vec<NodeName>,
-    /// Every node is registered, runs, rests where the monitor wants it, and no keeper is missing.
+    /// Every node is registered, runs, reports, and rests where the monitor wants it; standbys stream, and no keeper is missing.
     pub settled: bool,
+    /// The same with its reason: a host that could not be looked at, or something that is wrong.
+    #[serde(skip)]
+    pub rest: Rest,
 }
 
 impl Status {
@@ -107,21 +121,14 @@ impl Status {
             .servers(formation)
             .into_iter()
             .map(|server| line(formation, facts, server, today))
-            .chain(strangers.into_iter().map(stranger))
+            .chain(strangers.into_iter().map(|row| stranger(facts, row)))
             .collect();
         let unreachable = facts
             .hosts
             .iter()
             .filter(|(name, sight)| scope.has(name) && matches!(sight, Sight::Unreachable(_)));
-        let quiet = |line: &Line| match (&line.row, line.group) {
-            (Look::Is(row), _) => row.is_settled() && row.running && row.health != 0,
-            (Look::Absent | Look::Unknown, Some(_)) => false,
-            (Look::Absent | Look::Unknown, None) => matches!(line.postgres, Look::Is(_)),
-        };
-        let kept = |server: &Server| {
-            let keeper = facts.seen(&server.name).map(|seen| seen.keeper.alive.is_some());
-            keeper.is_some_and(|alive| alive || server.keeper == Keeper::None)
-        };
+        let troubles = rest::troubles(formation, facts, &servers);
+        let rest = Rest::of(formation, scope, facts, &servers, &troubles);
         let citus = pg_dist_node(facts).map(|citus| Citus {
             primaries: citus.nodes.iter().filter(|row| row.role == "primary").count(),
             secondaries: citus.nodes.iter().filter(|row| row.role == "secondary").count(),
@@ -134,13 +141,14 @@ impl Status {
                 None if monitor_was_seen(formation, facts) => Look::Absent,
                 None => Look::Unknown,
             },
-            settled: servers.iter().all(quiet) && scope.servers(formation).into_iter().all(kept),
+            settled: rest == Rest::Settled,
+            rest,
             citus: match (citus, formation.is_citus()) {
                 (Some(citus), _) => Look::Is(citus),
                 (None, true) => Look::Unknown,
                 (None, false) => Look::Absent,
             },
-            notes: notes(formation, facts),
+            notes: notes::notes(formation, facts, &troubles),
             unreachable: unreachable.map(|(name, _)| name.clone()).collect(),
             servers,
         }
@@ -153,6 +161,8 @@ impl Status {
             "Host:Port",
             "TLI: LSN",
             "Connection",
+            "Recovery",
+            "Lag",
             "Reported",
             "Assigned",
             "Health",
@@ -220,6 +230,8 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
             (Some(_), None) if monitor_was_seen(formation, facts) => Look::Absent,
             (Some(_), None) => Look::Unknown,
         },
+        in_recovery: look_at_recovery(seen),
+        streaming: node.map_or(Look::Absent, |node| rest::streaming(facts, &node.server.name)),
         host: server.hostname.clone(),
         port: server.pgport,
         keeper: look(|seen| seen.keeper.alive),
@@ -241,12 +253,19 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
     }
 }
 
-fn stranger(row: &NodeRow) -> Line {
+/// `Absent` where it does not run.
+fn look_at_recovery(seen: Option<&Seen>) -> Look<bool> {
+    seen.map_or(Look::Unknown, |seen| Look::of(seen.database.as_ref().map(|database| database.in_recovery)))
+}
+
+fn stranger(facts: &Facts, row: &NodeRow) -> Line {
     Line {
         name: NodeName(row.name.clone()),
         whose: Whose::Stranger,
         group: Some(row.group),
         row: Look::Is(row.clone()),
+        in_recovery: Look::Unknown,
+        streaming: rest::streaming(facts, &NodeName(row.name.clone())),
         host: row.host.clone(),
         port: row.port,
         keeper: Look::Unknown,
@@ -263,12 +282,19 @@ fn cells(line: &Line) -> Vec<String> {
     let word = |state: Option<State>| state.map_or("unknown", State::as_str).to_owned();
     let group = line.group.map_or_else(|| "monitor".to_owned(), |group| group.to_string());
     let mut cells = vec![line.name.0.clone()];
-    let middle: [String; 5] = match &line.row {
+    let recovery = match &line.in_recovery {
+        Look::Is(true) => "yes".to_owned(),
+        Look::Is(false) => "no".to_owned(),
+        look => look.text("-"),
+    };
+    let middle: [String; 7] = match &line.row {
         Look::Is(row) => {
             cells.extend([format!("{group}/{}", row.id), format!("{}:{}", row.host, row.port)]);
             [
                 format!("{}: {}", row.timeline, row.lsn),
                 connection(row),
+                recovery,
+                lag(row, &line.streaming),
                 word(row.reported),
                 word(row.assigned),
                 match row.health {
@@ -281,7 +307,11 @@ fn cells(line: &Line) -> Vec<String> {
         look => {
             cells.extend([group, format!("{}:{}", line.host, line.port)]);
             let rest = if line.group.is_none() { "-".to_owned() } else { look.text_of_row() };
-            [(); 5].map(|()| rest.clone())
+            let mut cells = [(); 7].map(|()| rest.clone());
+            if line.group.is_some() {
+                cells[2] = recovery;
+            }
+            cells
         }
     };
     cells.extend(middle);
@@ -298,9 +328,31 @@ impl Look<NodeRow> {
     }
 }
 
+/// How far a standby is behind: bytes that are not on its disk, seconds until its readers see a commit.
+fn lag(row: &NodeRow, streaming: &Look<Sender>) -> String {
+    if row.assigned.is_some_and(State::is_writable) {
+        return "-".to_owned();
+    }
+    match streaming {
+        Look::Is(sender) => {
+            let behind = sender.behind.map_or_else(|| "unknown".to_owned(), bytes);
+            let state =
+                if sender.state == "streaming" { String::new() } else { format!("{}, ", sender.state) };
+            match sender.delay_ms.map(|delay| (delay / 1000, delay % 1000 / 100)) {
+                None | Some((0, 0)) => format!("{state}{behind}"),
+                Some((seconds, tenths)) => format!("{state}{behind}, {seconds}.{tenths} s"),
+            }
+        }
+        Look::Absent => "not streaming".to_owned(),
+        Look::Unknown => "unknown".to_owned(),
+    }
+}
+
 /// pg_autoctl's word, with its `!` where the monitor's last look failed.
 fn connection(row: &NodeRow) -> String {
-    let word = match (row.reported, row.running) {
+    // What a silent node said last is no news of it.
+    let is_silent = row.silence().is_some() && row.health != 1;
+    let word = match (row.reported.filter(|_| !is_silent), row.running) {
         (Some(state), true) if state.is_writable() => "read-write",
         (Some(State::Secondary | State::Catchingup | State::Maintenance), true) => "read-only",
         (Some(_), _) => "none",
@@ -310,75 +362,5 @@ fn connection(row: &NodeRow) -> String {
     format!("{word}{mark}")
 }
 
-/// What is to be known of one node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Note {
-    pub node: NodeName,
-    pub text: String,
-}
-
-fn notes(formation: &Formation, facts: &Facts) -> Vec<Note> {
-    let mut notes = Vec::new();
-    let mut note = |node: &NodeName, text: String| notes.push(Note { node: node.clone(), text });
-    for (name, sight) in &facts.hosts {
-        match sight {
-            Sight::Unreachable(failure) => note(name, format!("unreachable: {}", failure.cause())),
-            Sight::Unreadable(why) => note(name, format!("could not look: {why}")),
-            Sight::Seen(seen) => {
-                let server = formation.servers().find(|server| server.name == *name);
-                let wants = server.is_some_and(|server| server.keeper != Keeper::None);
-                if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
-                    note(name, "its keeper does not run: nothing fails over here".to_owned());
-                }
-                let Some(database) = &seen.database else { continue };
-                let names = database.pending();
-                if !names.is_empty() {
-                    note(name, format!("takes effect after a restart: {}", names.join(", ")));
-                }
-                for error in &database.setting_errors {
-                    note(name, format!("PostgreSQL does not take what its configuration says: {error}"));
-                }
-                for error in &database.hba_errors {
-                    note(name, format!("pg_hba.conf, {error}"));
-                }
-            }
-        }
-    }
-    for row in facts::strangers(formation, facts) {
-        note(&row.name.as_str().into(), "the monitor knows it, the inventory does not".to_owned());
-    }
-    notes
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::command::Failure;
-
-    #[test]
-    fn what_nobody_knows_is_said_to_be_unknown() {
-        let text = include_str!("../../inventory/minimal.yml");
-        let formation = crate::inventory::parse("m.yml", text, "".as_ref()).unwrap();
-        let failure = Failure::Unreachable { reason: "no route to host".into(), hint: String::new() };
-        let facts = Facts {
-            hosts: formation
-                .servers()
-                .map(|s| (s.name.clone(), Sight::Unreachable(failure.clone())))
-                .collect(),
-        };
-        let status = Status::new(&formation, &Scope::whole(), &facts, jiff::civil::date(2026, 1, 1));
-        let expected = "\
-formation default, monitor unknown
-Name             Node     Host:Port             TLI: LSN  Connection  Reported  Assigned  Health   Keeper   Postgres  Cert days
-mon1.db.example  monitor  mon1.db.example:5432  -         -           -         -         -        unknown  unknown   unknown
-pg1.db.example   0        pg1.db.example:5432   unknown   unknown     unknown   unknown   unknown  unknown  unknown   unknown
-pg2.db.example   0        pg2.db.example:5432   unknown   unknown     unknown   unknown   unknown  unknown  unknown   unknown
-note: mon1.db.example, pg1.db.example, pg2.db.example: unreachable: no route to host
-not settled
-";
-        assert_eq!(status.text(Paint::Plain), expected);
-        let json = serde_json::to_value(&status).unwrap();
-        assert_eq!(json["servers"][1]["row"], "unknown");
-        assert_eq!(json["servers"][0]["row"], serde_json::Value::Null);
-    }
-}
+mod tests;

@@ -17,8 +17,8 @@ pub fn text(checks: &[Check], paint: Paint) -> String {
         text += &format!("{}\n", paint.bold(view.as_str()));
         for check in of_view {
             let (word, says) = match &check.result {
-                Ok(seen) => (paint.green("ok    "), seen),
-                Err(wrong) => (paint.red("FAILED"), wrong),
+                Ok(seen) => (paint.green("ok    "), seen.as_str()),
+                Err(wrong) => (paint.red("FAILED"), wrong.why()),
             };
             text += &format!("  {word} {}: {}\n", plain(&check.subject), plain(says));
         }
@@ -33,7 +33,10 @@ pub fn text(checks: &[Check], paint: Paint) -> String {
 
 pub fn json(checks: &[Check]) -> Value {
     let check = |check: &Check| {
-        let (Ok(says) | Err(says)) = &check.result;
+        let says = match &check.result {
+            Ok(says) => says.as_str(),
+            Err(wrong) => wrong.why(),
+        };
         json!({"view": check.view.as_str(), "subject": check.subject, "ok": check.result.is_ok(), "says": says})
     };
     checks.iter().map(check).collect()
@@ -42,12 +45,13 @@ pub fn json(checks: &[Check]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::verify::Wrong;
 
     #[test]
     fn checks_stand_under_their_view() {
         let check = |view, subject: &str, result| Check { view, subject: subject.into(), result };
         let checks = [
-            check(View::Client, "formation default", Err("could not look: no psql".to_owned())),
+            check(View::Client, "formation default", Err(Wrong::Found("could not look: no psql".to_owned()))),
             check(View::Monitor, "w1a", Ok("primary".to_owned())),
         ];
         let expected = "\

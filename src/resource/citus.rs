@@ -35,7 +35,7 @@ pub struct CitusNode {
 
 const ROWS: &str = "select json_build_object(
  'nodes', coalesce((select json_agg(json_build_object('id', nodeid, 'group', groupid, 'name', nodename, 'port', nodeport,
-   'active', isactive, 'role', noderole, 'cluster', nodecluster, 'metadata_synced', metadatasynced) order by nodeid)
+   'active', isactive, 'role', noderole, 'cluster', nodecluster, 'metadata_synced', coalesce(metadatasynced, false)) order by nodeid)
    from pg_dist_node), '[]'),
  'pools', coalesce((select json_object_agg(nodeid, poolinfo) from pg_dist_poolinfo), '{}'))";
 

@@ -8,6 +8,7 @@ use crate::command::Stdin;
 use crate::formation::{Formation, Node, NodeKind, Secret, Tls};
 use crate::probe::Answers;
 use crate::resource::pgpass;
+use crate::resource::streaming::{self, Streaming};
 use crate::session::PSQL;
 use crate::sql::{ident, literal, local};
 use crate::step::{Action, LEARN, NOT_TAKEN, Step};
@@ -22,6 +23,9 @@ pub struct DatabaseFacts {
     /// Physical replication slots.
     pub slots: BTreeSet<String>,
     pub synchronous_standby_names: String,
+    /// Who follows it, and whom it follows.
+    #[serde(default)]
+    pub streaming: Option<Streaming>,
     /// Settings that wait for a restart.
     pub pending_restart: BTreeSet<String>,
     /// Lines of `pg_hba.conf` that the server cannot read.
@@ -67,6 +71,7 @@ const SERVER: &str = "select json_build_object(
  'databases', (select json_agg(datname) from pg_database),
  'slots', coalesce((select json_agg(slot_name) from pg_replication_slots where slot_type = 'physical'), '[]'),
  'synchronous_standby_names', current_setting('synchronous_standby_names'),
+ 'streaming', (STREAMING),
  'pending_restart', coalesce((select json_agg(name) from pg_settings where pending_restart), '[]'),
  'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'),
  'setting_errors', coalesce((select json_agg(said) from (NOT_TAKEN) as not_taken), '[]'),
@@ -107,6 +112,7 @@ else none sql; none sql.extensions; fi
 "#
     )
     .replace("(NOT_TAKEN)", &format!("({NOT_TAKEN})"))
+    .replace("(STREAMING)", streaming::SQL)
     .replace("json sql <<", "json sql postgres <<")
 }
 

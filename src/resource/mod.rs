@@ -17,5 +17,6 @@ pub mod psql;
 pub mod refused;
 pub mod replication;
 pub mod settings;
+pub mod streaming;
 pub mod tls;
 pub mod versions;

@@ -14,6 +14,10 @@ use crate::step::{Action, Step};
 pub const DBNAME: &str = "pg_auto_failover";
 /// The role that nodes connect with; the extension's script creates it.
 pub const USER: &str = "autoctl_node";
+/// Seconds without a report after which the monitor takes a node for unhealthy, if it cannot connect to it either.
+/// A keeper reports every second. Source: pgautofailover.node_considered_unhealthy_timeout, by default the same from
+/// 2.0 to 2.2.
+pub const SILENT: u64 = 20;
 
 /// What the monitor's database says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +58,8 @@ pub struct NodeRow {
     pub lsn: String,
     /// 1 good, 0 bad, -1 unknown.
     pub health: i32,
-    pub candidate_priority: u8,
+    /// 0 to 100, and other values for a while: see [`NodeRow::priority`].
+    pub candidate_priority: i64,
     pub replication_quorum: bool,
     pub cluster: String,
     /// Seconds since its last report.
@@ -75,6 +80,29 @@ impl NodeRow {
     /// Nothing is going on: it is where the monitor wants it, and may stay there.
     pub fn is_settled(&self) -> bool {
         self.reported == self.assigned && self.assigned.is_some_and(State::is_settled)
+    }
+
+    /// The monitor keeps it out, as an operator has said, or takes it out.
+    pub fn is_in_maintenance(&self) -> bool {
+        self.assigned.is_some_and(State::is_maintenance)
+    }
+
+    /// The priority that somebody has set; `None` for the values that the monitor uses during a failover: a demoted
+    /// primary's less 101, and 101 more for a node that was chosen. Source: perform_failover and perform_promotion in
+    /// node_active_protocol.c, CANDIDATE_PRIORITY_INCREMENT in node_metadata.h, 2.0 to 2.2.
+    pub fn priority(&self) -> Option<u8> {
+        u8::try_from(self.candidate_priority).ok().filter(|priority| *priority <= 100)
+    }
+
+    /// It takes writes, and nothing is going on: with a standby, without one, or as the only node.
+    pub fn is_resting_writer(&self) -> bool {
+        self.reported == self.assigned && self.assigned.is_some_and(State::is_writable)
+    }
+
+    /// That its keeper reports no more, whatever its last report said; a node without a keeper is always silent.
+    pub fn silence(&self) -> Option<String> {
+        (self.silent > SILENT)
+            .then(|| format!("its keeper has not reported to the monitor for {} s", self.silent))
     }
 }
 
@@ -321,6 +349,18 @@ pub fn report(
     monitor_env(command, uri)
 }
 
+/// Asks whether the keeper of a node reports: `reported`, or for how long it has not.
+pub fn has_reported(formation: &Formation, node: &Node, bin: &str, uri: &MonitorUri, within: u64) -> Command {
+    let sql = format!(
+        "select case when now() - reporttime <= interval '{within} s' then 'reported'\n\
+         else format('silent for %s', date_trunc('second', now() - reporttime)) end\n\
+         from pgautofailover.node where formationid = {} and nodename = {};\n",
+        literal(&formation.name),
+        literal(&node.name().0)
+    );
+    on_monitor(node, bin, uri, sql)
+}
+
 /// Waits until the monitor has the group's primary, so that a standby may register.
 pub fn wait_for_primary(
     formation: &Formation,
@@ -364,12 +404,14 @@ pub fn property_steps(
         let title = format!("set {what} to {wanted}");
         steps.push(Step::new(node.name(), title, because, Action::Run(on_monitor(node, bin, uri, sql))));
     };
-    set(
-        "candidate_priority",
-        "set_node_candidate_priority",
-        row.candidate_priority.to_string(),
-        node.candidate_priority.to_string(),
-    );
+    if let Some(priority) = row.priority() {
+        set(
+            "candidate_priority",
+            "set_node_candidate_priority",
+            priority.to_string(),
+            node.candidate_priority.to_string(),
+        );
+    }
     set(
         "replication_quorum",
         "set_node_replication_quorum",

@@ -104,6 +104,19 @@ pub fn wait_for_the_one_before(
         .needs([before.name().clone()])
 }
 
+/// Waits, on the primary's host, until a standby of its group follows it again.
+pub fn wait_until_it_streams(id: u64, primary: &Node, bin: &str) -> Step {
+    let sql = format!(
+        "select coalesce((select 'streaming' from pg_stat_replication where application_name = {} and state = 'streaming'\n\
+         and coalesce(now() - reply_time, '0') < interval '20 s' limit 1), 'it does not stream');\n",
+        sql::literal(&slot(id))
+    );
+    let command = local(&primary.server, bin, &primary.username, "postgres", Stdin::Text(sql));
+    let wait = Action::Wait { command, answers: vec!["streaming".to_owned()], timeout: 60 };
+    let title = format!("wait until it streams from {}", primary.name());
+    Step::new(primary.name(), title, "it did not when muster looked", wait).needs([primary.name().clone()])
+}
+
 fn has_slot(node_id: u64) -> String {
     format!("exists (select from pg_replication_slots where slot_name = {})", sql::literal(&slot(node_id)))
 }

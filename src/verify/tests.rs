@@ -7,6 +7,8 @@ use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
+use crate::resource::monitor::NodeRow;
+use crate::resource::streaming::{Sender, Slot, Streaming};
 use crate::resource::tls::TlsFacts;
 
 fn lab() -> Formation {
@@ -29,7 +31,7 @@ fn row(id: u64, node: &Node) -> NodeRow {
         timeline: 1,
         lsn: "0/3000000".into(),
         health: 1,
-        candidate_priority: node.candidate_priority,
+        candidate_priority: node.candidate_priority.into(),
         replication_quorum: node.replication_quorum,
         cluster: node.cluster().into(),
         silent: 0,
@@ -107,8 +109,13 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
         .iter()
         .filter(|row| Some(row.group) == group && row.name != name.0 && row.replication_quorum);
     let names: Vec<String> = counted.map(|row| format!("pgautofailover_standby_{}", row.id)).collect();
+    let others = monitor.nodes.iter().filter(|row| Some(row.group) == group && row.name != name.0);
+    let followers: Vec<String> = others.map(|row| format!("pgautofailover_standby_{}", row.id)).collect();
+    let is_primary =
+        monitor.nodes.iter().any(|row| row.name == name.0 && row.reported == Some(State::Primary));
     DatabaseFacts {
-        in_recovery: false,
+        in_recovery: !is_primary,
+        streaming: Some(streaming(&followers, &names, is_primary)),
         roles: BTreeMap::new(),
         databases: Default::default(),
         slots: Default::default(),
@@ -121,11 +128,38 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
     }
 }
 
+fn streaming(standbys: &[String], counted: &[String], is_primary: bool) -> Streaming {
+    let sender = |name: &String| Sender {
+        name: name.clone(),
+        state: "streaming".into(),
+        sync: if counted.contains(name) { "quorum" } else { "async" }.into(),
+        behind: Some(0),
+        unread: Some(0),
+        delay_ms: None,
+        unheard: Some(1),
+    };
+    let slot = |name: &String| Slot {
+        name: name.clone(),
+        active: true,
+        wal_status: Some("reserved".into()),
+        holds: Some(0),
+        synced: false,
+    };
+    match is_primary {
+        true => Streaming {
+            senders: standbys.iter().map(sender).collect(),
+            slots: standbys.iter().map(slot).collect(),
+            ..Streaming::default()
+        },
+        false => Streaming { receiver: Some("streaming".into()), ..Streaming::default() },
+    }
+}
+
 fn wrong(facts: &Facts) -> Vec<String> {
     let checks = from_facts(&lab(), facts);
     checks
         .into_iter()
-        .filter_map(|check| Some(format!("{}: {}", check.subject, check.result.err()?)))
+        .filter_map(|check| Some(format!("{}: {}", check.subject, check.result.err()?.why())))
         .collect()
 }
 
@@ -133,8 +167,8 @@ fn wrong(facts: &Facts) -> Vec<String> {
 fn a_formation_that_serves_passes() {
     let facts = facts(&lab(), |_, _, _| {});
     assert_eq!(wrong(&facts), Vec::<String>::new());
-    // Nine nodes, three groups, three primaries and three readers in pg_dist_node.
-    assert_eq!(from_facts(&lab(), &facts).len(), 9 + 3 + 6);
+    // Nine nodes, three groups, six standbys, three primaries and three readers in pg_dist_node.
+    assert_eq!(from_facts(&lab(), &facts).len(), 9 + 3 + 6 + 6);
 }
 
 #[test]
@@ -157,7 +191,7 @@ fn every_spoiled_fact_is_found() {
     assert_eq!(spoil(&|row| row.name = "x".into()), ["w1b: the monitor does not know it"]);
     assert_eq!(
         spoil(&|row| (row.reported, row.assigned) = (Some(State::Primary), Some(State::Primary))),
-        ["group 1: more than one node takes writes: w1a, w1b"]
+        ["group 1: more than one node is to take writes: w1a, w1b"]
             .map(String::from)
             .into_iter()
             .chain(std::iter::once(
@@ -203,16 +237,18 @@ fn what_was_not_seen_does_not_pass() {
         })
     };
     let blind = "formation: could not look: the monitor did not answer";
-    assert_eq!(wrong(&facts_without("mon")), [blind; 3]);
+    assert_eq!(wrong(&facts_without("mon")), [blind; 4]);
     assert_eq!(
         wrong(&facts_without("coord1")),
         [
             "group 0: could not look: PostgreSQL of coord1 was not seen",
+            "coord1r: could not look: PostgreSQL of coord1 was not seen",
+            "coord2: could not look: PostgreSQL of coord1 was not seen",
             "pg_dist_node: could not look: coord1 could not be seen"
         ]
     );
     assert!(probes(&lab(), &Facts::default()).is_empty());
-    assert_eq!(wrong(&Facts::default()), [blind; 3]);
+    assert_eq!(wrong(&Facts::default()), [blind; 4]);
 }
 
 #[test]
@@ -225,10 +261,17 @@ fn a_client_connects_as_the_printed_uri_says_and_no_password_is_an_argument() {
     let subjects: Vec<&str> = probes.iter().map(|probe| probe.subject.as_str()).collect();
     assert_eq!(
         subjects,
-        ["every Citus node reaches every other", "formation default", "read-replica reports"]
+        [
+            "every Citus node reaches every other",
+            "a commit on coord1",
+            "a commit on w1a",
+            "a commit on w2a",
+            "formation default",
+            "read-replica reports"
+        ]
     );
     let env: Vec<String> =
-        probes[1].command.env.iter().map(|(key, value)| format!("{key}={}", value.reveal())).collect();
+        probes[4].command.env.iter().map(|(key, value)| format!("{key}={}", value.reveal())).collect();
     assert_eq!(
         env,
         [
@@ -257,6 +300,11 @@ fn answers_are_judged() {
         (Expects::ReadOnly, "f|10.0.0.1", false),
         (Expects::ReadOnly, "", false),
         (Expects::ReadWrite, "x|", false),
+        (Expects::Written, "3|ANY 1 (pgautofailover_standby_2)", true),
+        (Expects::Written, "9999|", true),
+        (Expects::Written, "10000|ANY 1 (pgautofailover_standby_2)", false),
+        (Expects::Written, "|", false),
+        (Expects::Written, "", false),
     ] {
         assert_eq!(read(expects, said).is_ok(), ok, "{expects:?} {said}");
     }
@@ -270,7 +318,7 @@ fn strangers_are_taken_at_the_monitors_word() {
         formation.nodes.retain(|name, _| names.contains(&name.0.as_str()));
         formation
     };
-    let said = |formation: &Formation, facts: &Facts| -> Vec<(String, Result<String, String>)> {
+    let said = |formation: &Formation, facts: &Facts| -> Vec<(String, Result<String, Wrong>)> {
         let mut facts = facts.clone();
         // A stranger's host is not looked at.
         let is_ours = |name: &NodeName| formation.servers().any(|server| server.name == *name);
@@ -279,7 +327,7 @@ fn strangers_are_taken_at_the_monitors_word() {
     };
     // A standby of a stranger: no row of pg_dist_node is its matter.
     let checks = said(&part(&["w1b"]), &facts(&lab(), |_, _, _| {}));
-    assert_eq!(checks.len(), 2, "{checks:?}");
+    assert_eq!(checks.len(), 3, "{checks:?}");
     let group = &checks[1];
     assert_eq!(group.1, Ok("w1a takes writes, timeline 1; the inventory does not name it".to_owned()));
 
@@ -304,6 +352,136 @@ fn strangers_are_taken_at_the_monitors_word() {
     for remote in [None, Some(Remote::Absent), Some(Remote::Unseen { at: "c 5432".into(), why: "no".into() })]
     {
         let checks = of(remote);
-        assert!(matches!(&checks[..], [(_, Err(why))] if why.starts_with("could not look: ")), "{checks:?}");
+        assert!(
+            matches!(&checks[..], [(_, Err(wrong))] if wrong.why().starts_with("could not look: ")),
+            "{checks:?}"
+        );
     }
+}
+
+/// The failed checks after `change`, with what a server of the group says of itself.
+fn spoiled(
+    change: impl Fn(&mut MonitorFacts, &mut BTreeMap<NodeName, Sight>),
+    server: impl Fn(&str, &mut DatabaseFacts),
+) -> Vec<(String, Wrong)> {
+    let formation = lab();
+    let mut facts = facts(&formation, |monitor, _, hosts| change(monitor, hosts));
+    for (name, sight) in &mut facts.hosts {
+        if let Sight::Seen(seen) = sight {
+            seen.database.as_mut().into_iter().for_each(|database| server(&name.0, database));
+        }
+    }
+    let checks = from_facts(&formation, &facts).into_iter();
+    checks.filter_map(|check| Some((check.subject, check.result.err()?))).collect()
+}
+
+fn says(found: &[(String, Wrong)]) -> Vec<String> {
+    found.iter().map(|(subject, wrong)| format!("{subject}: {}", wrong.why())).collect()
+}
+
+#[test]
+fn a_dead_old_primary_is_no_second_one() {
+    let dies = |monitor: &mut MonitorFacts, hosts: &mut BTreeMap<NodeName, Sight>| {
+        let failure = Failure::Unreachable { reason: "no route to host".into(), hint: String::new() };
+        hosts.insert("w1a".into(), Sight::Unreachable(failure));
+        for row in monitor.nodes.iter_mut().filter(|row| row.group == 1) {
+            match row.name.as_str() {
+                "w1a" => (row.assigned, row.health, row.silent) = (Some(State::Demoted), 0, 95),
+                "w1b" => {
+                    (row.reported, row.assigned) = (Some(State::WaitPrimary), Some(State::WaitPrimary));
+                    row.timeline = 2;
+                }
+                _ => row.timeline = 2,
+            }
+        }
+    };
+    let is_promoted = |name: &str, database: &mut DatabaseFacts| {
+        database.in_recovery &= name != "w1b";
+        if name == "w1b" {
+            database.streaming = Some(streaming(&["pgautofailover_standby_7".into()], &[], true));
+        }
+    };
+    let found = spoiled(dies, is_promoted);
+    assert!(found.iter().all(|(subject, _)| subject != "group 1"), "{found:?}");
+    assert!(
+        says(&found).iter().any(|line| line.starts_with("w1a: its keeper has not reported")),
+        "{found:?}"
+    );
+
+    // Two servers that take writes are two, whatever the monitor has heard.
+    let found = spoiled(|_, _| {}, |name, database| database.in_recovery &= name != "w1b");
+    assert!(
+        says(&found).contains(&"group 1: more than one node takes writes: w1a, w1b".to_owned()),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_host_that_is_away_is_told_from_what_is_wrong() {
+    let failure = || Failure::Unreachable { reason: "no route to host".into(), hint: String::new() };
+    let found = spoiled(
+        |_, hosts| {
+            hosts.insert("w1a".into(), Sight::Unreachable(failure()));
+        },
+        |_, _| {},
+    );
+    assert!(!found.is_empty());
+    assert!(found.iter().all(|(_, wrong)| matches!(wrong, Wrong::Away(_))), "{found:?}");
+    let found = spoiled(
+        |monitor, hosts| {
+            hosts.insert("w1a".into(), Sight::Unreachable(failure()));
+            monitor.nodes.iter_mut().for_each(|row| row.health = i32::from(row.name != "w1a"));
+        },
+        |_, _| {},
+    );
+    assert!(found.iter().any(|(_, wrong)| matches!(wrong, Wrong::Found(_))), "{found:?}");
+}
+
+#[test]
+fn who_only_seems_to_follow_fails() {
+    let row = |change: &dyn Fn(&mut NodeRow)| {
+        says(&spoiled(
+            |monitor, _| monitor.nodes.iter_mut().filter(|row| row.name == "w1b").for_each(change),
+            |_, _| {},
+        ))
+    };
+    assert_eq!(
+        row(&|row| row.silent = 21),
+        [
+            "w1b: its keeper has not reported to the monitor for 21 s, so nothing fails over here; its last report was secondary"
+        ]
+    );
+    assert_eq!(row(&|row| row.silent = 20), Vec::<String>::new());
+    for state in [State::Maintenance, State::PrepareMaintenance, State::WaitMaintenance] {
+        let found = row(&|row| (row.reported, row.assigned) = (Some(state), Some(state)));
+        assert_eq!(found[0], "w1b: it is in maintenance: nothing fails over to it");
+    }
+    let sender = |change: &dyn Fn(&mut Sender)| {
+        let of_w1a = |name: &str, database: &mut DatabaseFacts| {
+            let senders = &mut database.streaming.as_mut().unwrap().senders;
+            let w1b = senders.iter_mut().filter(|_| name == "w1a").find(|sender| sender.sync == "quorum");
+            w1b.into_iter().for_each(change);
+        };
+        says(&spoiled(|_, _| {}, of_w1a))
+    };
+    for (change, wrong) in [
+        (&(|s: &mut Sender| s.name = "psql".into()) as &dyn Fn(&mut Sender), "it has no connection there"),
+        (&|s: &mut Sender| s.state = "catchup".into(), "its connection is in state catchup"),
+        (&|s: &mut Sender| s.unheard = Some(21), "it has not answered there for 21 s"),
+        (&|s: &mut Sender| s.sync = "async".into(), "do not wait for it (sync_state is async)"),
+        (
+            &|s: &mut Sender| s.behind = Some(5 << 30),
+            "5120 MB behind, and the monitor promotes no standby above 16 MB",
+        ),
+    ] {
+        let found = sender(change);
+        assert!(
+            found.len() == 1 && found[0].starts_with("w1b: ") && found[0].contains(wrong),
+            "{wrong}: {found:?}"
+        );
+    }
+    let paused = |name: &str, database: &mut DatabaseFacts| {
+        database.streaming.as_mut().unwrap().paused = name == "w1b";
+    };
+    assert!(says(&spoiled(|_, _| {}, paused))[0].starts_with("w1b: its replay is paused"));
 }

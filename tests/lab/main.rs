@@ -21,4 +21,5 @@ mod refusals;
 mod rollout;
 mod secrets;
 mod sudoers;
+mod truth;
 mod turns;

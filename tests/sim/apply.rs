@@ -277,6 +277,12 @@ impl World {
             let (texts, _) = values(&sql(command));
             return Ok(if data.slots.contains(&texts[0]) { "t" } else { "f" }.to_owned());
         }
+        if let Some(primary) = title.strip_prefix("wait until it streams from ") {
+            let (texts, _) = values(&sql(command));
+            let follows =
+                self.streaming(&NodeName::from(primary)).senders.iter().any(|row| texts.contains(&row.name));
+            return Ok(if follows { "streaming" } else { "it does not stream" }.to_owned());
+        }
         let up = self.monitor_is_up();
         let monitor = self.monitor.as_mut().filter(|_| up).ok_or("the monitor does not answer")?;
         let group = self.formation.nodes.get(&step.on).map_or(0, |node| node.group);
@@ -292,6 +298,10 @@ impl World {
                     true => "settled".to_owned(),
                     false => format!("{:?}, to become {:?}", row.reported, row.assigned),
                 })
+            }
+            "wait until its keeper reports" => {
+                let row = monitor.by_name(&step.on.0).ok_or("no row")?;
+                Ok(if row.silence().is_none() { "reported" } else { "silent" }.to_owned())
             }
             _ if title.ends_with(" to be registered") => {
                 Ok(if monitor.writable(group).is_some() { "t" } else { "f" }.to_owned())

@@ -32,7 +32,7 @@ impl World {
 
     fn keeper(&mut self, name: &NodeName) -> bool {
         let host = &self.hosts[name];
-        if host.keeper.is_none() {
+        if host.keeper.is_none() || host.frozen {
             return false;
         }
         if !self.formation.nodes.contains_key(name) {

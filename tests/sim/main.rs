@@ -11,4 +11,5 @@ mod monitor;
 mod oracle;
 mod run;
 mod scenarios;
+mod shown;
 mod world;

@@ -174,7 +174,7 @@ impl Monitor {
             timeline: 0,
             lsn: "0/0".to_owned(),
             health: -1,
-            candidate_priority: node.priority,
+            candidate_priority: node.priority.into(),
             replication_quorum: node.quorum,
             cluster: node.cluster,
             silent: 0,
@@ -424,7 +424,7 @@ impl Monitor {
         quorum: Option<bool>,
     ) -> Result<(), String> {
         let row = self.by_name(name).ok_or_else(|| format!("node \"{name}\" is not registered"))?;
-        row.candidate_priority = priority.unwrap_or(row.candidate_priority);
+        row.candidate_priority = priority.map_or(row.candidate_priority, i64::from);
         row.replication_quorum = quorum.unwrap_or(row.replication_quorum);
         let (id, group) = (row.id, row.group);
         if self.others(id).is_empty() {

@@ -31,7 +31,7 @@ pub(crate) fn complaints(formation: &Formation, world: &mut World) -> Vec<String
                 && row.host == server.hostname
                 && row.port == server.pgport
                 && row.cluster == node.cluster()
-                && row.candidate_priority == node.candidate_priority
+                && row.candidate_priority == i64::from(node.candidate_priority)
                 && row.replication_quorum == node.replication_quorum
         };
         let rows = monitor.rows.iter().filter(is_here).count();

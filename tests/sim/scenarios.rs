@@ -138,6 +138,9 @@ fn shown(plan: &Plan) -> String {
     for (node, why) in &plan.blocked {
         text += &format!("blocked {node}: {why}\n");
     }
+    for (node, why) in plan.unwell.iter().flat_map(|(node, all)| all.iter().map(move |why| (node, why))) {
+        text += &format!("not well {node}: {why}\n");
+    }
     for (node, failure) in &plan.unreachable {
         text += &format!("unreachable {node}: {}\n", failure.cause());
     }
@@ -188,6 +191,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
                     "reported" => row.reported = Some(State::parse(value)?),
                     "assigned" => row.assigned = Some(State::parse(value)?),
                     "candidate_priority" => row.candidate_priority = value.parse().ok()?,
+                    "health" => row.health = value.parse().ok()?,
                     "replication_quorum" => row.replication_quorum = value.parse().ok()?,
                     "silent" => row.silent = value.parse().ok()?,
                     "running" => row.running = value.parse().ok()?,
@@ -270,6 +274,8 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.files.remove(&config_path(&server));
             host.files.remove(&unit_path(&server));
         }
+        ("keeper", ["frozen"]) => host.frozen = true,
+        ("receiver", ["hangs"]) => host.deaf = true,
         ("postgres", ["stopped"]) => host.data_mut()?.postmaster = None,
         ("pending", ["restart", setting]) => {
             host.data_mut()?.pending_restart.insert((*setting).to_owned());

@@ -55,6 +55,10 @@ pub(crate) struct Host {
     pub(crate) enabled: bool,
     /// Pid of a live `pg_autoctl`.
     pub(crate) keeper: Option<u32>,
+    /// That one is stopped by a signal: it lives, and says nothing.
+    pub(crate) frozen: bool,
+    /// Its WAL receiver hangs.
+    pub(crate) deaf: bool,
     /// The nodes its keeper knows.
     pub(crate) known: BTreeSet<u64>,
     /// User's files that cannot be read.
@@ -149,6 +153,9 @@ impl World {
     /// The node a standby follows: its server runs, lets it in and keeps its slot.
     pub(crate) fn upstream(&self, name: &NodeName) -> Option<NodeName> {
         let data = self.hosts[name].data().filter(|data| data.runs() && data.standby)?;
+        if self.hosts[name].deaf {
+            return None;
+        }
         let conf = data.files.get("postgresql-auto-failover-standby.conf")?;
         let word = |key: &str| conf.split_once(key).and_then(|(_, rest)| rest.split([' ', '\'']).next());
         let upstream = self.at(word(" host=")?, word(" port=")?.parse().ok()?)?;
@@ -190,6 +197,9 @@ impl World {
             let host = self.at(&row.host, row.port).map(|name| &self.hosts[name]);
             let is_good = host.is_some_and(|host| host.sight != Seeing::Unreachable && host.runs());
             row.health = i32::from(is_good);
+            if host.is_some_and(|host| host.frozen) {
+                row.silent = 45;
+            }
         }
         self.monitor = Some(monitor);
     }
@@ -242,7 +252,10 @@ impl World {
                 script: host.files.get(&format!("{}/on-promotion", node_dir(server))).cloned(),
                 values: host.files.get(&format!("{}/on-promotion.values", node_dir(server))).cloned(),
             },
-            database: running.map(|data| data.database_facts(&self.formation.dbname, host)),
+            database: running.map(|data| DatabaseFacts {
+                streaming: Some(self.streaming(&server.name)),
+                ..data.database_facts(&self.formation.dbname, host)
+            }),
             keeper: KeeperFacts {
                 alive: host.keeper,
                 config: config.cloned().map(Secret::new),
@@ -376,6 +389,8 @@ impl Host {
             state: None,
             enabled: false,
             keeper: None,
+            frozen: false,
+            deaf: false,
             known: BTreeSet::new(),
             unreadable: Vec::new(),
             certificate: None,
@@ -500,6 +515,7 @@ impl Data {
             pending_restart: self.pending_restart.clone(),
             hba_errors: self.hba_errors.clone(),
             setting_errors: Vec::new(),
+            streaming: None,
             unread: unread.map(|(path, _)| path.clone()).filter(|path| !path.ends_with(".key")).collect(),
             extensions: self.databases.contains(dbname).then(|| self.extensions.clone()),
         }

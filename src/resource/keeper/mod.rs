@@ -105,6 +105,21 @@ pub fn under_systemd(server: &Server, host: &HostFacts) -> Option<bool> {
     }
 }
 
+/// Where pg_autoctl looks for what a keeper knows of its node.
+pub fn state_path(home: &str, server: &Server) -> String {
+    format!("{home}/.local/share/pg_autoctl{}/pg_autoctl.state", server.pgdata)
+}
+
+/// Where a keeper says what it does and why it cannot.
+pub fn log(server: &Server, host: &HostFacts, adopted: Option<&str>) -> String {
+    match (under_systemd(server, host), adopted) {
+        (Some(true), _) => format!("journalctl -u {}", unit(server)),
+        (Some(false), _) => format!("{}/keeper.log", node_dir(server)),
+        (None, Some(unit)) => format!("journalctl -u {unit}"),
+        (None, None) => "the log of its pg_autoctl".to_owned(),
+    }
+}
+
 /// Starts PostgreSQL, where the monitor wants it running, before pg_autoctl reports for the first time.
 /// A node that is to be demoted is left stopped, and where the monitor does not answer the keeper decides.
 const GUARD: &str = r#"#!/bin/sh
@@ -197,7 +212,7 @@ pub fn steps(
     if let Whose::Node { node, id, current, assigned, .. } = whose {
         let fits = facts.state.is_some_and(|found| found.node_id == *id && found.group == node.group);
         if facts.alive.is_none() && !fits {
-            let path = format!("{}/.local/share/pg_autoctl{pgdata}/pg_autoctl.state", host.home);
+            let path = state_path(&host.home, server);
             let bytes = write_state(KeeperState {
                 node_id: *id,
                 group: node.group,

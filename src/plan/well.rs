@@ -1,0 +1,120 @@
+//! Nodes that the monitor's states show as settled, and that are not well all the same.
+//!
+//! A keeper that does not report, or a standby that does not stream, leaves its last state on the monitor: nothing
+//! fails over, and no commit may return, while every state looks as it should. What steps of this plan may mend is
+//! waited for; what they do not touch is told, and the run ends as one that has something left to do.
+
+use crate::facts::Seen;
+use crate::formation::{Keeper, Node, NodeName};
+use crate::plan::{Plan, World, way_out};
+use crate::resource::keeper;
+use crate::resource::monitor::{self, NodeRow, SILENT};
+use crate::resource::replication;
+use crate::resource::streaming::{self, Streaming, Trouble};
+use crate::state::State;
+use crate::step::{Action, Stage, Step};
+
+/// Seconds in which what a plan has mended shows: a keeper reports every second, a standby tries to connect every
+/// five (wal_retrieve_retry_interval).
+const MENDED_WITHIN: u64 = 60;
+
+pub(super) fn plan(world: &World, plan: &mut Plan) {
+    for name in world.formation.nodes.keys().filter(|name| plan.unreachable.contains_key(name)) {
+        if world.row(name).is_some_and(|row| row.silence().is_some()) {
+            let drop = way_out::drop_from_monitor(world.formation, name);
+            let note = format!("where its host is lost for good, take it from the monitor: {drop}");
+            plan.notes.entry(name.clone()).or_default().push(note);
+        }
+    }
+    let nodes = world.formation.nodes.values().filter(|node| world.scope.has(node.name()));
+    let there = |node: &&Node| !world.is_excluded(node.name()) && !plan.blocked.contains_key(node.name());
+    let nodes: Vec<&Node> = nodes.filter(there).collect();
+    for node in nodes {
+        silent(world, node, plan);
+        not_streaming(world, node, plan);
+    }
+}
+
+impl World<'_> {
+    /// What an operator has taken out is that operator's: it gets no step, and nobody waits for it.
+    pub(super) fn leave_maintenance(&mut self, plan: &mut Plan) {
+        for node in self.formation.nodes.values() {
+            let is_out = self.row(node.name()).is_some_and(NodeRow::is_in_maintenance);
+            if is_out && !self.is_excluded(node.name()) {
+                self.block(plan, node.name(), in_maintenance(&node.server.pgdata));
+            }
+        }
+    }
+
+    /// Whether nothing is to be waited for: a primary rests in wait_primary while its standbys are in maintenance.
+    pub(super) fn rests(&self, row: &NodeRow) -> bool {
+        let is_out = |other: &&&NodeRow| other.id != row.id && other.is_in_maintenance();
+        let is_alone = row.reported == Some(State::WaitPrimary) && row.is_resting_writer() && row.health == 1;
+        row.is_settled() || (is_alone && self.rows_of(row.group).iter().any(|other| is_out(&other)))
+    }
+}
+
+fn in_maintenance(pgdata: &str) -> String {
+    format!(
+        "it is in maintenance: pg_autoctl disable maintenance --pgdata {pgdata} on its host takes it back"
+    )
+}
+
+fn silent(world: &World, node: &Node, plan: &mut Plan) {
+    let Some(row) = world.row(node.name()).filter(|_| node.server.keeper != Keeper::None) else { return };
+    let Some(why) = row.silence() else { return };
+    let mends = |stage, name: &NodeName| stage == Stage::Keeper && name == node.name();
+    if changes(plan, |stage, name| mends(stage, name) || world.monitor_node().as_ref() == Some(name)) {
+        let bin = world.bin(node.name());
+        let command = monitor::has_reported(world.formation, node, bin, &world.uri, SILENT);
+        let wait = Action::Wait { command, answers: vec!["reported".to_owned()], timeout: MENDED_WITHIN };
+        let because = "the monitor has heard nothing of it for a while";
+        let step = Step::new(node.name(), "wait until its keeper reports", because, wait);
+        plan.add(Stage::Settle, node.name(), [step]);
+        return;
+    }
+    let seen = world.seen(node.name());
+    let unit = seen.adopted.as_ref().and_then(|adopted| adopted.unit.as_deref());
+    let log = keeper::log(&node.server, &seen.host, unit);
+    plan.unwell(node.name(), format!("{why}, so nothing fails over here: look at {log} on its host"));
+}
+
+fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
+    let (Some(row), Some(primary)) = (world.row(node.name()), world.primary(node.group)) else { return };
+    let name = NodeName::from(primary.upstream().name);
+    let Some(of_primary) = world.row(&name) else { return };
+    let own = streaming_of(world.facts.seen(node.name()));
+    let there = streaming_of(world.facts.seen(&name));
+    let mends = changes(plan, |_, other| other == node.name() || *other == name);
+    let why = match streaming::trouble(row, of_primary, there, own) {
+        None => return,
+        Some(Trouble::NotStreaming(why)) => why,
+        // Whom commits wait for follows from what is set in this run.
+        Some(Trouble::NotWaitedFor(_)) if mends => return,
+        Some(Trouble::NotWaitedFor(why)) => return plan.unwell(node.name(), why),
+    };
+    if mends {
+        let step = match primary.ours() {
+            Some(primary) if !world.is_excluded(primary.name()) => {
+                replication::wait_until_it_streams(row.id, primary, world.bin(primary.name()))
+            }
+            Some(_) | None => return plan.unwell(node.name(), look_at_the_log(node, &why)),
+        };
+        plan.add(Stage::Settle, node.name(), [step]);
+        return;
+    }
+    plan.unwell(node.name(), look_at_the_log(node, &why));
+}
+
+fn look_at_the_log(node: &Node, why: &str) -> String {
+    format!("{why}: look at the log of PostgreSQL, {}/log", node.server.pgdata)
+}
+
+fn streaming_of(seen: Option<&Seen>) -> Option<&Streaming> {
+    seen?.database.as_ref()?.streaming.as_ref()
+}
+
+/// Whether the plan has a step that changes something of those nodes.
+fn changes(plan: &Plan, of: impl Fn(Stage, &NodeName) -> bool) -> bool {
+    plan.steps().any(|(stage, name, step)| of(stage, name) && !matches!(step.action, Action::Wait { .. }))
+}

@@ -1,0 +1,86 @@
+//! What is to be known of nodes beside their row.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::facts::{self, Facts, Sight};
+use crate::formation::{Formation, Keeper, NodeName};
+use crate::resource::database::DatabaseFacts;
+use crate::resource::monitor::NodeRow;
+use crate::resource::streaming::{self, bytes};
+
+/// What is to be known of one node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    pub node: NodeName,
+    pub text: String,
+}
+
+pub(super) fn notes(
+    formation: &Formation,
+    facts: &Facts,
+    troubles: &BTreeMap<NodeName, Vec<String>>,
+) -> Vec<Note> {
+    let mut notes = Vec::new();
+    let mut note = |node: &NodeName, text: String| notes.push(Note { node: node.clone(), text });
+    for (name, sight) in &facts.hosts {
+        match sight {
+            Sight::Unreachable(failure) => note(name, format!("unreachable: {}", failure.cause())),
+            Sight::Unreadable(why) => note(name, format!("could not look: {why}")),
+            Sight::Seen(seen) => {
+                let server = formation.servers().find(|server| server.name == *name);
+                let wants = server.is_some_and(|server| server.keeper != Keeper::None);
+                if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
+                    note(name, "its keeper does not run: nothing fails over here".to_owned());
+                }
+                let Some(database) = &seen.database else { continue };
+                streaming(facts, name, database, &mut note);
+                let names = database.pending();
+                if !names.is_empty() {
+                    note(name, format!("takes effect after a restart: {}", names.join(", ")));
+                }
+                for error in &database.setting_errors {
+                    note(name, format!("PostgreSQL does not take what its configuration says: {error}"));
+                }
+                for error in &database.hba_errors {
+                    note(name, format!("pg_hba.conf, {error}"));
+                }
+            }
+        }
+    }
+    for (name, why) in troubles.iter().flat_map(|(name, all)| all.iter().map(move |why| (name, why))) {
+        note(name, why.clone());
+    }
+    for row in facts::strangers(formation, facts) {
+        note(&row.name.as_str().into(), "the monitor knows it, the inventory does not".to_owned());
+    }
+    notes
+}
+
+/// What is no trouble yet: a standby far behind, and slots that nobody reads.
+fn streaming(
+    facts: &Facts,
+    name: &NodeName,
+    database: &DatabaseFacts,
+    note: &mut impl FnMut(&NodeName, String),
+) {
+    let (Some(monitor), Some(own)) = (facts.monitor(), &database.streaming) else { return };
+    let Some(row) = monitor.row(name) else { return };
+    let primary = monitor.primary(row.group).filter(|primary| primary.id != row.id);
+    let there = primary.and_then(|primary| {
+        let seen = facts.seen(&NodeName::from(primary.name.as_str()))?;
+        seen.database.as_ref()?.streaming.as_ref()
+    });
+    if let Some(why) = primary.and_then(|_| streaming::lagging(row, there, Some(own))) {
+        note(name, why);
+    }
+    let group: Vec<&NodeRow> = monitor.nodes.iter().filter(|other| other.group == row.group).collect();
+    for slot in own.forgotten(&group) {
+        let holds = slot.holds.map_or_else(|| "no WAL".to_owned(), bytes);
+        note(
+            name,
+            format!("nobody reads its replication slot {}, which holds {holds} of WAL back", slot.name),
+        );
+    }
+}

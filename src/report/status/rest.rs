@@ -1,0 +1,121 @@
+//! Whether a formation rests, and what keeps it from that.
+
+use std::collections::BTreeMap;
+
+use crate::facts::{Facts, Sight};
+use crate::formation::{Formation, Keeper, NodeName, Server};
+use crate::report::status::{Line, Look};
+use crate::resource::monitor::NodeRow;
+use crate::resource::streaming::{self, Sender, Streaming};
+use crate::scope::Scope;
+
+/// What is to be said of a formation as a whole; the worst last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rest {
+    Settled,
+    /// What could be seen rests, and a host could not be reached.
+    Unseen,
+    Unsettled,
+}
+
+impl Rest {
+    pub(super) fn of(
+        formation: &Formation,
+        scope: &Scope,
+        facts: &Facts,
+        servers: &[Line],
+        troubles: &BTreeMap<NodeName, Vec<String>>,
+    ) -> Rest {
+        let of_line = |line: &Line| {
+            let server = formation.servers().find(|server| server.name == line.name);
+            by_row(facts, line).max(server.map_or(Rest::Settled, |server| by_host(facts, server)))
+        };
+        let in_trouble = scope.servers(formation).iter().any(|server| troubles.contains_key(&server.name))
+            || servers.iter().any(|line| troubles.contains_key(&line.name));
+        let worst = servers.iter().map(of_line).max().unwrap_or(Rest::Settled);
+        if in_trouble { Rest::Unsettled } else { worst }
+    }
+}
+
+/// By the monitor's word.
+fn by_row(facts: &Facts, line: &Line) -> Rest {
+    match (&line.row, line.group) {
+        (Look::Is(row), _) if row.is_settled() && row.running && row.health != 0 => Rest::Settled,
+        (Look::Is(_), _) | (Look::Absent, Some(_)) => Rest::Unsettled,
+        // Nobody could ask the monitor.
+        (Look::Unknown, _) if is_any_away(facts) => Rest::Unseen,
+        (Look::Unknown, _) => Rest::Unsettled,
+        (Look::Absent, None) => match line.postgres {
+            Look::Is(_) => Rest::Settled,
+            Look::Absent => Rest::Unsettled,
+            Look::Unknown if is_away(facts, &line.name) => Rest::Unseen,
+            Look::Unknown => Rest::Unsettled,
+        },
+    }
+}
+
+/// By what its own host shows.
+fn by_host(facts: &Facts, server: &Server) -> Rest {
+    match facts.hosts.get(&server.name) {
+        Some(Sight::Seen(seen)) if seen.keeper.alive.is_some() || server.keeper == Keeper::None => {
+            Rest::Settled
+        }
+        Some(Sight::Seen(_) | Sight::Unreadable(_)) | None => Rest::Unsettled,
+        Some(Sight::Unreachable(_)) => Rest::Unseen,
+    }
+}
+
+fn is_away(facts: &Facts, name: &NodeName) -> bool {
+    matches!(facts.hosts.get(name), Some(Sight::Unreachable(_)))
+}
+
+fn is_any_away(facts: &Facts) -> bool {
+    facts.hosts.keys().any(|name| is_away(facts, name))
+}
+
+/// What is wrong with nodes though the monitor shows them as settled, of those that are shown.
+pub(super) fn troubles(
+    formation: &Formation,
+    facts: &Facts,
+    servers: &[Line],
+) -> BTreeMap<NodeName, Vec<String>> {
+    let mut troubles: BTreeMap<NodeName, Vec<String>> = BTreeMap::new();
+    for line in servers {
+        let Look::Is(row) = &line.row else { continue };
+        let node = formation.nodes.get(&line.name);
+        // Without a keeper nobody reports, which is said elsewhere.
+        let reports = node.is_none_or(|node| node.server.keeper != Keeper::None);
+        let silent = row.silence().filter(|_| reports);
+        let streams = upstream(facts, row).and_then(|primary| {
+            streaming::trouble(row, primary, of(facts, &primary.name), of(facts, &row.name))
+        });
+        let out = "it is in maintenance: pg_autoctl disable maintenance on its host takes it back";
+        let out = row.is_in_maintenance().then(|| out.to_owned());
+        let found: Vec<String> =
+            silent.into_iter().chain(out).chain(streams.map(|trouble| trouble.why().to_owned())).collect();
+        if !found.is_empty() {
+            troubles.insert(line.name.clone(), found);
+        }
+    }
+    troubles
+}
+
+/// The connection of a node to its primary; `Absent` where there is none.
+pub(super) fn streaming(facts: &Facts, name: &NodeName) -> Look<Sender> {
+    let Some(row) = facts.monitor().and_then(|monitor| monitor.row(name)) else { return Look::Unknown };
+    match upstream(facts, row) {
+        Some(primary) if primary.id == row.id => Look::Absent,
+        Some(primary) => {
+            of(facts, &primary.name).map_or(Look::Unknown, |there| Look::of(there.sender(row.id).cloned()))
+        }
+        None => Look::Unknown,
+    }
+}
+
+fn upstream<'a>(facts: &'a Facts, row: &NodeRow) -> Option<&'a NodeRow> {
+    facts.monitor()?.primary(row.group)
+}
+
+fn of<'a>(facts: &'a Facts, name: &str) -> Option<&'a Streaming> {
+    facts.seen(&NodeName::from(name))?.database.as_ref()?.streaming.as_ref()
+}

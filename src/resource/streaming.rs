@@ -1,0 +1,198 @@
+//! Streaming replication as the servers see it: who follows, how far behind, and what slots hold back.
+//!
+//! Nobody else looks. A standby whose WAL receiver hangs goes on reporting `secondary`, its health check goes on
+//! passing, and no commit of a primary that waits for it returns.
+
+use serde::{Deserialize, Serialize};
+
+use crate::resource::monitor::NodeRow;
+use crate::resource::replication::slot;
+use crate::state::State;
+
+/// Bytes of WAL that a standby may lack and be promoted all the same.
+/// Source: pgautofailover.promote_wal_log_threshold, 16 MB by default (2.0 to 2.2).
+const PROMOTED_BEHIND: i64 = 16 << 20;
+
+/// Seconds without an answer after which a standby is taken not to follow: it answers every ten
+/// (wal_receiver_status_interval), and its primary gives it up after thirty (wal_sender_timeout, as keepers write it).
+const UNHEARD: i64 = 20;
+
+/// What one server says of its replication.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Streaming {
+    /// Rows of `pg_stat_replication`.
+    pub senders: Vec<Sender>,
+    pub slots: Vec<Slot>,
+    /// `status` of its own WAL receiver; `None` where there is none.
+    pub receiver: Option<String>,
+    /// Whether somebody has paused the replay of a standby.
+    pub paused: bool,
+}
+
+/// Somebody who takes WAL from this server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sender {
+    /// `application_name`: of a standby the name of its slot.
+    pub name: String,
+    /// `startup`, `catchup`, `streaming`, `backup`, `stopping`.
+    pub state: String,
+    /// `async`, `potential`, `sync`, `quorum`.
+    pub sync: String,
+    /// Bytes of WAL that are not on its disk; `None` before it has said so.
+    pub behind: Option<i64>,
+    /// Bytes of WAL that its readers do not see yet.
+    pub unread: Option<i64>,
+    /// Milliseconds from a commit here to what its readers see; `None` while nothing is written.
+    pub delay_ms: Option<i64>,
+    /// Seconds since it last answered.
+    pub unheard: Option<i64>,
+}
+
+/// A replication slot, physical or logical.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Slot {
+    pub name: String,
+    pub active: bool,
+    /// `reserved`, `extended`, `unreserved`, `lost`; `None` while it reserves nothing.
+    pub wal_status: Option<String>,
+    /// Bytes of WAL that are kept for it.
+    pub holds: Option<i64>,
+    /// A standby's copy of a slot of its primary: nobody reads it there (PostgreSQL 17 and later).
+    pub synced: bool,
+}
+
+/// One JSON object. Whether a server is in recovery decides which functions may be asked at all.
+pub const SQL: &str = "(select json_build_object(
+  'senders', coalesce((select json_agg(json_build_object('name', application_name, 'state', state, 'sync', sync_state,
+    'behind', greatest(0, pg_wal_lsn_diff(here, flush_lsn))::bigint,
+    'unread', greatest(0, pg_wal_lsn_diff(here, replay_lsn))::bigint,
+    'delay_ms', (extract(epoch from replay_lag) * 1000)::bigint,
+    'unheard', greatest(0, extract(epoch from now() - reply_time))::bigint) order by application_name, pid)
+    from pg_stat_replication), '[]'),
+  'slots', coalesce((select json_agg(json_build_object('name', slot_name, 'active', active, 'wal_status', wal_status,
+    'holds', greatest(0, pg_wal_lsn_diff(here, restart_lsn))::bigint,
+    'synced', coalesce((to_jsonb(pg_replication_slots) ->> 'synced')::bool, false)) order by slot_name)
+    from pg_replication_slots), '[]'),
+  'receiver', (select status from pg_stat_wal_receiver),
+  'paused', case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end)
+  from (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end) as now_at (here))";
+
+impl Streaming {
+    /// The connection of a node's standby, the one that streams if there are several: a base backup has the same name.
+    pub fn sender(&self, node_id: u64) -> Option<&Sender> {
+        let name = slot(node_id);
+        let of_node = || self.senders.iter().filter(|sender| sender.name == name);
+        of_node().find(|sender| sender.state == "streaming").or_else(|| of_node().next())
+    }
+
+    /// Slots that nobody reads and no node of the group owns: WAL is kept for them until the disk is full.
+    pub fn forgotten<'a>(&'a self, group: &'a [&NodeRow]) -> impl Iterator<Item = &'a Slot> {
+        let is_owned = |found: &Slot| group.iter().any(|row| slot(row.id) == found.name);
+        self.slots.iter().filter(move |found| !found.active && !found.synced && !is_owned(found))
+    }
+}
+
+/// What is wrong with a standby that rests, and the words for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    NotStreaming(String),
+    /// It streams, and no commit waits for it though it counts.
+    NotWaitedFor(String),
+}
+
+impl Trouble {
+    pub fn why(&self) -> &str {
+        match self {
+            Trouble::NotStreaming(why) | Trouble::NotWaitedFor(why) => why,
+        }
+    }
+}
+
+/// Why a node that rests as `secondary` does not follow its primary, or does not do for it what it is there for.
+/// `None` if it does, or is in no state to be asked.
+///
+/// `at_primary` and `own` are what the two servers say, where they were seen.
+pub fn trouble(
+    standby: &NodeRow,
+    primary: &NodeRow,
+    at_primary: Option<&Streaming>,
+    own: Option<&Streaming>,
+) -> Option<Trouble> {
+    if let Some(why) = not_streaming(standby, primary, at_primary, own) {
+        return Some(Trouble::NotStreaming(why));
+    }
+    let sender = at_primary?.sender(standby.id)?;
+    // In wait_primary nobody is waited for.
+    let waits = rests(standby, State::Secondary) && rests(primary, State::Primary);
+    (waits && standby.replication_quorum && sender.sync == "async").then(|| {
+        let of = &primary.name;
+        Trouble::NotWaitedFor(format!(
+            "commits on {of} do not wait for it (sync_state is async), and it counts"
+        ))
+    })
+}
+
+fn rests(row: &NodeRow, state: State) -> bool {
+    row.reported == Some(state) && row.assigned == Some(state)
+}
+
+fn not_streaming(
+    standby: &NodeRow,
+    primary: &NodeRow,
+    at_primary: Option<&Streaming>,
+    own: Option<&Streaming>,
+) -> Option<String> {
+    let of = &primary.name;
+    if !rests(standby, State::Secondary) || !primary.is_resting_writer() {
+        return None;
+    }
+    let Some(there) = at_primary else {
+        let own = own?;
+        return match own.receiver.as_deref() {
+            Some("streaming") => None,
+            Some(status) => Some(format!("it does not stream from {of}: its WAL receiver is {status}")),
+            None => Some(format!("it does not stream from {of}: its WAL receiver does not run")),
+        };
+    };
+    let Some(sender) = there.sender(standby.id) else {
+        let lost = there.slots.iter().find(|found| found.name == slot(standby.id));
+        return Some(match lost.and_then(|slot| slot.wal_status.as_deref()) {
+            Some("lost") => format!(
+                "it does not stream from {of}: the WAL that it needs is gone there, and it has to be copied anew"
+            ),
+            _ => format!("it does not stream from {of}: it has no connection there"),
+        });
+    };
+    if sender.state != "streaming" {
+        return Some(format!("it does not stream from {of}: its connection is in state {}", sender.state));
+    }
+    let unheard = sender.unheard.filter(|seconds| *seconds > UNHEARD);
+    unheard.map(|seconds| format!("it does not stream from {of}: it has not answered there for {seconds} s"))
+}
+
+/// Why a standby that streams would not be promoted, or serves what is old; `None` if it is well.
+pub fn lagging(standby: &NodeRow, at_primary: Option<&Streaming>, own: Option<&Streaming>) -> Option<String> {
+    if own.is_some_and(|own| own.paused) {
+        return Some("its replay is paused: select pg_wal_replay_resume() there lets it go on".to_owned());
+    }
+    let behind = at_primary?.sender(standby.id)?.behind?;
+    (behind > PROMOTED_BEHIND).then(|| {
+        format!(
+            "it is {} behind, and the monitor promotes no standby above {}",
+            bytes(behind),
+            bytes(PROMOTED_BEHIND)
+        )
+    })
+}
+
+/// Bytes as PostgreSQL writes them, rounded down: `16 MB`.
+pub fn bytes(count: i64) -> String {
+    let units = ["bytes", "kB", "MB", "GB", "TB"];
+    let mut count = count;
+    let mut unit = 0;
+    while count >= 10 * 1024 && unit + 1 < units.len() {
+        count /= 1024;
+        unit += 1;
+    }
+    format!("{count} {}", units[unit])
+}

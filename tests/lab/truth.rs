@@ -1,0 +1,154 @@
+//! What only looks settled is not called so: the last report of a node stays on the monitor, whatever became of it.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::fleet::{Lab, Run};
+use crate::formation;
+
+const INVENTORY: &str = "\
+all:
+  vars:
+    ansible_user: deploy
+    ansible_ssh_private_key_file: ../.lab/id
+    known_hosts: ../.lab/known_hosts
+    pgdata: /var/lib/postgresql/15/main
+    auth: trust
+  children:
+    monitor:
+      hosts:
+        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
+    postgres:
+      hosts:
+        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
+        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
+";
+
+/// Of the keeper itself, and of the server's process that takes WAL: their titles, as `pgrep -f` finds them.
+const KEEPER: &str = "pg_autoctl: node active";
+const RECEIVER: &str = "postgres: walreceiver";
+
+#[test]
+fn what_only_looks_settled() {
+    let Some(lab) = Lab::first(3) else { return };
+    let inventory = lab.inventory_of("truth", INVENTORY);
+    let muster = |args: &[&str]| lab.muster(&inventory, args);
+    let signal =
+        |signal: &str, title: &str| lab.root("coord2", &format!("kill -{signal} $(pgrep -f '{title}')"));
+    muster(&["apply", "--yes"]).exits(0);
+    formation::settle(&lab);
+    muster(&["verify"])
+        .exits(0)
+        .says("coord2: it streams from coord1, quorum")
+        .says("a commit on coord1: it returned");
+    muster(&["status"]).exits(0);
+    let left = "select count(*) from pg_namespace where nspname = 'muster_verify'";
+    assert_eq!(lab.psql("coord1", left), "0", "verify leaves nothing behind");
+
+    // The keeper is stopped by a signal: it lives, and says nothing. The monitor's own bound is 20 s.
+    signal("STOP", KEEPER);
+    until("the keeper is silent", 60, || muster(&["status"]).code == Some(2));
+    muster(&["status"]).says("coord2: its keeper has not reported to the monitor for ");
+    let silent = "coord2: its keeper has not reported to the monitor for ";
+    lacks(muster(&["plan"]).exits(2).says(silent), "nothing to do");
+    lacks(muster(&["apply", "--yes"]).exits(2).says(silent).says("group 0: incomplete"), "complete\n");
+    muster(&["verify"]).exits(2).says("FAILED coord2: its keeper has not reported");
+    signal("CONT", KEEPER);
+    until("the keeper reports", 30, || muster(&["status"]).code == Some(0));
+
+    // The only standby that commits wait for hears nothing any more: no commit returns, though its keeper reports.
+    signal("STOP", RECEIVER);
+    let began = Instant::now();
+    muster(&["verify"]).exits(2).says("FAILED a commit on coord1: it did not return within 10 s");
+    assert!(began.elapsed() < Duration::from_secs(40), "it ends in its time");
+    assert_eq!(lab.psql("coord1", left), "0", "a commit that does not return leaves nothing behind either");
+    until("the standby is not streaming", 60, || muster(&["status"]).code == Some(2));
+    muster(&["status"]).says("coord2: it does not stream from coord1");
+    lacks(muster(&["plan"]).exits(2).says("coord2: it does not stream from coord1"), "nothing to do");
+    signal("CONT", RECEIVER);
+    until("the standby streams", 60, || muster(&["status"]).code == Some(0));
+    muster(&["verify"]).exits(0);
+
+    // In maintenance: others get their settings, and nobody waits.
+    let keeper = |verb: &str| {
+        let pgdata = "/var/lib/postgresql/15/main";
+        lab.root(
+            "coord2",
+            &format!("cd /; sudo -H -u postgres pg_autoctl {verb} maintenance --pgdata {pgdata}"),
+        );
+    };
+    keeper("enable");
+    muster(&["status"]).exits(2).says("coord2: it is in maintenance");
+    muster(&["verify"]).exits(2).says("FAILED coord2: it is in maintenance");
+    let vars = INVENTORY.replace("    auth: trust\n", "    auth: trust\n    settings: {work_mem: 7MB}\n");
+    let edited = lab.inventory_of("truth-edited", &vars);
+    let began = Instant::now();
+    lab.muster(&edited, &["apply", "--yes"]).exits(2).says("coord2: left alone: it is in maintenance");
+    assert!(began.elapsed() < Duration::from_secs(60), "nobody waits for it");
+    assert_eq!(lab.psql("coord1", "show work_mem"), "7MB");
+    assert_ne!(lab.psql("coord2", "show work_mem"), "7MB");
+    keeper("disable");
+    lab.muster(&edited, &["apply", "--yes"]).exits(0);
+    assert_eq!(lab.psql("coord2", "show work_mem"), "7MB");
+
+    host_dies(&lab, &edited);
+}
+
+/// The primary's host dies for good; what is said then leads out.
+fn host_dies(lab: &Lab, inventory: &Path) {
+    let muster = |args: &[&str]| lab.muster(inventory, args);
+    let states = "cd /; sudo -u postgres psql -XAtq -d pg_auto_failover -c \
+                  \"select reportedstate from pgautofailover.node where nodename = 'coord2'\"";
+    lab.script(&["kill", "coord1"]);
+    until("coord2 takes over", 180, || lab.root("mon", states).trim() == "wait_primary");
+    let verified = muster(&["verify"]).exits(2).says("ok     group 0: coord2 takes writes");
+    lacks(verified.says("ok     a commit on coord2: it returned"), "more than one node");
+    muster(&["status"]).exits(2);
+    let plan = muster(&["plan"]).exits(4).says("where its host is lost for good");
+    lab.root("mon", &format!("cd /; {}", command(&plan, "drop node")));
+    muster(&["plan"]).exits(4);
+
+    // The host comes back after all: its keeper is that of a node that there is no more.
+    lab.script(&["start", "coord1"]);
+    let plan = muster(&["plan"]).exits(2).says("coord1: ").says("to join it anew");
+    lab.root("coord1", &command(&plan, "systemctl stop"));
+    muster(&["apply", "--yes"]).exits(0).says("group 0: complete");
+    formation::settle(lab);
+    muster(&["verify"]).exits(0);
+    muster(&["plan", "--detailed-exitcode"]).exits(0).says("nothing to do");
+
+    // The data of a standby is lost.
+    lab.root("coord1", "systemctl stop pgautofailover-coord1; rm -r /var/lib/postgresql/15/main");
+    let plan = muster(&["plan"]).exits(2).says("is empty; to join it anew");
+    lab.root("mon", &format!("cd /; {}", command(&plan, "drop node")));
+    lab.root("coord1", &command(&plan, "systemctl stop"));
+    muster(&["apply", "--yes"]).exits(0).says("group 0: complete");
+    formation::settle(lab);
+    muster(&["verify"]).exits(0);
+}
+
+/// The command with these words that a reason gives, between backticks.
+#[track_caller]
+fn command(run: &Run, words: &str) -> String {
+    let said = run.said();
+    let found = said.split('`').skip(1).step_by(2).find(|quoted| quoted.contains(words));
+    found.unwrap_or_else(|| panic!("no command with {words} is said")).to_owned()
+}
+
+#[track_caller]
+fn lacks(run: Run, text: &str) {
+    let said = run.said();
+    assert!(
+        !said.lines().any(|line| format!("{line}\n").contains(text) && !line.contains("incomplete")),
+        "it says: {text}"
+    );
+}
+
+#[track_caller]
+fn until(what: &str, seconds: u64, is_so: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(seconds);
+    while !is_so() {
+        assert!(Instant::now() < end, "{what}: not within {seconds} s");
+        std::thread::sleep(Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,106 @@
+//! What is shown is so: whatever the screen calls settled, verified or done has to be it, in the oracle's words.
+
+use std::collections::BTreeMap;
+
+use muster::formation::{Formation, Keeper, NodeName};
+use muster::plan::plan;
+use muster::report::status::Status;
+use muster::report::status::rest::Rest;
+use muster::resource::streaming::{Sender, Slot, Streaming};
+use muster::scope::Scope;
+use muster::state::State;
+use muster::{report, verify};
+
+use crate::converge::{settled, small};
+use crate::run::TODAY;
+use crate::world::{Seeing, World};
+
+impl World {
+    /// What a server would say of its replication.
+    pub(crate) fn streaming(&self, name: &NodeName) -> Streaming {
+        let Some(data) = self.hosts[name].data() else { return Streaming::default() };
+        let followers = self.hosts.keys().filter(|other| self.upstream(other).as_ref() == Some(name));
+        let slot_of = |other: &NodeName| {
+            let conf = self.hosts[other].data()?.files.get("postgresql-auto-failover-standby.conf")?;
+            conf.split_once("application_name=")?.1.split([' ', '\'']).next().map(str::to_owned)
+        };
+        let names: Vec<String> = followers.filter_map(slot_of).collect();
+        let sender = |name: &String| Sender {
+            name: name.clone(),
+            state: "streaming".to_owned(),
+            sync: if data.synchronous.contains(name.as_str()) { "quorum" } else { "async" }.to_owned(),
+            behind: Some(0),
+            unread: Some(0),
+            delay_ms: None,
+            unheard: Some(0),
+        };
+        let slot = |slot: &String| Slot {
+            name: slot.clone(),
+            active: names.contains(slot),
+            wal_status: Some("reserved".to_owned()),
+            holds: Some(0),
+            synced: false,
+        };
+        Streaming {
+            senders: names.iter().map(sender).collect(),
+            slots: data.slots.iter().map(slot).collect(),
+            receiver: self.upstream(name).map(|_| "streaming".to_owned()),
+            paused: false,
+        }
+    }
+}
+
+/// What the screen would say of a world that is not so, if anything: nothing of it may be green.
+fn green(formation: &Formation, world: &mut World) -> Vec<&'static str> {
+    let facts = world.facts_of(formation, &Scope::whole());
+    let status = Status::new(formation, &Scope::whole(), &facts, TODAY);
+    let checks = verify::from_facts(formation, &facts);
+    let plan = plan(formation, &facts, TODAY).unwrap();
+    let is_done = plan.is_empty()
+        && plan.partial.is_none()
+        && (&plan.blocked, &plan.unwell, &plan.unreachable)
+            == (&BTreeMap::new(), &BTreeMap::new(), &BTreeMap::new());
+    let says_so = report::plan::summary(&plan) == "nothing to do";
+    assert_eq!(is_done, says_so, "{plan:?}");
+    [
+        (status.settled, "settled"),
+        (status.rest == Rest::Settled, "exit code 0 of status"),
+        (checks.iter().all(|check| check.result.is_ok()), "verified"),
+        (is_done, "done"),
+    ]
+    .into_iter()
+    .filter_map(|(is_said, word)| is_said.then_some(word))
+    .collect()
+}
+
+/// Both ways: a world that serves is green from every side, and one that does not is from none.
+#[test]
+fn what_is_shown_is_so() {
+    for (name, formation) in small() {
+        let world = settled(&formation);
+        let all = ["settled", "exit code 0 of status", "verified", "done"];
+        assert_eq!(green(&formation, &mut world.clone()), all, "{name}");
+        for node in formation.nodes.values() {
+            let (host, is_standby) = (&node.name().0, world.writer(node.group).as_ref() != Some(node.name()));
+            let check = |spoiled: &str, change: &dyn Fn(&mut World)| {
+                let mut world = world.clone();
+                change(&mut world);
+                let shown = green(&formation, &mut world);
+                assert!(shown.is_empty(), "{name}: {host} {spoiled}, and it is shown as {shown:?}");
+            };
+            if node.server.keeper != Keeper::None {
+                check("is silent", &|world| world.host(host).frozen = true);
+            }
+            if is_standby {
+                check("does not stream", &|world| world.host(host).deaf = true);
+            }
+            for state in [State::Maintenance, State::WaitMaintenance, State::PrepareMaintenance] {
+                check("is in maintenance", &|world| {
+                    let row = world.monitor.as_mut().unwrap().by_name(host).unwrap();
+                    (row.reported, row.assigned) = (Some(state), Some(state));
+                });
+            }
+            check("is unhealthy", &|world| world.host(host).sight = Seeing::Unreachable);
+        }
+    }
+}
