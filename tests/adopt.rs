@@ -360,7 +360,7 @@ fn what_is_written_reads_back() {
         "-1",
         "0.90",
     ];
-    let names = ["work_mem", "log_line_prefix", "archive_command", "application_name"];
+    let names = ["cluster_name", "log_line_prefix", "archive_command", "application_name"];
     let rules = [
         "local all all trust",
         "host all all 127.0.0.1/32 trust",

@@ -3,6 +3,7 @@
 //! `guc.tsv` is what `tests/guc/table.sh` printed of 13 to 18. What depends on how a server was built (`io_method`) is text there:
 //! only the host can judge it.
 
+use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::LazyLock;
 
@@ -38,11 +39,20 @@ const MEMORY: &[(&str, f64)] =
 const TIME: &[(&str, f64)] =
     &[("us", 1.0), ("ms", 1e3), ("s", 1e6), ("min", 60e6), ("h", 3600e6), ("d", 86_400e6)];
 
+/// The newest version in the table.
+const LAST: u32 = 18;
+
 /// How like a known name an unknown one must be to be a slip of the finger.
 const ALIKE: f64 = 0.8;
 
-static TABLE: LazyLock<Vec<Row>> =
-    LazyLock::new(|| include_str!("guc.tsv").lines().filter_map(row).collect());
+/// By name in lower case.
+static TABLE: LazyLock<BTreeMap<String, Vec<Row>>> = LazyLock::new(|| {
+    let mut table: BTreeMap<String, Vec<Row>> = BTreeMap::new();
+    for row in include_str!("guc.tsv").lines().filter_map(row) {
+        table.entry(row.name.to_ascii_lowercase()).or_default().push(row);
+    }
+    table
+});
 
 fn row(line: &'static str) -> Option<Row> {
     let mut cells = line.split('\t');
@@ -62,14 +72,13 @@ fn row(line: &'static str) -> Option<Row> {
 }
 
 fn rows(name: &str) -> impl Iterator<Item = &'static Row> {
-    TABLE.iter().filter(move |row| row.name.eq_ignore_ascii_case(name))
+    TABLE.get(&name.to_ascii_lowercase()).into_iter().flatten()
 }
 
 /// What PostgreSQL of that major version would not take; of any that muster knows where none is given. Settings of extensions,
 /// whose names have a dot, and of versions newer than the table are the host's to judge.
 pub fn wrong(name: &str, value: &str, major: Option<u32>) -> Option<Wrong> {
-    let last = TABLE.iter().map(|row| *row.majors.end()).max()?;
-    if name.contains('.') || major.is_some_and(|major| major > last) {
+    if name.contains('.') || major.is_some_and(|major| major > LAST) {
         return None;
     }
     let first = rows(name).map(|row| *row.majors.start()).min();
@@ -87,7 +96,10 @@ pub fn wrong(name: &str, value: &str, major: Option<u32>) -> Option<Wrong> {
 }
 
 fn nearest(name: &str) -> Option<&'static str> {
-    let known = TABLE.iter().map(|row| (strsim::normalized_damerau_levenshtein(name, row.name), row.name));
+    let known = TABLE
+        .values()
+        .flatten()
+        .map(|row| (strsim::normalized_damerau_levenshtein(name, row.name), row.name));
     known.filter(|(like, _)| *like >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
 }
 
@@ -229,7 +241,9 @@ mod tests {
 
     #[test]
     fn the_whole_table_is_read() {
-        assert_eq!(TABLE.len(), include_str!("guc.tsv").lines().count());
+        let rows = || TABLE.values().flatten();
+        assert_eq!(rows().count(), include_str!("guc.tsv").lines().count());
+        assert_eq!(rows().map(|row| *row.majors.end()).max(), Some(LAST));
     }
 
     #[test]
