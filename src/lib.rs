@@ -78,5 +78,6 @@ pub mod state;
 pub mod step;
 pub mod sudoers;
 pub mod template;
+pub mod trial;
 pub mod uri;
 pub mod verify;

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{NodeName, Secret};
 use crate::session::PSQL;
+use crate::trial::TRIAL;
 
 /// How much a step disturbs a node that is serving.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -96,10 +97,12 @@ pub struct File {
 #[serde(rename_all = "lowercase")]
 pub enum Check {
     Nothing,
-    /// `postgres -C` reads it as the configuration of the data directory it lies in. That knows no settings of
-    /// extensions: a server that runs is asked as well, and if it would not take what is new, the old file comes back.
+    /// A server would start with it, see [`TRIAL`]. That knows no settings of extensions that are not loaded at the start:
+    /// a server that runs is asked as well, and if it would not take what is new, the old file comes back.
     Configuration {
         bin: String,
+        /// The socket's directory; empty for psql's own.
+        socket: String,
         server: Option<Running>,
     },
     /// The running server reads it as `pg_hba.conf`; if it cannot, the old file comes back.
@@ -130,21 +133,22 @@ from pg_file_settings f where error is not null and sourcefile <> ''
 and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart) order by said";
 
 /// `$1` path, `$2` mode, `$3` bytes of content, `$4` check, then its values. The whole content or nothing, also after a
-/// crash, and where the connection broke before all of it was sent: its end looks like that of the content.
+/// crash, and where the connection broke before all of it was sent: its end looks like that of the content. What a running server had is
+/// kept beside, until it is reloaded and has let somebody in.
 const PUT: &str = r#"d=${1%/*}
 mkdir -p -- "$d"
 t=$(mktemp "$d/.muster.XXXXXX")
-trap 'rm -f -- "$t" ${old:+"$old"}' EXIT
-old=
+trap 'rm -f -- "$t" ${old:+"$old"}; rm -rf -- ${scratch:+"$scratch"}' EXIT
+old= scratch=
 cat >"$t"
 [ "$(stat -c %s "$t")" = "$3" ] || { echo "the content was cut off" >&2; exit 65; }
 chmod "$2" "$t"
+TRIAL
 check=$4 bin=${5:-} socket=${6:-} port=${7:-} user=${8:-}
 if [ "$check" = configuration ]; then
-  if ! said=$("$bin/postgres" -D "$d" -c config_file="$t" -C port 2>&1 >/dev/null); then
-    printf '%s\n' "$said" | grep -v 'skipping missing configuration file' >&2 || :
-    exit 65
-  fi
+  # Not in a subshell: what it makes is removed on the way out.
+  if ! trial "$1" >"$t.said"; then cat "$t.said" >&2; rm -f -- "$t.said"; exit 65; fi
+  rm -f -- "$t.said"
 fi
 PSQL
 ask() { psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -f - 2>&1; }
@@ -172,7 +176,9 @@ if [ -n "$old" ]; then
     printf '%s\n' "$wrong" >&2
     exit 65
   fi
-  rm -f -- "$old"
+  kept=$d/.muster-old.${1##*/}
+  if [ -e "$kept" ]; then rm -f -- "$old"; else mv -fT -- "$old" "$kept"; fi
+  old=
 fi
 sync "$d"
 "#;
@@ -216,8 +222,10 @@ impl File {
         let (run_as, script) = match self.owner.as_str() {
             "root" => (RunAs::Root, PUT_BY_ROOT.to_owned()),
             owner => {
-                let put =
-                    PUT.replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n")).replace("PSQL\n", PSQL);
+                let put = PUT
+                    .replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n"))
+                    .replace("PSQL\n", PSQL)
+                    .replace("TRIAL\n", TRIAL);
                 (RunAs::User(owner.to_owned()), put)
             }
         };
@@ -230,8 +238,10 @@ impl File {
         let command = Command::new(run_as, script).args([self.path.clone(), mode, length]);
         let command = match &self.check {
             Check::Nothing => command.args(["nothing"]),
-            Check::Configuration { bin, server: None } => command.args(["configuration", bin]),
-            Check::Configuration { bin, server: Some(server) } => {
+            Check::Configuration { bin, socket, server: None } => {
+                command.args(["configuration", bin, socket])
+            }
+            Check::Configuration { bin, socket: _, server: Some(server) } => {
                 asking(command, "configuration", bin, server)
             }
             Check::Rules { bin, server } => asking(command, "rules", bin, server),

@@ -55,6 +55,7 @@ const RANKS: &[(&str, Does)] = &[
     // The words.
     ("step", Core),
     ("session", Core),
+    ("trial", Core),
     ("command", Core),
     ("formation", Core),
     ("state", Core),

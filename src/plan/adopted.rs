@@ -144,7 +144,8 @@ fn files(world: &World, server: &Server, seen: &Seen, plan: &mut Plan) {
         steps.extend(hba(world, server, rules, plan));
     }
     let changed = !steps.is_empty();
-    steps.extend(super::drift::reload(server, world.bin(&server.name), changed, seen));
+    let node = world.formation.nodes.get(&server.name);
+    steps.extend(super::drift::reload(server, node, world.bin(&server.name), changed, seen));
     plan.add(Stage::Prepare, &server.name, steps);
 }
 
@@ -191,7 +192,8 @@ fn settings(
     let because = format!("it differs in {}", made.changed.join(", "));
     let node = world.formation.nodes.get(&server.name);
     let bin = world.bin(&server.name).to_owned();
-    let check = Check::Configuration { bin, server: Some(running(server, node)) };
+    let running = running(server, node);
+    let check = Check::Configuration { bin, socket: running.socket.clone(), server: Some(running) };
     Some(write(server, file, (text, wants), check, because))
 }
 

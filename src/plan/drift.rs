@@ -129,11 +129,20 @@ pub(super) fn drifted(
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
         put("pg_hba.conf", rules, "its rules differ from the inventory's");
     }
+    let main_changes = found("postgresql.conf") != Some(&conf(world, server, node)?);
     for step in steps.iter_mut().filter(|_| drift.running) {
         let Action::Put(file) = &mut step.action else { continue };
         let (bin, running) = (bin.to_owned(), running(server, node));
         match file.path.rsplit('/').next() {
-            Some("postgresql.conf") => file.check = Check::Configuration { bin, server: Some(running) },
+            Some("postgresql.conf") => {
+                file.check =
+                    Check::Configuration { bin, socket: running.socket.clone(), server: Some(running) }
+            }
+            // With postgresql.conf it is tried as well.
+            Some("postgresql-auto-failover.conf") if !main_changes => {
+                file.check =
+                    Check::Configuration { bin, socket: running.socket.clone(), server: Some(running) };
+            }
             Some("pg_hba.conf") => file.check = Check::Rules { bin, server: running },
             _ => {}
         }
@@ -170,14 +179,22 @@ pub(super) fn node_conf(server: &Server, node: &Node, found: &Option<String>) ->
 }
 
 /// One reload for what this run changes, or for what an interrupted one did.
-pub(super) fn reload(server: &Server, bin: &str, changed: bool, seen: &Seen) -> Option<Step> {
+pub(super) fn reload(
+    server: &Server,
+    node: Option<&Node>,
+    bin: &str,
+    changed: bool,
+    seen: &Seen,
+) -> Option<Step> {
     let unread = seen.database.as_ref().map(|database| &database.unread).filter(|unread| !unread.is_empty());
     match unread {
-        _ if changed => Some(settings::reload(server, bin, "its configuration changed")),
+        _ if changed => {
+            Some(settings::reload(server, bin, &running(server, node), "its configuration changed"))
+        }
         Some(unread) => {
             let names: Vec<&str> = unread.iter().map(String::as_str).collect();
             let because = format!("it has not read {} since the last change", names.join(", "));
-            Some(settings::reload(server, bin, &because))
+            Some(settings::reload(server, bin, &running(server, node), &because))
         }
         None => None,
     }

@@ -52,7 +52,7 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
             let changed = !changes.is_empty() || (!steps.is_empty() && running);
             steps.extend(changes);
             if running {
-                steps.extend(reload(server, bin, changed, seen));
+                steps.extend(reload(server, None, bin, changed, seen));
             }
         }
     }

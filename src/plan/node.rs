@@ -162,7 +162,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             let changed = !changes.is_empty() || !steps.is_empty();
             steps.extend(changes);
             if running {
-                steps.extend(reload(server, bin, changed, seen));
+                steps.extend(reload(server, Some(node), bin, changed, seen));
             }
             // The keeper's guard starts PostgreSQL; without one, only what the monitor wants to serve is started.
             let serves = world.row(node.name()).is_none_or(|row| row.reported.is_some_and(serves));

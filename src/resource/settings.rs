@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::command::{Command, RunAs};
 use crate::error::Problem;
 use crate::formation::{Auth, Node, NodeKind, Server, Tls};
 use crate::resource::citus::RECOVERY_END_COMMAND;
@@ -11,8 +12,9 @@ use crate::resource::data::{mark, node_dir};
 use crate::resource::host::HostFacts;
 use crate::resource::replication::Upstream;
 use crate::resource::tls;
+use crate::session::PSQL;
 use crate::sql::ssl_conninfo;
-use crate::step::{Action, Check, Content, File, Risk, Step};
+use crate::step::{Action, Check, Content, File, Risk, Running, Step};
 use crate::template::{Templates, guc_quoted};
 
 /// Files in PGDATA that muster renders, and the keeper's.
@@ -291,7 +293,11 @@ pub fn put(
     because: &str,
 ) -> Step {
     let check = match name {
-        "postgresql.conf" => Check::Configuration { bin: bin.to_owned(), server: None },
+        "postgresql.conf" => Check::Configuration {
+            bin: bin.to_owned(),
+            socket: server.pghost.clone().unwrap_or_default(),
+            server: None,
+        },
         _ => Check::Nothing,
     };
     let mode = if name == "pg_hba.conf" { 0o600 } else { 0o644 };
@@ -313,13 +319,40 @@ pub fn changed(before: &str, after: &str) -> BTreeSet<String> {
     names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }
 
+/// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user. What was put is in force once a session says so; then one that is
+/// anybody's, with the server's own defaults, has to be let in. If none is, and one was before, the old files come back, and the
+/// server is told by a signal. A file that waits for that from before is the last that was in force: `PUT` leaves it there.
+const RELOAD: &str = r#"
+at() { psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -c 'select pg_conf_load_time()' 2>/dev/null; }
+anybody() { "$bin/psql" -XAtqw ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -c 'select 1' 2>&1 >/dev/null; }
+was=let_in
+anybody >/dev/null || was=shut_out
+before=$(at) || before=
+"$bin/pg_ctl" -D "$pgdata" reload >/dev/null
+n=0
+while now=$(at) && [ "$now" = "$before" ] && [ "$n" -lt 100 ]; do n=$((n + 1)); sleep 0.1; done
+said=$(anybody) || {
+  back=
+  for f in postgresql.conf pg_hba.conf postgresql-auto-failover.conf; do
+    old=$pgdata/.muster-old.$f
+    if [ "$was" = let_in ] && [ -f "$old" ]; then mv -fT -- "$old" "$pgdata/$f"; back="$back $f"; fi
+  done
+  if [ -n "$back" ]; then
+    "$bin/pg_ctl" -D "$pgdata" reload >/dev/null
+    printf 'ERROR: nobody could log in any more, so what was there before is back (%s): %s\n' "${back# }" "$said" >&2
+    exit 65
+  fi
+}
+rm -f -- "$pgdata"/.muster-old.*
+"#;
+
 /// Steps on files of a running server are followed by one reload.
-pub fn reload(server: &Server, bin: &str, because: &str) -> Step {
-    let command = crate::command::Command::new(
-        crate::command::RunAs::User(server.os_user.clone()),
-        "exec \"$1/pg_ctl\" -D \"$2\" reload >/dev/null\n",
+pub fn reload(server: &Server, bin: &str, asked: &Running, because: &str) -> Step {
+    let command = Command::new(
+        RunAs::User(server.os_user.clone()),
+        format!("bin=$1 pgdata=$2 socket=$3 port=$4 user=$5\n{PSQL}{RELOAD}"),
     )
-    .args([bin, &server.pgdata]);
+    .args([bin, &server.pgdata, &asked.socket, &asked.port.to_string(), &asked.user]);
     Step::new(&server.name, "reload PostgreSQL", because, Action::Run(command)).risk(Risk::Reload)
 }
 

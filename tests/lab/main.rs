@@ -20,6 +20,7 @@ mod limits;
 mod refusals;
 mod rollout;
 mod secrets;
+mod settings;
 mod sudoers;
 mod truth;
 mod turns;
