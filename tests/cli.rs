@@ -93,6 +93,7 @@ fn help_names_every_command_and_exit_code() {
         "show",
         "uri",
         "version",
+        "ssh",
         "apply",
         "status",
         "verify",

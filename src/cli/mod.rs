@@ -39,8 +39,10 @@ mod psql;
 mod saved;
 mod schema;
 mod screen;
+mod session;
 mod show;
 mod signals;
+mod ssh;
 mod ssh_check;
 mod ssh_config;
 mod status;
@@ -49,6 +51,7 @@ mod uri;
 mod verify;
 mod version;
 mod way;
+mod writable;
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -153,7 +156,9 @@ enum Command {
     Ping(ping::Arguments),
     /// Run a command on hosts; what they say alike is shown once.
     Exec(exec::Arguments),
-    /// Run SQL on the servers of hosts, each by its own psql.
+    /// Open a shell on one host, or run a line there, on this terminal.
+    Ssh(ssh::Arguments),
+    /// Run SQL on the servers of hosts, each by its own psql; or open psql on the node that takes writes.
     Psql(psql::Arguments),
     /// Write the inventory of a formation that pg_autoctl made; no host is changed.
     Adopt(adopt::Arguments),
@@ -187,6 +192,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Schema => schema::run(options),
             Command::Ping(arguments) => ping::run(options, arguments).await,
             Command::Exec(arguments) => exec::run(options, arguments).await,
+            Command::Ssh(arguments) => ssh::run(options, arguments).await,
             Command::Psql(arguments) => psql::run(options, arguments).await,
             Command::Adopt(arguments) => adopt::run(options, arguments).await,
             Command::Sudoers(arguments) => sudoers::run(options, arguments),
@@ -230,7 +236,7 @@ impl Command {
         match self {
             Command::Apply(arguments) if arguments.changes() => Purpose::Deeds,
             Command::Create(arguments) if arguments.changes() => Purpose::Deeds,
-            Command::Exec(_) | Command::Psql(_) => Purpose::Answers,
+            Command::Exec(_) | Command::Psql(_) | Command::Ssh(_) => Purpose::Answers,
             Command::Apply(_)
             | Command::Create(_)
             | Command::Plan(_)

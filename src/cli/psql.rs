@@ -1,4 +1,4 @@
-//! `muster psql`: an operator's own SQL, on servers side by side.
+//! `muster psql`: an operator's own SQL, on servers side by side; or psql itself, on one of them.
 
 use std::io::{IsTerminal as _, Read as _};
 use std::path::PathBuf;
@@ -6,16 +6,24 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::answers::Question;
-use super::{Options, answers};
+use super::{Options, answers, session, writable};
 use crate::command::Command;
+use crate::console::raw;
 use crate::error::{Exit, Problem};
 use crate::inventory::Need;
-use crate::resource::psql::psql;
+use crate::resource::psql::{psql, talk};
+use crate::ssh::{Screen, Talk};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
-    /// Hosts and groups, as Ansible's patterns: `coordinator[0]`, `workers`, `all:!mon`.
-    pattern: String,
+    /// Hosts and groups, as Ansible's patterns: `coordinator[0]`, `workers`, `all:!mon`. Without it the node that takes writes.
+    pattern: Option<String>,
+    /// Of those the nodes that take writes now, as the monitor says.
+    #[arg(long)]
+    primary: bool,
+    /// The node of this group that takes writes; without a pattern group 0, the coordinator's.
+    #[arg(long, value_name = "N", conflicts_with = "pattern")]
+    group: Option<u32>,
     /// SQL or a command of psql's, e.g. '\d'; may be repeated.
     #[arg(short, long, value_name = "SQL")]
     command: Vec<String>,
@@ -37,8 +45,23 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = options.load_for(Need::Login)?;
-    let servers = options.select(&formation, &arguments.pattern)?;
+    // A monitor elsewhere is asked with its password.
+    let is_asked = arguments.primary || arguments.pattern.is_none();
+    let need = if is_asked { Need::Everything } else { Need::Login };
+    let formation = options.load_for(need)?;
+    let servers = match &arguments.pattern {
+        Some(pattern) => {
+            let servers = options.select(&formation, pattern)?;
+            if arguments.primary { writable::among(options, &formation, &servers).await? } else { servers }
+        }
+        None => vec![writable::of_group(options, &formation, arguments.group.unwrap_or(0)).await?],
+    };
+    if let ([server], true) = (servers.as_slice(), arguments.talks(options)) {
+        let command = talk(&formation, server, arguments.dbname.as_deref(), &arguments.options());
+        let talk = Talk::Script(command);
+        let ended = session::hold(options, &server.name, &server.host, &talk, Screen::Terminal).await;
+        return Ok(session::exit(ended));
+    }
     let sql = arguments.sql().map_err(|problem| vec![problem])?;
     let questions = servers.iter().map(|server| {
         let command = psql(&formation, server, arguments.dbname.as_deref(), &arguments.options(), &sql);
@@ -50,6 +73,11 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
 }
 
 impl Arguments {
+    /// Whether somebody wants to talk to psql themselves.
+    fn talks(&self, options: &Options) -> bool {
+        self.command.is_empty() && self.file.is_none() && !options.json && raw::is_interactive()
+    }
+
     /// With rows alone, `INSERT 0 1` is no row.
     fn options(&self) -> Vec<&'static str> {
         [(self.tuples_only, "-Atq"), (self.csv, "--csv"), (self.csv, "-q")]
@@ -70,7 +98,9 @@ impl Arguments {
             None if !std::io::stdin().is_terminal() => &stdin,
             None => {
                 let problem = Problem::new("there is no SQL to run");
-                return Err(problem.hint("give it with -c SQL, or with --file FILE"));
+                let hint =
+                    "give it with -c SQL, or with --file FILE; on a terminal psql itself opens for one host";
+                return Err(problem.hint(hint));
             }
         };
         let read = match file.as_os_str() == "-" {

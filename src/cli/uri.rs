@@ -2,10 +2,9 @@
 
 use clap::Args;
 
-use super::{Options, exit, plan};
+use super::{Options, exit, plan, writable};
 use crate::error::{Exit, Problem};
 use crate::facts;
-use crate::formation::{Formation, Monitor, Server};
 use crate::inventory::Need;
 use crate::report::{self, json, recap};
 use crate::scope::Scope;
@@ -38,7 +37,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let (facts, exit) = match arguments.offline || arguments.monitor {
         true => (facts::Facts::default(), Exit::Ok),
         false => {
-            let facts = plan::look(options, &formation, &asked(&formation)).await;
+            let facts = plan::look(options, &formation, &writable::asked(&formation)).await;
             // One answer is enough.
             let exit = match facts.monitor() {
                 Some(_) => Exit::Ok,
@@ -66,12 +65,4 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         (false, None) => recap::uris(&uri::uris(&formation, &strangers)),
     });
     Ok(exit)
-}
-
-/// Who can say which nodes there are: the monitor's host, and where that is not ours whoever asks it.
-fn asked(formation: &Formation) -> Vec<&Server> {
-    match &formation.monitor {
-        Monitor::Managed(server) => vec![server],
-        Monitor::External(_) => formation.servers().collect(),
-    }
 }

@@ -1,6 +1,7 @@
 //! Whose turn it is to write to the terminal: a question to the operator, or the progress of the run.
 
 mod ask;
+pub mod raw;
 mod terminal;
 
 pub use ask::{Asker, Echo};

@@ -4,15 +4,24 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, Server};
 use crate::resource::{data, monitor};
 
-/// `$ctl` is found before. `$2` socket directory or empty, `$3` port, `$4` user, `$5` database, `$6` bytes
-/// of SQL, then options of psql. It is read to its end before any of it runs: half of a DELETE whose connection broke is
-/// another DELETE.
-const RUN: &str = r#"
+/// `$ctl` is found before. Sets `$psql`, and takes the first six arguments.
+const FIND_PSQL: &str = r#"
 if [ -z "$ctl" ]; then echo "no PostgreSQL is installed" >&2; exit 127; fi
 if [ ! -x "$ctl" ]; then echo "there is no program $ctl" >&2; exit 127; fi
 psql=$(readlink -f "$ctl"); psql=${psql%/*}/psql
 socket=$2 port=$3 user=$4 dbname=$5 length=$6
 shift 6
+"#;
+
+/// A person's own session, with their `.psqlrc` on the host.
+const TALK: &str = r#"
+exec "$psql" ${socket:+-h "$socket"} -p "$port" -U "$user" -d "$dbname" "$@"
+"#;
+
+/// `$2` socket directory or empty, `$3` port, `$4` user, `$5` database, `$6` bytes
+/// of SQL, then options of psql. It is read to its end before any of it runs: half of a DELETE whose connection broke is
+/// another DELETE.
+const RUN: &str = r#"
 sql=$(cat; echo .)
 sql=${sql%.}
 [ "${#sql}" = "$length" ] || { echo "the SQL was cut off" >&2; exit 65; }
@@ -27,6 +36,22 @@ pub fn psql(
     options: &[&str],
     sql: &[u8],
 ) -> Command {
+    command(formation, server, dbname, options, RUN, sql.len()).stdin(Stdin::Binary(sql.to_vec()))
+}
+
+/// As [`psql()`], for somebody who sits at a terminal.
+pub fn talk(formation: &Formation, server: &Server, dbname: Option<&str>, options: &[&str]) -> Command {
+    command(formation, server, dbname, options, TALK, 0)
+}
+
+fn command(
+    formation: &Formation,
+    server: &Server,
+    dbname: Option<&str>,
+    options: &[&str],
+    script: &str,
+    length: usize,
+) -> Command {
     let (user, own) = match formation.nodes.get(&server.name) {
         Some(node) => (&node.username, formation.dbname.as_str()),
         None => (&server.os_user, monitor::DBNAME),
@@ -39,13 +64,9 @@ pub fn psql(
         server.pgport.to_string(),
         user.clone(),
         dbname.unwrap_or(own).to_owned(),
-        sql.len().to_string(),
+        length.to_string(),
     ];
-    Command::new(
-        RunAs::User(server.os_user.clone()),
-        format!("pgctl=$1 pgversion=$2 pgdata=$3\nshift 2\n{}{RUN}", data::FIND),
-    )
-    .args(args)
-    .args(options.iter().copied())
-    .stdin(Stdin::Binary(sql.to_vec()))
+    let find = data::FIND;
+    let script = format!("pgctl=$1 pgversion=$2 pgdata=$3\nshift 2\n{find}{FIND_PSQL}{script}");
+    Command::new(RunAs::User(server.os_user.clone()), script).args(args).args(options.iter().copied())
 }

@@ -16,21 +16,40 @@ const AS_ROOT: &str = "if command -v sudo >/dev/null; then exec sudo -n -H -u \"
 /// What a host may say before the shell is ready, e.g. sudo's lecture. More than that is no prompt.
 const MOST: usize = 16 * 1024;
 
+/// Whether somebody sits at a terminal of the host, who can be asked for a password that muster does not know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    Never,
+    OnTerminal,
+}
+
 /// The last lines of a script that run `shell` as `user`; whoever is logged in is not that user.
-pub(super) fn wrap(shell: &str, user: &str, login: &str, how: &Become, mark: &Mark) -> String {
+pub(super) fn wrap(
+    shell: &str,
+    user: &str,
+    login: &str,
+    how: &Become,
+    mark: &Mark,
+    asking: Asking,
+) -> String {
     let user = quote(user);
     if login == "root" {
         return format!("exec sh -c '{AS_ROOT}' {user} {shell}");
     }
+    let never = match asking {
+        Asking::Never => "-n ",
+        Asking::OnTerminal => "",
+    };
     match (how.method, &how.password) {
-        (BecomeMethod::Sudo, None) => format!("exec sudo -n -H -u {user} -- {shell}"),
+        (BecomeMethod::Sudo, None) => format!("exec sudo {never}-H -u {user} -- {shell}"),
         (BecomeMethod::Sudo, Some(_)) => {
             format!("exec sudo -S -p {} -H -u {user} -- {shell}", mark.prompt_option())
         }
-        (BecomeMethod::Doas, _) => format!("exec doas -n -u {user} -- {shell}"),
+        (BecomeMethod::Doas, _) => format!("exec doas {never}-u {user} -- {shell}"),
         // Its prompt cannot be chosen, but its language can, and that nothing else is asking before it.
-        (BecomeMethod::Su, _) => {
-            format!("{}\nexec env LC_ALL=C su -s /bin/sh -c {} -- {user}", mark.says("-su"), quote(shell))
+        (BecomeMethod::Su, password) => {
+            let start = if password.is_some() { mark.says("-su") } else { String::new() };
+            format!("{start}\nexec env LC_ALL=C su -s /bin/sh -c {} -- {user}", quote(shell))
         }
     }
 }
@@ -146,7 +165,7 @@ mod tests {
     #[test]
     fn each_method_has_its_words() {
         let mark = Mark::of("A", "B");
-        let wrap = |how: &Become, login| wrap("sh -c x", "pg", login, how, &mark);
+        let wrap = |how: &Become, login| wrap("sh -c x", "pg", login, how, &mark, Asking::Never);
         assert_eq!(wrap(&how(BecomeMethod::Sudo, None), "ana"), "exec sudo -n -H -u 'pg' -- sh -c x");
         assert_eq!(
             wrap(&how(BecomeMethod::Sudo, Some("s3cret")), "ana"),

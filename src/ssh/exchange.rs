@@ -66,7 +66,7 @@ impl Exchange {
         most: u64,
     ) -> Result<Exchange, russh::Error> {
         let (read, write) = channel.split();
-        let exchange = Exchange { read, line: Line(Arc::new(write)), said: Said::new(most) };
+        let exchange = Exchange { read, line: Line::of(write), said: Said::new(most) };
         exchange.line.0.exec(true, frame.exec.as_str()).await?;
         Ok(exchange)
     }
@@ -231,7 +231,13 @@ impl Said {
 
 /// The writing half, closed in any case: a channel that is only dropped stays open on the host, and ten of them
 /// (`MaxSessions`) are all there are.
-struct Line(Arc<ChannelWriteHalf<Msg>>);
+pub(super) struct Line(pub(super) Arc<ChannelWriteHalf<Msg>>);
+
+impl Line {
+    pub(super) fn of(write: ChannelWriteHalf<Msg>) -> Line {
+        Line(Arc::new(write))
+    }
+}
 
 impl Drop for Line {
     fn drop(&mut self) {
@@ -246,7 +252,7 @@ impl Drop for Line {
 }
 
 /// Name and Linux number of a signal, 0 for one that SSH has no name for.
-fn signal(signal: &Sig) -> (String, u32) {
+pub(super) fn signal(signal: &Sig) -> (String, u32) {
     let number = match signal {
         Sig::HUP => 1,
         Sig::INT => 2,

@@ -9,30 +9,19 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
 
-use super::becoming::{self, Gate, Narrow};
+use super::becoming::{self, Asking, Gate, Narrow};
 use crate::command::{Command, RunAs, Stdin, quote};
 use crate::formation::{Become, BecomeMethod, Secret};
 
 /// First of all: a host that runs another command than it was told may be a shell, which takes this for its program.
-const GUARD: &str = "\
+pub(super) const GUARD: &str = "\
 [ \"$0\" = muster ] || { echo 'muster: this host runs another command than it was told (ForceCommand?)' >&2; exit 255; }
 ";
 
-/// Fixed text before every script.
-///
-/// It evaluates nothing it reads: `export "$line"` takes the value as it is. Names of muster's own stay with the shell:
-/// `readonly` sets without exporting, so that the programs a script starts do not inherit the monitor's password.
-/// Input that ends before the empty line,
-/// or before the script's closing brace, comes from a connection that broke: nothing of the script runs then. A
-/// profile or an rc file can print or set anything, so PATH, locale and umask are set here, and nothing is left that would lead libpq
-/// to another server. The process group is told
-/// so that the script can be ended later, where it is surely its own: led by this shell, or by sudo or a login shell
-/// right above it.
-const PRELUDE: &str = "\
-cd /
+/// Nothing is left that would lead libpq to another server, and programs are found whatever a profile has set.
+pub(super) const CLEAN: &str = "\
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-LC_ALL=C
-export PATH LC_ALL
+export PATH
 unset XDG_RUNTIME_DIR PGHOST PGHOSTADDR PGPORT PGDATABASE PGUSER PGPASSWORD PGPASSFILE PGSERVICE
 unset PGSERVICEFILE PGSYSCONFDIR PGOPTIONS PGAPPNAME PGDATA PGTZ PGDATESTYLE PGGEQO PGCLIENTENCODING
 unset PGLOCALEDIR PGCONNECT_TIMEOUT PGTARGETSESSIONATTRS PGLOADBALANCEHOSTS PGREQUIREPEER
@@ -41,6 +30,21 @@ unset PGSSLCERT PGSSLKEY PGSSLCERTMODE PGSSLROOTCERT PGSSLCRL PGSSLCRLDIR PGSSLS
 unset PGSSLMINPROTOCOLVERSION PGSSLMAXPROTOCOLVERSION PGMINPROTOCOLVERSION PGMAXPROTOCOLVERSION
 unset PGSSLKEYLOGFILE PGGSSENCMODE PGGSSLIB PGGSSDELEGATION PGKRBSRVNAME PSQLRC PSQL_HISTORY
 unset PG_COLOR PG_COLORS PG_AUTOCTL_MONITOR PG_AUTOCTL_DEBUG
+";
+
+/// Fixed text before every script.
+///
+/// It evaluates nothing it reads: `export "$line"` takes the value as it is. Names of muster's own stay with the shell:
+/// `readonly` sets without exporting, so that the programs a script starts do not inherit the monitor's password.
+/// Input that ends before the empty line,
+/// or before the script's closing brace, comes from a connection that broke: nothing of the script runs then. A
+/// profile or an rc file can print or set anything, so locale and umask are set here, after [`CLEAN`]. The process group is told
+/// so that the script can be ended later, where it is surely its own: led by this shell, or by sudo or a login shell
+/// right above it.
+const PRELUDE: &str = "\
+cd /
+LC_ALL=C
+export LC_ALL
 umask 077
 muster_whole=
 while IFS= read -r muster_line; do
@@ -78,12 +82,9 @@ impl Frame {
         let mark = Mark::new();
         let Fed { take, give, stdin } = fed(&command.stdin, &mark);
         let (user, root) = runner(&command.run_as, login, becoming);
-        // sudo means groups, netgroups and numbers by the first of these.
-        if user.is_empty() || user.starts_with(['%', '+', '#', '!', '-']) || user.contains(['\0', '\n']) {
-            return Err(format!("not the name of a user: {user:?}"));
-        }
+        check_user(user)?;
         let script = format!(
-            "{GUARD}{PRELUDE}{joined}{root}{take}echo \"$muster_mark $muster_group\"\necho \"$muster_mark\" >&2\n\
+            "{GUARD}{CLEAN}{PRELUDE}{joined}{root}{take}echo \"$muster_mark $muster_group\"\necho \"$muster_mark\" >&2\n\
              unset muster_whole muster_line muster_group muster_mark\nset -eu\n{arguments}{give}{{ :\n{script}\n}}",
             joined = mark.joined(),
             arguments = arguments(&command.args)?,
@@ -96,7 +97,7 @@ impl Frame {
             false => {
                 let ready = if asks { mark.says("-ready") } else { String::new() };
                 let inner = shell(&ready, script.len());
-                let launch = becoming::wrap(&inner, user, login, becoming, &mark);
+                let launch = becoming::wrap(&inner, user, login, becoming, &mark, Asking::Never);
                 // Without its last brace nothing of it runs.
                 let launch = format!("{{\n{GUARD}PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin\n{launch}\n}}");
                 (shell("", launch.len()), launch)
@@ -198,7 +199,7 @@ fn fed(stdin: &Stdin, mark: &Mark) -> Fed {
 pub(super) struct Mark(String, String);
 
 impl Mark {
-    fn new() -> Mark {
+    pub(super) fn new() -> Mark {
         let half = || format!("{:016x}", rand::random::<u64>());
         Mark(format!("muster-{}", half()), half())
     }
@@ -234,7 +235,7 @@ impl Mark {
 }
 
 /// Who runs the script, and what `root PROGRAM ARGS` is to it.
-fn runner<'a>(run_as: &'a RunAs, login: &'a str, becoming: &Become) -> (&'a str, &'static str) {
+pub(super) fn runner<'a>(run_as: &'a RunAs, login: &'a str, becoming: &Become) -> (&'a str, &'static str) {
     match run_as {
         RunAs::Login => (login, ""),
         RunAs::User(user) => (user, ""),
@@ -245,7 +246,15 @@ fn runner<'a>(run_as: &'a RunAs, login: &'a str, becoming: &Become) -> (&'a str,
     }
 }
 
-fn arguments(args: &[String]) -> Result<String, String> {
+/// sudo means groups, netgroups and numbers by the first of these.
+pub(super) fn check_user(user: &str) -> Result<(), String> {
+    if user.is_empty() || user.starts_with(['%', '+', '#', '!', '-']) || user.contains(['\0', '\n']) {
+        return Err(format!("not the name of a user: {user:?}"));
+    }
+    Ok(())
+}
+
+pub(super) fn arguments(args: &[String]) -> Result<String, String> {
     let mut line = String::new();
     for arg in args {
         if arg.contains('\0') {

@@ -29,6 +29,7 @@ mod login;
 mod output;
 mod session;
 pub mod settings;
+mod talk;
 mod transport;
 mod trust;
 
@@ -37,4 +38,5 @@ pub use credentials::Credentials;
 pub use link::Seen;
 pub use output::Spool;
 pub use session::{Captured, Session};
+pub use talk::{Screen, Talk};
 pub use transport::{Check, Hop, Overrides, Transport};

@@ -29,15 +29,15 @@ const NO_STATUS: u32 = 255;
 
 /// A host somebody is logged in on; share it by reference or `Arc`.
 pub struct Session {
-    line: Line,
+    pub(super) line: Line,
     name: NodeName,
-    user: String,
-    becoming: Become,
+    pub(super) user: String,
+    pub(super) becoming: Become,
     command_timeout: u64,
     channels: Semaphore,
 }
 
-enum Line {
+pub(super) enum Line {
     Ssh(Arc<Link>),
     /// This machine.
     Local,
@@ -266,7 +266,7 @@ impl Session {
 
     /// A channel for one command. A host may allow fewer than [`CHANNELS`], and frees one only when its process has
     /// ended: it is asked again while others are in use, and for a moment after.
-    async fn open(&self, link: &Link) -> Result<Channel<Msg>, Failure> {
+    pub(super) async fn open(&self, link: &Link) -> Result<Channel<Msg>, Failure> {
         let patience = Instant::now() + PATIENCE;
         loop {
             let error = match link.session_channel().await {
@@ -344,7 +344,7 @@ impl Session {
         }
     }
 
-    async fn lost(&self) -> String {
+    pub(super) async fn lost(&self) -> String {
         let cause = match &self.line {
             Line::Ssh(link) => link.cause().await,
             Line::Local => None,
@@ -352,7 +352,7 @@ impl Session {
         cause.unwrap_or_else(|| "the connection ended".to_owned())
     }
 
-    fn unreachable(&self, why: String) -> Failure {
+    pub(super) fn unreachable(&self, why: String) -> Failure {
         Failure::Unreachable {
             reason: format!("the connection to {} is gone: {why}", self.place()),
             hint: "the command was not sent; run again".to_owned(),
@@ -399,7 +399,7 @@ fn refused_root(run_as: &RunAs, stderr: String) -> String {
     }
 }
 
-fn refusal(status: u32, stderr: String) -> Failure {
+pub(super) fn refusal(status: u32, stderr: String) -> Failure {
     Failure::Refused { status, stderr }
 }
 

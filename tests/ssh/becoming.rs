@@ -12,11 +12,11 @@ use muster::ssh::{Overrides, Session, Transport};
 
 use crate::support::{Sshd, nobody};
 
-const OWN: &str = "own-horse-41";
-const THEIRS: &str = "their-horse-42";
+pub(crate) const OWN: &str = "own-horse-41";
+pub(crate) const THEIRS: &str = "their-horse-42";
 
 /// An sshd whose /etc is its own: ana logs in and has a password, and so has pgsql, whom she may become.
-fn sshd(program: &str, sudoers: &str, doas: &str) -> Option<Sshd> {
+pub(crate) fn sshd(program: &str, sudoers: &str, doas: &str) -> Option<Sshd> {
     let found = Process::new("sh").args(["-c", "command -v \"$0\" && command -v unshare", program]).output();
     if !found.is_ok_and(|found| found.status.success()) {
         eprintln!("LEFT OUT: this test needs {program} and unshare; nothing was tested");

@@ -10,4 +10,5 @@ mod known_hosts;
 mod login;
 mod session;
 mod support;
+mod talk;
 mod tools;

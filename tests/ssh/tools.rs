@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::support::Sshd;
 
 /// One port that nobody listens on is a host that is down.
-fn inventory(sshd: &Sshd) -> String {
+pub(crate) fn inventory(sshd: &Sshd) -> String {
     let path = |file: &str| sshd.path(file).display().to_string();
     let text = format!(
         "all:
@@ -40,7 +40,7 @@ fn inventory(sshd: &Sshd) -> String {
     path("db.yml")
 }
 
-fn start(sshd: &Sshd, args: &[&str]) -> Process {
+pub(crate) fn start(sshd: &Sshd, args: &[&str]) -> Process {
     let inventory = inventory(sshd);
     let mut muster = Process::new(env!("CARGO_BIN_EXE_muster"));
     muster.args(["-i", &inventory, "-F", "none"]).args(args).env_remove("SSH_AUTH_SOCK");
