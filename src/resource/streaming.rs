@@ -196,3 +196,77 @@ pub fn bytes(count: i64) -> String {
     }
     format!("{count} {}", units[unit])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resource::monitor::MonitorFacts;
+
+    /// Rows as the monitor's JSON has them, with a priority that it uses during a failover only.
+    fn rows() -> MonitorFacts {
+        let row = |id: u32, state: &str, priority: i32| {
+            format!(
+                r#"{{"id": {id}, "name": "n{id}", "host": "n{id}", "port": 5432, "group": 0, "system_identifier": null,
+                "reported": "{state}", "assigned": "{state}", "running": true, "timeline": 1, "lsn": "0/0", "health": 1,
+                "candidate_priority": {priority}, "replication_quorum": true, "cluster": "default", "silent": 0}}"#
+            )
+        };
+        let rows = [row(1, "primary", 151), row(2, "secondary", -51)].join(", ");
+        let text = format!(r#"{{"extension": "2.0", "formation": null, "nodes": [{rows}]}}"#);
+        serde_json::from_str(&text).expect("priorities of a failover are read")
+    }
+
+    #[test]
+    fn priorities_of_a_failover_are_read_and_are_nobodys() {
+        let monitor = rows();
+        assert_eq!(monitor.nodes.iter().map(|row| row.candidate_priority).collect::<Vec<_>>(), [151, -51]);
+        assert!(monitor.nodes.iter().all(|row| row.priority().is_none()));
+    }
+
+    #[test]
+    fn without_the_primary_the_standby_s_own_word_counts() {
+        let monitor = rows();
+        let [primary, standby] = &monitor.nodes[..] else { panic!("two rows") };
+        let own = |receiver: Option<&str>| Streaming {
+            receiver: receiver.map(str::to_owned),
+            ..Streaming::default()
+        };
+        let says = |own: &Streaming| trouble(standby, primary, None, Some(own));
+        assert_eq!(says(&own(Some("streaming"))), None);
+        assert!(matches!(says(&own(Some("waiting"))), Some(Trouble::NotStreaming(_))));
+        assert!(matches!(says(&own(None)), Some(Trouble::NotStreaming(_))));
+        assert_eq!(trouble(standby, primary, None, None), None, "nobody could look");
+    }
+
+    #[test]
+    fn a_slot_that_nobody_reads_is_forgotten() {
+        let monitor = rows();
+        let slot = |name: &str, active, synced| Slot {
+            name: name.to_owned(),
+            active,
+            wal_status: Some("reserved".to_owned()),
+            holds: Some(377 << 20),
+            synced,
+        };
+        let streaming = Streaming {
+            slots: vec![
+                slot("citus_shard_move_slot_16_2_10", false, false),
+                slot("pgautofailover_standby_2", false, false),
+                slot("reader", true, false),
+                slot("copied", false, true),
+            ],
+            ..Streaming::default()
+        };
+        let group: Vec<&NodeRow> = monitor.nodes.iter().collect();
+        let found: Vec<&str> = streaming.forgotten(&group).map(|slot| slot.name.as_str()).collect();
+        assert_eq!(found, ["citus_shard_move_slot_16_2_10"]);
+    }
+
+    #[test]
+    fn bytes_are_read_as_postgresql_writes_them() {
+        for (count, text) in [(0, "0 bytes"), (10_239, "10239 bytes"), (99_328, "97 kB"), (16 << 20, "16 MB")]
+        {
+            assert_eq!(bytes(count), text);
+        }
+    }
+}
