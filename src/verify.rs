@@ -201,7 +201,7 @@ fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts
     let mut known = Vec::new();
     for wanted in &wanted {
         let (node, at) = (wanted.node, address(wanted.node));
-        let found = rows.nodes.iter().find(|row| (row.name.as_str(), row.port) == endpoint(node));
+        let found = rows.nodes.iter().find(|row| row.is_at(&node.server.hostname, node.server.pgport));
         let what = format!("{} of group {}, cluster {}", wanted.role, node.group, node.cluster());
         let result = match found {
             None => Err("it is not there".to_owned()),
@@ -225,7 +225,7 @@ fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts
     }
     let theirs = |row: &&CitusNode| {
         let mut others = monitor.nodes.iter().filter(|other| is_stranger(formation, &other.name));
-        others.any(|other| other.host == row.name && other.port == row.port)
+        others.any(|other| row.is_at(&other.host, other.port))
     };
     for row in rows.nodes.iter().filter(|row| !known.contains(&row.id) && !theirs(row)) {
         let says = format!("{} of group {} is in pg_dist_node, and should not be", row.role, row.group);
@@ -233,17 +233,13 @@ fn coordinator_view(formation: &Formation, facts: &Facts, monitor: &MonitorFacts
     }
 }
 
-fn pool(rows: &CitusFacts, id: Option<u32>, node: &Node, port: u16) -> Result<String, String> {
+fn pool(rows: &CitusFacts, id: Option<i64>, node: &Node, port: u16) -> Result<String, String> {
     let wants = format!("host={} port={port}", conninfo_value(&node.server.hostname));
     match id.and_then(|id| rows.pools.get(&id)) {
         Some(pool) if *pool == wants => Ok(wants),
         Some(pool) => Err(format!("it is {pool}, it should be {wants}")),
         None => Err(format!("it is not there, it should be {wants}")),
     }
-}
-
-fn endpoint(node: &Node) -> (&str, u16) {
-    (&node.server.hostname, node.server.pgport)
 }
 
 fn address(node: &Node) -> String {

@@ -177,9 +177,7 @@ fn metadata(world: &World, plan: &mut Plan) {
     }
     if let Some(facts) = facts.filter(|_| world.scope.has(coordinator.name())) {
         let on_monitor = world.strangers();
-        let is_known = |row: &&CitusNode| {
-            on_monitor.iter().any(|known| known.host == row.name && known.port == row.port)
-        };
+        let is_known = |row: &&CitusNode| on_monitor.iter().any(|known| row.is_at(&known.host, known.port));
         for row in citus::strangers(facts, &wanted).into_iter().filter(|row| !is_known(row)) {
             let what = format!(
                 "{}:{} ({} of group {}, cluster {})",

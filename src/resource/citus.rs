@@ -16,21 +16,28 @@ use crate::step::{Action, Content, File, Step};
 pub struct CitusFacts {
     pub nodes: Vec<CitusNode>,
     /// Node id to the pooler's connection string.
-    pub pools: BTreeMap<u32, String>,
+    pub pools: BTreeMap<i64, String>,
 }
 
-/// A row of `pg_dist_node`.
+/// A row of `pg_dist_node`. Its numbers are read as wide as anybody may have written them there: Citus checks neither a
+/// group nor a port of a node that is added inactive, and one odd row is to hide no other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CitusNode {
-    pub id: u32,
-    pub group: u32,
+    pub id: i64,
+    pub group: i64,
     pub name: String,
-    pub port: u16,
+    pub port: i64,
     pub active: bool,
     /// `primary` or `secondary`.
     pub role: String,
     pub cluster: String,
     pub metadata_synced: bool,
+}
+
+impl CitusNode {
+    pub fn is_at(&self, host: &str, port: u16) -> bool {
+        self.name == host && self.port == i64::from(port)
+    }
 }
 
 const ROWS: &str = "select json_build_object(
@@ -206,14 +213,14 @@ pub fn row<'a>(facts: &'a CitusFacts, wanted: &Wanted) -> Option<&'a CitusNode> 
     facts.nodes.iter().find(|row| {
         row.role == wanted.role
             && row.cluster == wanted.node.cluster()
-            && row.group == wanted.node.group
-            && (wanted.role == "primary" || (row.name == server.hostname && row.port == server.pgport))
+            && row.group == i64::from(wanted.node.group)
+            && (wanted.role == "primary" || row.is_at(&server.hostname, server.pgport))
     })
 }
 
 /// Rows that nothing in the inventory stands for; muster reports them and leaves them.
 pub fn strangers<'a>(facts: &'a CitusFacts, wanted: &[Wanted]) -> Vec<&'a CitusNode> {
-    let known: Vec<u32> = wanted.iter().filter_map(|wanted| row(facts, wanted)).map(|row| row.id).collect();
+    let known: Vec<i64> = wanted.iter().filter_map(|wanted| row(facts, wanted)).map(|row| row.id).collect();
     facts.nodes.iter().filter(|row| !known.contains(&row.id)).collect()
 }
 
@@ -271,7 +278,7 @@ pub fn steps(
                 literal(node.cluster())
             ),
         ),
-        Some(row) if row.name != node.server.hostname || row.port != port => run(
+        Some(row) if !row.is_at(&node.server.hostname, port) => run(
             format!("point Citus node {} to {at}", row.id),
             format!("pg_dist_node says {}:{}", row.name, row.port),
             format!("select citus_update_node({}, {host}, {port});\n", row.id),

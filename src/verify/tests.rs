@@ -40,10 +40,10 @@ fn row(id: u64, node: &Node) -> NodeRow {
 
 fn citus_row(id: u32, node: &Node) -> CitusNode {
     CitusNode {
-        id,
-        group: node.group,
+        id: id.into(),
+        group: node.group.into(),
         name: node.server.hostname.clone(),
-        port: node.server.pgport,
+        port: node.server.pgport.into(),
         active: true,
         role: if node.is_reader() { "secondary" } else { "primary" }.into(),
         cluster: node.cluster().into(),
@@ -484,4 +484,14 @@ fn who_only_seems_to_follow_fails() {
         database.streaming.as_mut().unwrap().paused = name == "w1b";
     };
     assert!(says(&spoiled(|_, _| {}, paused))[0].starts_with("w1b: its replay is paused"));
+}
+
+/// A row that nobody can mean hides no other.
+#[test]
+fn odd_numbers_of_citus_are_read() {
+    let text = r#"{"nodes": [{"id": 7, "group": -1, "name": "x", "port": 70000, "active": false, "role": "primary",
+        "cluster": "default", "metadata_synced": false}], "pools": {"-3": "host=x"}}"#;
+    let citus: CitusFacts = serde_json::from_str(text).expect("it is read");
+    let found = wrong(&facts(&lab(), |_, found, _| found.nodes.extend(citus.nodes.clone())));
+    assert_eq!(found, ["pg_dist_node: x:70000: primary of group -1 is in pg_dist_node, and should not be"]);
 }

@@ -407,21 +407,21 @@ impl World {
         }
         let data = self.writable(on)?;
         if is_update {
-            let id = u32::try_from(numbers[0]).unwrap();
+            let id = i64::try_from(numbers[0]).unwrap();
             let row = data.citus.iter_mut().find(|row| row.id == id).ok_or("there is no such node")?;
-            (row.name, row.port) = (host, port);
+            (row.name, row.port) = (host, port.into());
             return Ok(());
         }
-        if data.citus.iter().any(|row| row.name == host && row.port == port) {
+        if data.citus.iter().any(|row| row.is_at(&host, port)) {
             return Ok(());
         }
         let is_coordinator = title.starts_with("set the coordinator");
         let id = data.citus.iter().map(|row| row.id).max().unwrap_or(0) + 1;
         data.citus.push(CitusNode {
             id,
-            group: if is_coordinator { 0 } else { u32::try_from(numbers[1]).unwrap() },
+            group: if is_coordinator { 0 } else { i64::try_from(numbers[1]).unwrap() },
             name: host,
-            port,
+            port: port.into(),
             active: true,
             role: if is_coordinator { "primary".to_owned() } else { names[1].clone() },
             cluster: if is_coordinator { "default".to_owned() } else { names[2].clone() },

@@ -125,8 +125,9 @@ impl World {
         let coordinator = if group == 0 { Some(name.clone()) } else { self.writer(0) };
         let Some(coordinator) = coordinator else { return };
         let Some(data) = self.hosts.get_mut(&coordinator).and_then(Host::data_mut) else { return };
-        for row in data.citus.iter_mut().filter(|row| row.group == group && row.role == "primary") {
-            (row.name, row.port) = (server.hostname.clone(), server.pgport);
+        for row in data.citus.iter_mut().filter(|row| row.group == i64::from(group) && row.role == "primary")
+        {
+            (row.name, row.port) = (server.hostname.clone(), server.pgport.into());
         }
     }
 

@@ -188,9 +188,9 @@ fn check_citus(formation: &Formation, world: &World, found: &mut Vec<String>) {
             _ => continue,
         };
         wanted.insert((
-            node.group,
+            i64::from(node.group),
             server.hostname.clone(),
-            server.pgport,
+            i64::from(server.pgport),
             role.to_owned(),
             node.cluster().to_owned(),
         ));

@@ -299,17 +299,17 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             *text = text.replace(old, new);
         }
         ("pg_dist_node", [id, "at", at]) => {
-            let id: u32 = id.parse().ok()?;
+            let id: i64 = id.parse().ok()?;
             let row = host.data_mut()?.citus.iter_mut().find(|row| row.id == id)?;
             row.name = (*at).to_owned();
         }
         ("pg_dist_poolinfo", ["lost"]) => host.data_mut()?.pools.clear(),
         ("pg_dist_node", [id, "inactive"]) => {
-            let id: u32 = id.parse().ok()?;
+            let id: i64 = id.parse().ok()?;
             host.data_mut()?.citus.iter_mut().find(|row| row.id == id)?.active = false;
         }
         ("pg_dist_node", ["of", "group", group, "lost"]) => {
-            let group: u32 = group.parse().ok()?;
+            let group: i64 = group.parse().ok()?;
             host.data_mut()?.citus.retain(|row| row.group != group);
         }
         ("pg_dist_node", ["stranger", at]) => host.data_mut()?.citus.push(CitusNode {

@@ -99,7 +99,7 @@ pub(crate) struct Data {
     pub(crate) pending_restart: BTreeSet<String>,
     pub(crate) hba_errors: Vec<String>,
     pub(crate) citus: Vec<CitusNode>,
-    pub(crate) pools: BTreeMap<u32, String>,
+    pub(crate) pools: BTreeMap<i64, String>,
 }
 
 impl World {
