@@ -110,7 +110,7 @@ fn monitor_host(formation: &Formation) -> &str {
 }
 
 /// The script's parameters, in the order of `$1`…
-const PARAMETERS: [&str; 15] = [
+const PARAMETERS: [&str; 16] = [
     "pgdata",
     "pgctl",
     "pgversion",
@@ -126,6 +126,7 @@ const PARAMETERS: [&str; 15] = [
     "remote",
     "adopted",
     "locale",
+    "tlsat",
 ];
 
 /// The whole probe of one host: one script, one round trip, read-only.
@@ -176,6 +177,8 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     }
     script.push_str(&database::probe());
     script.push_str(tls::PROBE_SERVED);
+    script.push_str(tls::SHOWN);
+    script.push_str(tls::PROBE_SHOWN);
     script.push_str(&citus::probe());
     script.push_str(&monitor::probe());
     script.push_str(&citus::remote_probe());
@@ -198,6 +201,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         if asks_coordinator { "1" } else { "0" }.to_owned(),
         u8::from(server.adopted).to_string(),
         server.initdb.locale.clone(),
+        tls::at(server),
         names.join(" "),
         files.join("\n"),
     ];

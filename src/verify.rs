@@ -5,9 +5,10 @@
 
 use crate::command::{Command, Failure, Output, RunAs, Stdin};
 use crate::facts::{Facts, Seen, Sight};
-use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret};
+use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret, Server, Tls};
 use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
 use crate::resource::monitor::MonitorFacts;
+use crate::resource::tls::Shown;
 use crate::sql::{conninfo_value, local};
 use crate::state::State;
 use crate::uri::{self, MAIN};
@@ -111,6 +112,10 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         Check::new(View::Monitor, format!("group {group}"), group::whole(formation, facts, monitor, *group))
     }));
     group::standbys(formation, facts, monitor, &mut checks);
+    checks.extend(formation.servers().filter_map(|server| {
+        let shown = certificate(server, &facts.seen(&server.name)?.tls.shown)?;
+        Some(Check::new(View::Servers, format!("{}: certificate", server.name), shown))
+    }));
     if formation.is_citus() {
         coordinator_view(formation, facts, monitor, &mut checks);
     }
@@ -119,6 +124,26 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         checks.push(Check::new(View::Client, "formation", Err(nothing_seen(facts, why))));
     }
     checks
+}
+
+/// What a client is shown; nothing is said where nobody could look.
+fn certificate(server: &Server, shown: &Shown) -> Option<Result<String, String>> {
+    if server.tls == Tls::Off {
+        return None;
+    }
+    match shown {
+        Shown::Unknown => None,
+        Shown::Nothing => {
+            Some(Err("it answers without TLS: it could not use its certificate or key".to_owned()))
+        }
+        Shown::Certificate { certificate, of_file: Some(false) } => Some(Err(format!(
+            "it shows a certificate until {}, which is not the one in its file: reload it",
+            certificate.not_after
+        ))),
+        Shown::Certificate { certificate, of_file: Some(true) | None } => {
+            Some(Ok(format!("shown to clients, until {}", certificate.not_after)))
+        }
+    }
 }
 
 fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {

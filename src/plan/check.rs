@@ -1,7 +1,7 @@
 //! What forbids planning anything for a server: found before a single step is made.
 
 use crate::facts::Seen;
-use crate::formation::{Formation, Monitor, Node, NodeName, Server};
+use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
 use crate::plan::{MonitorView, World, adopted, agreement, way_out};
 use crate::resource::data::{self, Pgdata, Software};
 use crate::resource::{database, guc, keeper, monitor, neighbours, versions};
@@ -25,7 +25,7 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         .or_else(|| locale(server, seen))
         .or_else(|| agreement::refusal(world, server, software))
         .or_else(|| extensions(world.formation, server, node, software))
-        .or_else(|| certificates(seen))
+        .or_else(|| certificates(world, server, seen))
         .or_else(|| match server.adopted {
             true => None,
             false => neighbours::refusal(server, &seen.pgdata, &seen.around).or_else(|| {
@@ -105,10 +105,30 @@ fn extensions(
     ))
 }
 
-fn certificates(seen: &Seen) -> Option<String> {
+/// Files that PostgreSQL cannot read or use: it would not start with them, or nobody could log in.
+fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
     let missing = &seen.tls.unreadable;
-    (!missing.is_empty())
-        .then(|| format!("cannot read {}: put the file there, readable for its server", missing.join(", ")))
+    if !missing.is_empty() {
+        return Some(format!(
+            "cannot read {}: put the file there, readable for its server",
+            missing.join(", ")
+        ));
+    }
+    if !seen.tls.unusable.is_empty() {
+        return Some(format!("PostgreSQL cannot use these files for TLS: {}", seen.tls.unusable.join("; ")));
+    }
+    let Tls::Files { cert, .. } = &server.tls else { return None };
+    if seen.tls.ed25519 && server.auth == Auth::ScramSha256 {
+        return Some(format!(
+            "{cert} is an Ed25519 certificate, and clients cannot log in with scram-sha-256 over it: take one with ECDSA or RSA"
+        ));
+    }
+    // Where nothing is made yet; a server that has it goes on, and `status` counts the days.
+    let begins = matches!(seen.pgdata, Pgdata::Empty { .. });
+    let ended = seen.tls.served.as_ref().filter(|found| found.not_after < world.today);
+    ended
+        .filter(|_| begins)
+        .map(|found| format!("the certificate {cert} ended on {}: put a new one there", found.not_after))
 }
 
 fn port(server: &Server, seen: &Seen) -> Option<String> {

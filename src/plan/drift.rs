@@ -8,6 +8,7 @@ use crate::formation::{HbaEdit, Node, Server};
 use crate::plan::World;
 use crate::resource::data::DataDirectory;
 use crate::resource::monitor::NodeRow;
+use crate::resource::tls::Shown;
 use crate::resource::{data, hba, settings};
 use crate::step::{Action, Check, Content, File, Risk, Running, Step};
 
@@ -196,6 +197,13 @@ pub(super) fn reload(
             let because = format!("it has not read {} since the last change", names.join(", "));
             Some(settings::reload(server, bin, &running(server, node), &because))
         }
-        None => None,
+        // The file was replaced, by others too: a server has what it read last.
+        None => match &seen.tls.shown {
+            Shown::Certificate { of_file: Some(false), .. } => {
+                let because = "it shows another certificate than the one in its file";
+                Some(settings::reload(server, bin, &running(server, node), because))
+            }
+            Shown::Certificate { .. } | Shown::Nothing | Shown::Unknown => None,
+        },
     }
 }

@@ -12,6 +12,7 @@ use crate::resource::citus::{CitusFacts, Remote};
 use crate::resource::data::Pgdata;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{Sender, bytes};
+use crate::resource::tls::Shown;
 use crate::scope::Scope;
 use crate::state::State;
 
@@ -239,16 +240,14 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
             Pgdata::Present(found) => found.postmaster,
             Pgdata::Empty { .. } | Pgdata::Foreign(_) => None,
         }),
-        certificate_days: match (&server.tls, seen) {
+        // What a client is shown, not what lies in a file: a server that was not reloaded has the old one.
+        certificate_days: match (&server.tls, seen.map(|seen| &seen.tls.shown)) {
             (Tls::Off, _) => Look::Absent,
-            (Tls::SelfSigned { .. }, Some(seen)) => {
-                Look::of(seen.tls.certificate.as_ref().map(|found| days(today, found.not_after)))
+            (Tls::SelfSigned { .. } | Tls::Files { .. }, Some(Shown::Certificate { certificate, .. })) => {
+                Look::Is(days(today, certificate.not_after))
             }
-            (Tls::Files { .. }, Some(seen)) => match &seen.tls.served {
-                Some(found) => Look::Is(days(today, found.not_after)),
-                None => Look::Unknown,
-            },
-            (Tls::SelfSigned { .. } | Tls::Files { .. }, None) => Look::Unknown,
+            (Tls::SelfSigned { .. } | Tls::Files { .. }, Some(Shown::Nothing)) => Look::Absent,
+            (Tls::SelfSigned { .. } | Tls::Files { .. }, Some(Shown::Unknown) | None) => Look::Unknown,
         },
     }
 }

@@ -319,7 +319,7 @@ pub fn changed(before: &str, after: &str) -> BTreeSet<String> {
     names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }
 
-/// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user. What was put is in force once a session says so; then one that is
+/// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user, `$6` where TLS is met and `$7` the certificate, or empty. What was put is in force once a session says so; then one that is
 /// anybody's, with the server's own defaults, has to be let in. If none is, and one was before, the old files come back, and the
 /// server is told by a signal. A file that waits for that from before is the last that was in force: `PUT` leaves it there.
 const RELOAD: &str = r#"
@@ -344,15 +344,24 @@ said=$(anybody) || {
   fi
 }
 rm -f -- "$pgdata"/.muster-old.*
+# A pair that does not match, or a key that cannot be used: the server goes on with what it had, and says so in its log alone.
+if [ -n "$tlsat" ] && [ -r "$cert" ] && is=$(shown "$tlsat"); then
+  plain() { sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p; /^-----END CERTIFICATE-----/q' | tr -d ' \r\n'; }
+  if [ "$(printf '%s\n' "$is" | plain)" != "$(plain <"$cert")" ]; then
+    echo "ERROR: the server does not show the certificate in $cert after the reload: it could not use the file, its log says why" >&2
+    exit 65
+  fi
+fi
 "#;
 
 /// Steps on files of a running server are followed by one reload.
 pub fn reload(server: &Server, bin: &str, asked: &Running, because: &str) -> Step {
     let command = Command::new(
         RunAs::User(server.os_user.clone()),
-        format!("bin=$1 pgdata=$2 socket=$3 port=$4 user=$5\n{PSQL}{RELOAD}"),
+        format!("bin=$1 pgdata=$2 socket=$3 port=$4 user=$5 tlsat=$6 cert=$7\n{PSQL}{}{RELOAD}", tls::SHOWN),
     )
-    .args([bin, &server.pgdata, &asked.socket, &asked.port.to_string(), &asked.user]);
+    .args([bin, &server.pgdata, &asked.socket, &asked.port.to_string(), &asked.user])
+    .args([tls::at(server), tls::paths(server).map(|(certificate, _)| certificate).unwrap_or_default()]);
     Step::new(&server.name, "reload PostgreSQL", because, Action::Run(command)).risk(Risk::Reload)
 }
 

@@ -25,6 +25,25 @@ pub struct TlsFacts {
     pub unreadable: Vec<String>,
     /// The certificate of the user's files that the server uses; `None` where it cannot be read.
     pub served: Option<Certificate>,
+    /// Why PostgreSQL cannot use the user's files as they are.
+    pub unusable: Vec<String>,
+    /// Whether that certificate is an Ed25519 one.
+    pub ed25519: bool,
+    /// What a client is shown in a handshake.
+    pub shown: Shown,
+}
+
+/// What a running server shows to who connects with TLS.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shown {
+    /// It does not run, or there is no program on its host to look with.
+    #[default]
+    Unknown,
+    /// It answers, and has no TLS.
+    Nothing,
+    /// Its certificate, and whether that is the one in the file; `None` where the file cannot be read.
+    Certificate { certificate: Certificate, of_file: Option<bool> },
 }
 
 /// What matters of an X.509 certificate.
@@ -43,7 +62,61 @@ else blind tls.key "cannot look into $d"; fi
 printf '%s\n' "$tlsfiles" | while IFS= read -r f; do
   if [ -n "$f" ] && ! [ -r "$f" ]; then printf '%s\n' "$f"; fi
 done | { printf 'tls.unreadable:'; base64 -w0; echo; }
+# What PostgreSQL demands of a key (check_ssl_key_file_permissions in be-secure-common.c); the key never leaves the host.
+{
+  c=$(printf '%s\n' "$tlsfiles" | sed -n 1p) f=$(printf '%s\n' "$tlsfiles" | sed -n 2p)
+  if [ -n "$f" ] && [ -r "$f" ]; then
+    o=$(stat -L -c %U "$f"); m=$(stat -L -c %04a "$f")
+    case $o:$m in
+    root:0[0-7][04]0) ;;
+    root:*) echo "$f has mode $m: chmod 640 it, as it is root's" ;;
+    "$(id -un)":0[0-7]00) ;;
+    "$(id -un)":*) echo "$f has mode $m: chmod 600 it" ;;
+    *) echo "$f belongs to $o: it must be $(id -un)'s, or root's" ;;
+    esac
+    if [ -r "$c" ] && command -v openssl >/dev/null; then
+      of_key=$(openssl pkey -in "$f" -passin pass: -pubout 2>/dev/null </dev/null) || of_key=
+      of_cert=$(openssl x509 -in "$c" -noout -pubkey 2>/dev/null) || of_cert=
+      if [ -n "$of_key" ] && [ -n "$of_cert" ] && [ "$of_key" != "$of_cert" ]; then echo "$f is not the key of $c"; fi
+    fi
+  fi
+} | { printf 'tls.unusable:'; base64 -w0; echo; }
 "#;
+
+/// Defines `shown`, which prints the certificate that a server shows at `$1`, or `none`, and fails where nobody can say.
+pub const SHOWN: &str = r#"
+shown() {
+  command -v openssl >/dev/null || return 1
+  s=$(timeout 5 openssl s_client -starttls postgres -connect "$1" </dev/null 2>&1) || :
+  case $s in
+  *'-----BEGIN CERTIFICATE-----'*) printf '%s\n' "$s" | sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' ;;
+  # The one byte is the server's no.
+  *CONNECTED*'handshake has read 1 bytes'*) echo none ;;
+  *) return 1 ;;
+  esac
+}
+"#;
+
+/// After [`SHOWN`]; `$tlsat` is where to look, empty without TLS.
+pub const PROBE_SHOWN: &str = r#"
+if [ -n "$tlsat" ] && [ -n "$pid" ] && c=$(shown "$tlsat"); then
+  if [ "$c" = none ]; then none tls.shown; else printf 'tls.shown:'; printf '%s\n' "$c" | base64 -w0; echo; fi
+else blind tls.shown "nobody can say"; fi
+"#;
+
+/// Where a server of this host is met with TLS; empty where it has none.
+pub fn at(server: &Server) -> String {
+    if server.tls == Tls::Off {
+        return String::new();
+    }
+    let first = server.listen.split(',').next().unwrap_or_default().trim();
+    let host = match first {
+        "" | "*" | "0.0.0.0" => "127.0.0.1",
+        "::" => "::1",
+        other => other,
+    };
+    format!("{}:{}", crate::sql::uri_host(host), server.pgport)
+}
 
 /// Once `ask` is there: the user's certificate, from where the running server has it, else the inventory. The file may
 /// hold the key as well, which never leaves the host.
@@ -65,16 +138,34 @@ else none tls.served; fi
 "#;
 
 pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
-    let certificate = answers.text("tls.cert")?.map(|pem| read(&pem)).transpose()?;
+    let own = answers.text("tls.cert")?;
+    let certificate = own.as_deref().map(read).transpose()?;
+    let text = |key: &str| match answers.get(key) {
+        Answer::Text(text) => Some(text),
+        Answer::Absent | Answer::Blind(_) => None,
+    };
+    let users = text("tls.served");
+    let shown = match answers.get("tls.shown") {
+        Answer::Absent => Shown::Nothing,
+        Answer::Blind(_) => Shown::Unknown,
+        Answer::Text(pem) => match read(&pem) {
+            Ok(certificate) => {
+                let of_file =
+                    users.as_ref().or(own.as_ref()).map(|file| first_block(file) == first_block(&pem));
+                Shown::Certificate { certificate, of_file }
+            }
+            Err(_) => Shown::Unknown,
+        },
+    };
     Ok(TlsFacts {
         certificate,
         key: answers.flag("tls.key")?,
         unreadable: answers.need("tls.unreadable")?.lines().map(str::to_owned).collect(),
         // Nothing is decided by it: what is no certificate is not known.
-        served: match answers.get("tls.served") {
-            Answer::Text(pem) => read(&pem).ok(),
-            Answer::Absent | Answer::Blind(_) => None,
-        },
+        served: users.as_deref().and_then(|pem| read(pem).ok()),
+        unusable: text("tls.unusable").unwrap_or_default().lines().map(str::to_owned).collect(),
+        ed25519: users.as_deref().is_some_and(is_ed25519),
+        shown,
     })
 }
 
@@ -173,6 +264,20 @@ fn read(pem: &str) -> Result<Certificate, String> {
     Ok(Certificate { not_after: end.to_zoned(jiff::tz::TimeZone::UTC).date(), names })
 }
 
+/// The first certificate of a file, without what may differ in how it is written.
+fn first_block(pem: &str) -> String {
+    let lines = pem.lines().map(str::trim).skip_while(|line| !line.starts_with("-----BEGIN CERTIFICATE"));
+    lines.skip(1).take_while(|line| !line.starts_with("-----END")).collect()
+}
+
+/// libpq finds no digest for its channel binding with such a signature. Source: RFC 8410, the object identifier.
+fn is_ed25519(pem: &str) -> bool {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let Ok((_, block)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else { return false };
+    X509Certificate::from_der(&block.contents)
+        .is_ok_and(|(_, found)| found.signature_algorithm.algorithm.to_id_string() == "1.3.101.112")
+}
+
 fn ip(bytes: &[u8]) -> Option<String> {
     let v4 = <[u8; 4]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
     let v6 = <[u8; 16]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
@@ -215,6 +320,70 @@ mod tests {
             assert_eq!(read(unknown, &files), "", "{unknown}");
         }
         assert_eq!(read("whole.pem", ""), "", "where muster makes its own nobody asks");
+    }
+
+    /// What the probe says of a certificate and a key, by the user who runs the test.
+    fn unusable(certificate: &str, key: &str, mode: u32) -> Vec<String> {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name).display().to_string();
+        std::fs::write(at("c.crt"), certificate).unwrap();
+        std::fs::write(at("c.key"), key).unwrap();
+        std::fs::set_permissions(at("c.key"), std::fs::Permissions::from_mode(mode)).unwrap();
+        let script = format!("{}{PROBE}say end ''\n", crate::probe::FUNCTIONS);
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &script]).env("pgdata", at("pgdata"));
+        shell.env("tlsfiles", format!("{}\n{}", at("c.crt"), at("c.key")));
+        let said = String::from_utf8(shell.output().unwrap().stdout).unwrap();
+        let folder = format!("{}/", dir.path().display());
+        let found = parse(&Answers::parse(&said).unwrap()).unwrap().unusable;
+        found.iter().map(|line| line.replace(&folder, "")).collect()
+    }
+
+    #[test]
+    fn a_key_that_postgresql_would_not_take_is_told() {
+        let today = jiff::civil::date(2026, 11, 22);
+        let [(one, key), (_, other)] = ["one", "other"].map(|name| make(&[format!("{name}.example")], today));
+        let none: [&str; 0] = [];
+        assert_eq!(unusable(&one, key.reveal(), 0o600), none);
+        assert_eq!(unusable(&one, key.reveal(), 0o400), none);
+        let [said] = unusable(&one, key.reveal(), 0o644).try_into().unwrap();
+        assert!(said.starts_with("c.key has mode 0644: chmod 6"), "{said}");
+        let is_there = std::process::Command::new("openssl").arg("version").output().is_ok();
+        let wanted: &[&str] = if is_there { &["c.key is not the key of c.crt"] } else { &[] };
+        assert_eq!(unusable(&one, other.reveal(), 0o600), wanted);
+    }
+
+    #[test]
+    fn what_is_shown_is_compared_with_the_file() {
+        use base64::Engine as _;
+        let today = jiff::civil::date(2026, 11, 22);
+        let [(one, _), (other, _)] = ["one", "other"].map(|name| make(&[format!("{name}.example")], today));
+        let shown = |answer: &str| {
+            let text = |pem: &str| base64::engine::general_purpose::STANDARD.encode(pem);
+            let (one, other) = (text(&one), text(&other.replace('\n', "\r\n")));
+            let answer = answer.replace("ONE", &one).replace("OTHER", &other);
+            let all = format!("tls.cert:{one}\ntls.key=1\ntls.unreadable:\n{answer}\nend=\n");
+            parse(&Answers::parse(&all).unwrap()).unwrap().shown
+        };
+        let is = |shown: Shown| match shown {
+            Shown::Certificate { of_file, .. } => of_file,
+            Shown::Nothing | Shown::Unknown => None,
+        };
+        assert_eq!(is(shown("tls.shown:ONE")), Some(true));
+        assert_eq!(is(shown("tls.shown:OTHER")), Some(false));
+        assert_eq!(is(shown("tls.shown:OTHER\ntls.served:OTHER")), Some(true), "the user's file goes first");
+        assert_eq!(shown("tls.shown~"), Shown::Nothing);
+        assert_eq!(shown("tls.shown!nobody can say"), Shown::Unknown);
+        assert_eq!(shown(""), Shown::Unknown);
+    }
+
+    #[test]
+    fn ed25519_is_known_by_its_signature() {
+        let pair = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
+        let params = CertificateParams::new(vec!["one.example".to_owned()]).unwrap();
+        assert!(is_ed25519(&params.self_signed(&pair).unwrap().pem()));
+        assert!(!is_ed25519(&make(&["one.example".to_owned()], jiff::civil::date(2026, 11, 22)).0));
     }
 
     #[test]

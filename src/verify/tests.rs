@@ -9,7 +9,7 @@ use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{Sender, Slot, Streaming};
-use crate::resource::tls::TlsFacts;
+use crate::resource::tls::{Shown, TlsFacts};
 
 fn lab() -> Formation {
     crate::inventory::parse("lab.yml", include_str!("../../inventory/lab.yml"), "inventory".as_ref()).unwrap()
@@ -85,7 +85,15 @@ fn facts(
                 extensions: Default::default(),
             }),
             pgdata: Pgdata::Empty { room_kb: 1, writable: true },
-            tls: TlsFacts { certificate: None, key: false, unreadable: Vec::new(), served: None },
+            tls: TlsFacts {
+                certificate: None,
+                key: false,
+                unreadable: Vec::new(),
+                served: None,
+                unusable: Vec::new(),
+                ed25519: false,
+                shown: Shown::Unknown,
+            },
             node_conf: None,
             pgpass: None,
             adopted: None,

@@ -15,7 +15,7 @@ use muster::resource::keeper::{self, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
 use muster::resource::settings::FILES;
-use muster::resource::tls::{self, TlsFacts};
+use muster::resource::tls::{self, Shown, TlsFacts};
 use muster::scope::Scope;
 use muster::state::State;
 
@@ -435,8 +435,19 @@ impl Host {
     }
 
     fn tls_facts(&self) -> TlsFacts {
+        let certificate = self.certificate.as_ref().and_then(|facts| facts.certificate.clone());
+        let runs = matches!(&self.pgdata, Place::Present(data) if data.postmaster.is_some());
+        let shown = match &certificate {
+            Some(certificate) if runs => {
+                Shown::Certificate { certificate: certificate.clone(), of_file: Some(true) }
+            }
+            Some(_) | None => Shown::Unknown,
+        };
         TlsFacts {
-            certificate: self.certificate.as_ref().and_then(|facts| facts.certificate.clone()),
+            certificate,
+            unusable: Vec::new(),
+            ed25519: false,
+            shown,
             key: self.files.keys().any(|path| path.ends_with("/server.key")),
             unreadable: self.unreadable.clone(),
             served: None,
