@@ -207,3 +207,64 @@ fn psql_says_what_is_missing() {
     let words = ["connection to server", "no PostgreSQL is installed", "unknown user", "does not exist"];
     assert!(words.iter().any(|word| stderr.contains(word)), "{stderr}");
 }
+
+#[test]
+fn every_host_gets_the_input_and_the_files() {
+    use std::io::Write as _;
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(sshd) = Sshd::start("") else { return };
+    let run = |args: &[&str], input: &[u8]| {
+        let mut muster =
+            start(&sshd, &[&["exec", "mon:pg1"], args].concat()).stdin(Stdio::piped()).spawn().unwrap();
+        // What does not want it does not read it.
+        let _ = muster.stdin.take().unwrap().write_all(input);
+        let Output { status, stdout, stderr } = muster.wait_with_output().unwrap();
+        (status.code().unwrap(), String::from_utf8(stdout).unwrap(), String::from_utf8(stderr).unwrap())
+    };
+    let both = |text: &str| format!("--- mon,pg1 (2 hosts)\n{text}");
+    let bytes: Vec<u8> = (0..=255).cycle().take(5_000_000).collect();
+    let sum = run(&["--stdin", "-", "sha256sum; stat -c %s ."], &bytes);
+    std::fs::write(sshd.path("bytes"), &bytes).unwrap();
+    let own =
+        Process::new("sha256sum").stdin(std::fs::File::open(sshd.path("bytes")).unwrap()).output().unwrap();
+    assert!(sum.1.starts_with(&both(&String::from_utf8(own.stdout).unwrap())), "{sum:?}");
+    // Nothing is read unless it is said: a pipe that stays open would be waited for.
+    assert_eq!(run(&["cat; echo end"], b"not for them").1, both("end\n"));
+    assert_eq!(run(&["--stdin", "-", "cat; echo end"], b"").1, both("end\n"));
+
+    let script = sshd.path("it's a.sh");
+    std::fs::write(
+        &script,
+        "#!/bin/sh\necho \"ran $1\"; cat; rm -- \"$0\"; ls -A | wc -l; pwd >&2; exit 3\n",
+    )
+    .unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o750)).unwrap();
+    let script = script.display().to_string();
+    let args = ["--copy", &script, "--stdin", "-", "--", "./it's a.sh", "$HOME"];
+    let ran = run(&args, b"in\n");
+    let expected = "--- mon,pg1 (2 hosts): status 3\nran $HOME\nin\n0\n";
+    assert_eq!((ran.0, ran.1.as_str()), (2, expected), "{ran:?}");
+    // The folders are gone.
+    for folder in ran.2.lines().filter(|line| line.starts_with('/')) {
+        assert!(!std::path::Path::new(folder).exists(), "{folder}");
+    }
+    assert!(ran.2.contains("\n/"), "{ran:?}");
+
+    let (one, two) = (sshd.path("one").display().to_string(), sshd.path("two").display().to_string());
+    std::fs::write(&one, "1\n").unwrap();
+    std::fs::set_permissions(&one, std::fs::Permissions::from_mode(0o604)).unwrap();
+    let (to_one, to_two) = (format!("{one}:placed it's"), format!("{script}:{two}"));
+    let placed = run(
+        &["-f", "1", "--copy", &to_one, "--copy", &to_two, "--", "cat \"placed it's\"; stat -c %a placed*"],
+        b"",
+    );
+    assert_eq!((placed.0, placed.1.as_str()), (0, both("1\n604\n").as_str()), "{placed:?}");
+    assert_eq!(std::fs::read(&two).unwrap(), std::fs::read(&script).unwrap());
+    assert_eq!(std::fs::metadata(&two).unwrap().permissions().mode() & 0o777, 0o750);
+
+    let missing = run(&["--copy", "/nonexistent/x", "true"], b"");
+    assert!(missing.0 == 1 && missing.2.contains("cannot read /nonexistent/x: "), "{missing:?}");
+    std::fs::write(&one, vec![0; 17 << 20]).unwrap();
+    let large = run(&["--copy", &one, "true"], b"");
+    assert!(large.0 == 1 && large.2.contains("more than 16 MiB"), "{large:?}");
+}
