@@ -87,7 +87,7 @@ pub struct File {
     pub owner: String,
     pub mode: u32,
     pub content: Content,
-    /// What is there now, for the diff; `None` where there is no file.
+    /// What is there now, for the diff; `None` where there is no file, empty where its text is not to be shown.
     pub before: Option<String>,
     pub check: Check,
 }

@@ -212,8 +212,10 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Result<Vec<Step>, 
             if before == Some(&standby_conf) {
                 Vec::new()
             } else {
-                let shown = before.filter(|text| !text.contains("password=")).map(str::to_owned);
-                vec![conf(&server.pgdata, shown.filter(|_| node.replication_password.is_none()))]
+                let is_hidden =
+                    |text: &str| node.replication_password.is_some() || text.contains("password=");
+                let shown = before.map(|text| if is_hidden(text) { String::new() } else { text.to_owned() });
+                vec![conf(&server.pgdata, shown)]
             }
         }
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {

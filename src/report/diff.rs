@@ -22,7 +22,12 @@ pub fn text(file: &File, contents: Contents, paint: Paint) -> String {
         Content::Binary(bytes) => return format!("({} bytes)\n", bytes.len()),
         Content::Text(new) | Content::Certificate(new) => new,
     };
-    match (&file.before, contents) {
+    // What is there is not to be shown: it holds a password, or is no text that says something.
+    let before = file.before.as_ref().filter(|text| !text.is_empty() || new.is_empty());
+    if before.is_none() && file.before.is_some() && contents == Contents::Changes {
+        return String::new();
+    }
+    match (before, contents) {
         (Some(old), Contents::Changes | Contents::All) if old == new => "(content unchanged)\n".to_owned(),
         (Some(old), Contents::Changes | Contents::All) => unified(old, new, paint),
         (None, Contents::All) => unified("", new, paint),

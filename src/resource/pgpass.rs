@@ -36,6 +36,7 @@ pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>) -> Option<Ste
     let all: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).chain(kept).collect();
     let content = Content::Hidden(Secret::new(all.join("\n") + "\n"));
     let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
+    let file = file.before(found.map(|_| String::new()));
     let because = format!(
         "auth is {}: servers and keepers find their peers' passwords there",
         node.server.auth.as_str()
@@ -52,4 +53,35 @@ pub fn is_changed(user: &str, password: &Secret, found: Option<&Secret>) -> bool
 
 fn escape(text: &str) -> String {
     text.replace('\\', "\\\\").replace(':', "\\:")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::step::Action;
+
+    #[test]
+    fn a_file_that_is_there_is_changed_and_not_made() {
+        let text = "all:\n  vars: {pgdata: /d/1, auth: scram-sha-256, password: a, replication_password: b, monitor_password: c}\n  \
+            children:\n    monitor: {hosts: {mon: {pgdata: /d/2}}}\n    postgres: {hosts: {pg1: }}\n";
+        let formation = crate::inventory::parse("x.yml", text, "".as_ref()).unwrap();
+        let node = formation.nodes.values().next().unwrap();
+        let host = HostFacts {
+            memory: 1,
+            cpus: 1,
+            systemd: true,
+            home: "/h".to_owned(),
+            networks: Default::default(),
+            names: Default::default(),
+            listening: Default::default(),
+            lacks_locale: Default::default(),
+        };
+        let before = |found: Option<&Secret>| match step(node, &host, found).unwrap().action {
+            Action::Put(file) => file.before,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(before(None), None);
+        // What it says is not shown.
+        assert_eq!(before(Some(&Secret::new("*:*:*:postgres:old\n"))).as_deref(), Some(""));
+    }
 }

@@ -199,14 +199,15 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
     let risk = if facts.certificate.is_some() { Risk::Reload } else { Risk::Safe };
     let (certificate, key) = make(&names, today);
     let dir = node_dir(server);
-    let put = |name: &str, mode, content| {
-        let file = File::new(format!("{dir}/{name}"), &server.os_user, content).mode(mode);
+    let put = |name: &str, mode, content, is_there: bool| {
+        let before = is_there.then(String::new);
+        let file = File::new(format!("{dir}/{name}"), &server.os_user, content).mode(mode).before(before);
         Step::write(&server.name, file, because.clone()).risk(risk)
     };
     // The key first: a certificate that is there with its key is what the next run takes for done.
     vec![
-        put("server.key", 0o600, Content::PrivateKey(key)),
-        put("server.crt", 0o644, Content::Certificate(certificate)),
+        put("server.key", 0o600, Content::PrivateKey(key), facts.key),
+        put("server.crt", 0o644, Content::Certificate(certificate), facts.certificate.is_some()),
     ]
 }
 

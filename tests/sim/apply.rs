@@ -70,6 +70,7 @@ impl World {
     fn put(&mut self, on: &NodeName, file: &File) -> Result<(), String> {
         let server = self.server(on).clone();
         let (new, pgdata) = (new_dir(&server), server.pgdata.clone());
+        self.knows_what_is_there(on, file, &pgdata);
         let text = match &file.content {
             Content::Text(text) | Content::Certificate(text) => text.clone(),
             Content::Hidden(secret) | Content::PrivateKey(secret) => secret.reveal().to_owned(),
@@ -98,6 +99,21 @@ impl World {
             host.files.insert(file.path.clone(), text);
         }
         Ok(())
+    }
+
+    /// A plan shows `~` for a file that is there, and `+` for one that is not.
+    fn knows_what_is_there(&mut self, on: &NodeName, file: &File, pgdata: &str) {
+        let state = state_path(self.server(on));
+        let host = &self.hosts[on];
+        let is_there = match file.path.strip_prefix(&format!("{pgdata}/")) {
+            _ if file.path == state => host.state.is_some(),
+            Some(name) => host.data().is_some_and(|data| data.files.contains_key(name)),
+            None => host.files.contains_key(&file.path),
+        };
+        if is_there != file.before.is_some() {
+            let word = if is_there { "new" } else { "changed" };
+            self.sins.push(format!("{} is shown as {word} on {on}", file.path));
+        }
     }
 
     fn run(&mut self, step: &Step, command: &Command) -> Result<(), String> {

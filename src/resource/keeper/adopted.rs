@@ -62,7 +62,8 @@ pub fn steps(
             .and_then(|section| section.get("monitor"))
             .is_some_and(|uri| has_password(uri));
     let file = match has_password {
-        true => File::new(&adopted.config_path, &server.os_user, Content::Hidden(Secret::new(text))),
+        true => File::new(&adopted.config_path, &server.os_user, Content::Hidden(Secret::new(text)))
+            .before(Some(String::new())),
         false => File::new(&adopted.config_path, &server.os_user, Content::Text(text))
             .before(Some(before.to_owned())),
     };

@@ -206,7 +206,8 @@ pub fn steps(
             true => Content::Hidden(config),
             false => Content::Text(config.reveal().to_owned()),
         };
-        let before = facts.config.as_ref().filter(|_| !hidden).map(|found| found.reveal().to_owned());
+        let shown = |found: &Secret| if hidden { String::new() } else { found.reveal().to_owned() };
+        let before = facts.config.as_ref().map(shown);
         steps.push(put(server, &config_path, 0o600, content, before, because));
     }
     if let Whose::Node { node, id, current, assigned, .. } = whose {
@@ -220,7 +221,8 @@ pub fn steps(
                 assigned: *assigned,
             });
             let because = format!("the keeper takes over a node that is {current}");
-            steps.push(put(server, &path, 0o600, Content::Binary(bytes), None, &because));
+            let before = facts.state.map(|_| String::new());
+            steps.push(put(server, &path, 0o600, Content::Binary(bytes), before, &because));
         }
         if facts.guard.as_deref() != Some(GUARD) {
             let path = format!("{}/run-keeper", node_dir(server));
