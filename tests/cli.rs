@@ -488,3 +488,21 @@ fn output_that_is_lost_is_told() {
         assert!(!stderr.contains("written"), "{args:?}: {stderr}");
     }
 }
+
+#[test]
+fn a_password_that_is_nearly_spelled_right_is_named() {
+    let (_dir, inventory) = inventory(
+        "all:
+  vars: {pgdata: /d/1, auth: scram-sha-256, pasword: x, replication_password: y, monitor_password: z}
+  children:
+    monitor: {hosts: {mon: }}
+    postgres: {hosts: {pg1: }}
+",
+    );
+    for command in ["plan", "apply"] {
+        let said = muster(&["-i", &inventory, command]);
+        let hint = "hint: is it `pasword` on line 2? give it as `password`";
+        assert!(said.code == 1 && said.stderr.contains(hint), "{command}: {}", said.stderr);
+        assert!(!said.stderr.contains("pasword: x"), "{}", said.stderr);
+    }
+}

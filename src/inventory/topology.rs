@@ -298,7 +298,12 @@ fn passwords(members: &[Member], source: &mut Source) {
         };
         for name in needed.iter().filter(|name| member.host.given(name).is_none()) {
             let problem = Problem::new(format!("`auth: {method}` needs `{name}`"));
-            let hint = format!("give `{name}`, or another `auth`");
+            let hint = match source.nearly(name) {
+                Some((near, at)) => {
+                    format!("is it {} on {}? give it as `{name}`", quote(near), source.line(*at))
+                }
+                None => format!("give `{name}`, or another `auth`"),
+            };
             source.problem(member.host.span_of("auth"), problem.hint(hint));
         }
     }
