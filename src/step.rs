@@ -132,6 +132,10 @@ select distinct format('%s: %s', coalesce(name, format('%s, line %s', sourcefile
 from pg_file_settings f where error is not null and sourcefile <> ''
 and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart) order by said";
 
+/// Whether a row of `pg_hba_file_rules` is a line that the server refuses. A rule that has an error and its columns is in
+/// force: `hostssl` while `ssl` is off matches nobody, and is read all the same.
+pub const HBA_REFUSED: &str = "error is not null and type is null";
+
 /// `$1` path, `$2` mode, `$3` bytes of content, `$4` check, then its values. The whole content or nothing, also after a
 /// crash, and where the connection broke before all of it was sent: its end looks like that of the content. What a running server had is
 /// kept beside, until it is reloaded and has let somebody in.
@@ -153,7 +157,7 @@ fi
 PSQL
 ask() { psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -f - 2>&1; }
 rules() { ask <<'SQL'
-select format('line %s: %s', line_number, error) from pg_hba_file_rules where error is not null;
+select format('line %s: %s', line_number, error) from pg_hba_file_rules where HBA_REFUSED;
 SQL
 }
 configuration() { ask <<'SQL'
@@ -224,8 +228,15 @@ impl File {
             owner => {
                 let put = PUT
                     .replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n"))
-                    .replace("PSQL\n", PSQL)
-                    .replace("TRIAL\n", TRIAL);
+                    .replace("HBA_REFUSED", HBA_REFUSED)
+                    .replace(
+                        "PSQL
+", PSQL,
+                    )
+                    .replace(
+                        "TRIAL
+", TRIAL,
+                    );
                 (RunAs::User(owner.to_owned()), put)
             }
         };

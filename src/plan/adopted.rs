@@ -156,6 +156,7 @@ fn settings(
     text: &str,
     plan: &mut Plan,
 ) -> Option<Step> {
+    let seen = world.seen(&server.name);
     let node = world.formation.nodes.get(&server.name);
     let wanted = settings::wanted(server, node);
     let made = match conf::decide(&facts.config_file, text, &facts.lines, &facts.types, &wanted) {
@@ -189,7 +190,8 @@ fn settings(
         plan.note(&server.name, format!("{} is left alone: {why}; it differs in {names}", file.path));
         return None;
     }
-    let because = format!("it differs in {}", made.changed.join(", "));
+    let restart = seen.database.as_ref().map(|database| database.after_restart(&made.changed));
+    let because = format!("it differs in {}{}", made.changed.join(", "), restart.unwrap_or_default());
     let node = world.formation.nodes.get(&server.name);
     let bin = world.bin(&server.name).to_owned();
     let running = running(server, node);

@@ -2,7 +2,7 @@
 
 use crate::facts::Seen;
 use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
-use crate::plan::{MonitorView, World, adopted, agreement, way_out};
+use crate::plan::{MonitorView, World, adopted, agreement, fixed, way_out};
 use crate::resource::data::{self, Pgdata, Software};
 use crate::resource::{database, guc, keeper, monitor, neighbours, versions};
 use crate::state::State;
@@ -34,6 +34,7 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
                 data::refusal(server, &seen.pgdata, &whose, software).filter(|_| !is_copy)
             }),
         })
+        .or_else(|| fixed::refusal(world, server, seen))
         .or_else(|| port(server, seen))
         .or_else(|| match world.monitor {
             // What the monitor knows of it is not known.
@@ -196,6 +197,9 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
             "the monitor has it in group {}, the inventory in group {}",
             row.group, node.group
         ));
+    }
+    if let Some(why) = fixed::cluster(node, row) {
+        return Some(why);
     }
     if row.reported == Some(State::Dropped) || row.assigned == Some(State::Dropped) {
         return Some(format!(

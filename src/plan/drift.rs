@@ -81,19 +81,45 @@ impl<'a> Drift<'a> {
     }
 }
 
-/// Files that do not say what they should.
+/// Files that do not say what they should: those to be written at once, and those of which somebody would be shut out who
+/// has not yet what he needs then. They wait until every keeper has been told.
+#[derive(Default)]
+pub(super) struct Changes {
+    pub(super) now: Vec<Step>,
+    pub(super) last: Vec<Step>,
+}
+
+impl Changes {
+    /// The last files, and the reload that brings them in force.
+    pub(super) fn last(self, server: &Server, node: Option<&Node>, bin: &str) -> Vec<Step> {
+        let mut steps = self.last;
+        if !steps.is_empty() {
+            let asked = running(server, node);
+            steps.push(settings::reload(server, bin, &asked, "its configuration changed"));
+        }
+        steps
+    }
+}
+
+/// Compares the files of a data directory with what they should say.
 pub(super) fn drifted(
     world: &World,
     server: &Server,
     node: Option<&Node>,
     drift: &Drift,
-) -> Result<Vec<Step>, Problem> {
+) -> Result<Changes, Problem> {
     let bin = world.bin(&server.name);
-    let mut steps = Vec::new();
+    let (mut steps, mut last) = (Vec::new(), Vec::new());
     let found = |name: &str| drift.files.get(name).and_then(Option::as_deref);
-    let mut put = |name: &str, text: String, because: &str| {
+    let write = |name: &str, text: String, because: &str| {
         let before = found(name).map(str::to_owned);
-        steps.push(settings::put(server, bin, drift.dir, name, text, before, because).risk(Risk::Reload));
+        settings::put(server, bin, drift.dir, name, text, before, because).risk(Risk::Reload)
+    };
+    let mut put = |name: &str, text: String, because: &str| steps.push(write(name, text, because));
+    let database = world.seen(&server.name).database.as_ref();
+    let after_restart = |before: Option<&str>, after: &str| {
+        let changed = settings::changed(before.unwrap_or_default(), after);
+        database.map_or(String::new(), |database| database.after_restart(&changed))
     };
     if !drift.has_standby_conf {
         put(data::STANDBY_CONF, String::new(), "postgresql.conf includes it");
@@ -109,7 +135,16 @@ pub(super) fn drifted(
     };
     let own = settings::auto_failover_conf(server, node, &world.seen(&server.name).host);
     if found(name) != Some(&own) && !peers.iter().any(of_peer) {
-        put(name, own, "it is not what its keeper writes");
+        let because = format!("it is not what its keeper writes{}", after_restart(found(name), &own));
+        match settings::with_tls_still(found(name).unwrap_or_default(), &own).filter(|_| drift.running) {
+            Some(still) => {
+                if found(name) != Some(&still) {
+                    put(name, still, "TLS stays on until nobody asks for it any more");
+                }
+                last.push(write(name, own, &because));
+            }
+            None => put(name, own, &because),
+        }
     }
     let name = "postgresql.conf";
     let wanted = conf(world, server, node)?;
@@ -119,6 +154,7 @@ pub(super) fn drifted(
             names if names.is_empty() => "it differs from the template".to_owned(),
             names => format!("it differs in {names}"),
         };
+        let because = because + &after_restart(found(name), &wanted);
         put(name, wanted, &because);
     }
     let found_rules = found("pg_hba.conf");
@@ -128,10 +164,14 @@ pub(super) fn drifted(
         None => None,
     };
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
-        put("pg_hba.conf", rules, "its rules differ from the inventory's");
+        let because = "its rules differ from the inventory's";
+        match found_rules.filter(|found| drift.running && hba::tightens(found, &rules)) {
+            Some(_) => last.push(write("pg_hba.conf", rules, because)),
+            None => put("pg_hba.conf", rules, because),
+        }
     }
     let main_changes = found("postgresql.conf") != Some(&conf(world, server, node)?);
-    for step in steps.iter_mut().filter(|_| drift.running) {
+    for step in steps.iter_mut().chain(&mut last).filter(|_| drift.running) {
         let Action::Put(file) = &mut step.action else { continue };
         let (bin, running) = (bin.to_owned(), running(server, node));
         match file.path.rsplit('/').next() {
@@ -151,7 +191,7 @@ pub(super) fn drifted(
     if let Some(node) = node {
         steps.extend(node_conf(server, node, drift.node_conf));
     }
-    Ok(steps)
+    Ok(Changes { now: steps, last })
 }
 
 /// By its superuser, to whom the first rule belongs.

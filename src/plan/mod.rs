@@ -4,6 +4,8 @@ mod adopted;
 mod agreement;
 mod check;
 mod drift;
+mod fixed;
+mod follow;
 mod monitor;
 mod node;
 mod outside;

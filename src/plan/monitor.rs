@@ -18,22 +18,25 @@ pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
         adopted::monitor(world, server, plan);
         return Ok(());
     }
-    let steps = steps(world, server)?;
+    let (steps, last) = steps(world, server)?;
     if let (MonitorView::Unknown(why), false) = (&world.monitor, steps.is_empty()) {
         plan.partial = Some(why.clone());
         plan.blocked.retain(|_, blocked| blocked != why);
     }
     plan.add(Stage::Prepare, &server.name, steps);
+    world.add_last(&server.name, last, plan);
     node::notes(world.seen(&server.name), &server.name, plan);
     Ok(())
 }
 
-fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
+/// What is done first, and what last: then every keeper has been told how it is to come in from now on.
+fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Problem> {
     let seen = world.seen(&server.name);
     let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
     let bin = software.bin.as_str();
     let is_kept = seen.keeper.alive.is_some();
     let mut steps = tls::steps(server, &seen.tls, world.today);
+    let mut last = Vec::new();
     match &seen.pgdata {
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
             steps.push(data::initdb(
@@ -48,9 +51,10 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
         Pgdata::Present(found) => {
             let running = found.postmaster.is_some();
             let drift = Drift::new(server, found, &seen.node_conf);
-            let changes = drifted(world, server, None, &drift)?;
-            let changed = !changes.is_empty() || (!steps.is_empty() && running);
-            steps.extend(changes);
+            let mut changes = drifted(world, server, None, &drift)?;
+            let changed = !changes.now.is_empty() || (!steps.is_empty() && running);
+            steps.append(&mut changes.now);
+            last = changes.last(server, None, bin);
             if running {
                 steps.extend(reload(server, None, bin, changed, seen));
             }
@@ -78,12 +82,17 @@ fn steps(world: &World, server: &Server) -> Result<Vec<Step>, Problem> {
     }
     let kept = keeper::steps(&world.templates, server, &Whose::Monitor, &seen.host, software, &seen.keeper)?;
     let starts = !kept.is_empty() && !is_kept;
-    steps.extend(kept);
+    // The keeper writes the server's configuration anew from its own.
+    if is_kept && !last.is_empty() {
+        last.extend(kept);
+    } else {
+        steps.extend(kept);
+    }
     // A keeper that has just been started has not started PostgreSQL yet: this run waits, and looks again.
     if starts || (is_kept && was_kept) {
         steps.push(wait_for_answer(server, bin));
     }
-    Ok(steps)
+    Ok((steps, last))
 }
 
 /// Registrations that meet the monitor's start are lost: it must answer first.

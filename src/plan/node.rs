@@ -6,7 +6,7 @@ use crate::formation::{Keeper, Node, NodeName};
 use crate::fsm;
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
 use crate::plan::replicate::{OWN_WAIT, replicate};
-use crate::plan::{Plan, World, adopted};
+use crate::plan::{Plan, World, adopted, follow};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
@@ -36,7 +36,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     let row = world.row(node.name());
     let id = world.id(node.name());
     let driver = driver(world, node);
-    prepare(world, node, driver, plan)?;
+    let last = prepare(world, node, driver, plan)?;
 
     let (reported, assigned) = (row.and_then(|row| row.reported), row.and_then(|row| row.assigned));
     // In the middle of a failover: the transitions are the keeper's, so it gets the node as it is.
@@ -67,12 +67,22 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     };
     let steps = keeper::steps(&world.templates, &node.server, &whose, &seen.host, software, &seen.keeper)?;
     plan.add(Stage::Keeper, node.name(), steps);
+    plan.add(Stage::Keeper, node.name(), follow::steps(world, node));
 
+    world.add_last(node.name(), last, plan);
     settle(world, node, plan);
     let busy = |stage: Stage| plan.stages.get(&stage).is_some_and(|nodes| nodes.contains_key(node.name()));
     let unsettled = row.is_none_or(|row| !world.rests(row));
     let waits = node.server.keeper != Keeper::None;
-    if waits && (busy(Stage::Replicate) || busy(Stage::Settle) || driver != Driver::Keeper || unsettled) {
+    // A standby that restarts is missed by its primary.
+    let restarts = world.formation.group(node.group).any(|other| follow::connects_otherwise(world, other));
+    if waits
+        && (restarts
+            || busy(Stage::Replicate)
+            || busy(Stage::Settle)
+            || driver != Driver::Keeper
+            || unsettled)
+    {
         plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, &software.bin)]);
     }
     notes(seen, node.name(), plan);
@@ -135,13 +145,15 @@ pub(super) fn starts_with_its_keeper(world: &World, node: &Node) -> bool {
 }
 
 /// What the host needs by itself: certificate, data directory, configuration, roles, a running server.
-fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Result<(), Problem> {
+/// Gives what has to be the last: nobody may be shut out who has not been told yet.
+fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Result<Vec<Step>, Problem> {
     let seen = world.seen(node.name());
     let server = &node.server;
     let bin = world.bin(node.name());
     let is_primary = world.is_primary(node);
     plan.add(Stage::Prepare, node.name(), citus::hook_steps(node, bin, &world.formation.dbname, &seen.hook));
     let mut steps = tls::steps(server, &seen.tls, world.today);
+    let mut last = Vec::new();
     match &seen.pgdata {
         Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
             steps.extend(node_conf(server, node, &seen.node_conf));
@@ -158,9 +170,10 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
         Pgdata::Present(found) => {
             let running = found.postmaster.is_some();
             let drift = Drift::new(server, found, &seen.node_conf);
-            let changes = drifted(world, server, Some(node), &drift)?;
-            let changed = !changes.is_empty() || !steps.is_empty();
-            steps.extend(changes);
+            let mut changes = drifted(world, server, Some(node), &drift)?;
+            let changed = !changes.now.is_empty() || !steps.is_empty();
+            steps.append(&mut changes.now);
+            last = changes.last(server, Some(node), bin);
             if running {
                 steps.extend(reload(server, Some(node), bin, changed, seen));
             }
@@ -184,7 +197,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     // After the roles: a rerun knows by the old line here that a password is to be changed.
     steps.extend(pgpass::step(node, &seen.host, seen.pgpass.as_ref()));
     plan.add(Stage::Prepare, node.name(), steps);
-    Ok(())
+    Ok(last)
 }
 
 /// States whose PostgreSQL runs.
@@ -195,8 +208,10 @@ fn serves(state: State) -> bool {
 pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
     let sql = format!(
         "select case when reportedstate = goalstate and health = 1 and goalstate in ('single', 'primary', 'secondary', 'wait_primary')\n\
+         and not (goalstate = 'wait_primary' and exists (select from pgautofailover.node s where s.formationid = n.formationid\n\
+         and s.groupid = n.groupid and s.goalstate = 'secondary' and s.health = 1 and s.replicationquorum))\n\
          then 'settled' else format('%s, to become %s, health %s', reportedstate, goalstate, health) end\n\
-         from pgautofailover.node where formationid = {} and nodename = {};\n",
+         from pgautofailover.node n where formationid = {} and nodename = {};\n",
         crate::sql::literal(&world.formation.name),
         crate::sql::literal(&node.name().0)
     );
@@ -216,5 +231,8 @@ pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {
     }
     for error in &database.hba_errors {
         plan.note(node, format!("pg_hba.conf, {error}"));
+    }
+    for note in &database.hba_notes {
+        plan.note(node, format!("pg_hba.conf is in force, but for {note}"));
     }
 }

@@ -14,7 +14,7 @@ use crate::resource::hba::Names;
 use crate::resource::monitor::{self, MonitorFacts, NodeRow};
 use crate::scope::Scope;
 use crate::state::State;
-use crate::step::Stage;
+use crate::step::{Stage, Step};
 use crate::template::Templates;
 
 pub(super) struct World<'a> {
@@ -435,6 +435,16 @@ impl<'a> World<'a> {
         match self.formation.nodes.get(name) {
             Some(node) => data::whose(&self.formation.name, node),
             None => "monitor".to_owned(),
+        }
+    }
+
+    /// What shuts out who has not been told yet is done once everybody has: in a run of the whole formation.
+    pub(super) fn add_last(&self, node: &NodeName, steps: Vec<Step>, plan: &mut Plan) {
+        if self.scope.is_whole() {
+            plan.add(Stage::Settle, node, steps);
+        } else if !steps.is_empty() {
+            let what = "stricter rules, or no TLS any more, wait for a run without --limit";
+            plan.note(node, format!("{what}: nodes that have not been told yet would be refused"));
         }
     }
 

@@ -308,5 +308,12 @@ pub fn steps(
             ),
         );
     }
+    if let (Some(pool), Some(row), None) = (pool, found, node.proxyport) {
+        run(
+            format!("forget the pooler of {at}"),
+            format!("pg_dist_poolinfo says {pool}, and the inventory has no proxyport"),
+            format!("delete from pg_dist_poolinfo where nodeid = {};\n", row.id),
+        );
+    }
     steps
 }

@@ -11,7 +11,7 @@ use crate::resource::pgpass;
 use crate::resource::streaming::{self, Streaming};
 use crate::session::PSQL;
 use crate::sql::{ident, literal, local};
-use crate::step::{Action, LEARN, NOT_TAKEN, Step};
+use crate::step::{Action, HBA_REFUSED, LEARN, NOT_TAKEN, Step};
 
 /// What a running server answered over its local socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,19 +26,36 @@ pub struct DatabaseFacts {
     /// Who follows it, and whom it follows.
     #[serde(default)]
     pub streaming: Option<Streaming>,
-    /// Settings that wait for a restart.
+    /// Settings that wait for a restart. A server goes on saying so of a line that it never took and that is gone from its
+    /// files: that is left out.
     pub pending_restart: BTreeSet<String>,
-    /// Lines of `pg_hba.conf` that the server cannot read.
+    /// Lines of `pg_hba.conf` that the server cannot read: with one of them it keeps the rules it had.
     pub hba_errors: Vec<String>,
+    /// Lines that it has read and says something about, e.g. that a `hostssl` rule matches nobody while `ssl` is off.
+    #[serde(default)]
+    pub hba_notes: Vec<String>,
     /// What its configuration files say and the server does not take, but for what waits for a restart.
     #[serde(default)]
     pub setting_errors: Vec<String>,
+    /// Settings that take effect after a restart only.
+    #[serde(default)]
+    pub needs_restart: BTreeSet<String>,
+    #[serde(default)]
+    pub made_by: Option<MadeBy>,
     /// Files that were written after the server last read its configuration: a reload was lost.
     #[serde(default)]
     pub unread: BTreeSet<String>,
     /// Extensions in the formation's database; `None` if there is no such database.
     #[serde(default)]
     pub extensions: Option<BTreeMap<String, String>>,
+}
+
+/// What initdb was told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MadeBy {
+    pub encoding: String,
+    pub locale: String,
+    pub data_checksums: bool,
 }
 
 /// A standby does not start while its value is lower than the primary runs with.
@@ -57,6 +74,16 @@ impl DatabaseFacts {
         self.pending().into_iter().filter(|name| STANDBY_NEEDS.contains(name)).collect()
     }
 
+    /// What is said of a change to these settings: those that the server takes when it starts, and then alone.
+    pub fn after_restart<'a>(&self, changed: impl IntoIterator<Item = &'a String>) -> String {
+        let waits = |name: &&String| self.needs_restart.contains(&name.to_ascii_lowercase());
+        let names: Vec<&str> = changed.into_iter().filter(waits).map(String::as_str).collect();
+        match names.is_empty() {
+            true => String::new(),
+            false => format!("; takes effect after a restart of PostgreSQL: {}", names.join(", ")),
+        }
+    }
+
     /// Settings that wait for a restart, but for those by which keepers point a standby: they leave traces.
     pub fn pending(&self) -> Vec<&str> {
         let keepers = ["primary_conninfo", "primary_slot_name", "recovery_target_timeline"];
@@ -72,8 +99,14 @@ const SERVER: &str = "select json_build_object(
  'slots', coalesce((select json_agg(slot_name) from pg_replication_slots where slot_type = 'physical'), '[]'),
  'synchronous_standby_names', current_setting('synchronous_standby_names'),
  'streaming', (STREAMING),
- 'pending_restart', coalesce((select json_agg(name) from pg_settings where pending_restart), '[]'),
- 'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where error is not null), '[]'),
+ 'pending_restart', coalesce((select json_agg(name) from pg_settings s where pending_restart
+   and (source = 'configuration file' or exists (select from pg_file_settings f where lower(f.name) = lower(s.name)))), '[]'),
+ 'needs_restart', (select json_agg(name) from pg_settings where context = 'postmaster'),
+ 'made_by', (select json_build_object('encoding', pg_encoding_to_char(encoding), 'locale', datcollate,
+   'data_checksums', current_setting('data_checksums')::boolean) from pg_database where datname = 'template1'),
+ 'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where (HBA_REFUSED)), '[]'),
+ 'hba_notes', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules
+   where error is not null and not ((HBA_REFUSED))), '[]'),
  'setting_errors', coalesce((select json_agg(said) from (NOT_TAKEN) as not_taken), '[]'),
  'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
    (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt')) as files (name)
@@ -113,6 +146,7 @@ else none sql; none sql.extensions; fi
     )
     .replace("(NOT_TAKEN)", &format!("({NOT_TAKEN})"))
     .replace("(STREAMING)", streaming::SQL)
+    .replace("(HBA_REFUSED)", HBA_REFUSED)
     .replace("json sql <<", "json sql postgres <<")
 }
 

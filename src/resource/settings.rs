@@ -114,6 +114,23 @@ pub fn auto_failover_conf(server: &Server, node: Option<&Node>, host: &HostFacts
     text
 }
 
+/// The port in a keeper's file.
+pub fn port(found: &str) -> Option<&str> {
+    found.lines().find_map(|line| line.strip_prefix("port = "))
+}
+
+/// What turns TLS off, with TLS still on: who has been told to ask for it would be refused. `None` where it is not on, or
+/// stays so.
+pub fn with_tls_still(found: &str, wanted: &str) -> Option<String> {
+    let is_tls = |line: &&str| line.starts_with("ssl") && !line.starts_with("ssl_ciphers");
+    let (on, off) = ("ssl = on", "ssl = off\n");
+    if !found.lines().any(|line| line == on) || !wanted.contains(off) {
+        return None;
+    }
+    let still: String = found.lines().filter(is_tls).map(|line| format!("{line}\n")).collect();
+    Some(wanted.replacen(off, &still, 1))
+}
+
 fn tuning(host: &HostFacts) -> String {
     const GB: u64 = 1 << 30;
     const MB: u64 = 1 << 20;

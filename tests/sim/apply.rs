@@ -3,7 +3,8 @@
 use muster::command::{Command, Stdin};
 use muster::formation::NodeName;
 use muster::resource::citus::CitusNode;
-use muster::resource::data::{new_dir, node_dir};
+use muster::resource::data::{STANDBY_CONF, new_dir, node_dir};
+use muster::resource::database::MadeBy;
 use muster::resource::monitor::DBNAME;
 use muster::state::State;
 use muster::step::{Action, Content, File, Step};
@@ -124,7 +125,12 @@ impl World {
         if begins("initdb ") {
             self.only_new_dir(on, &args[1]);
             let serial = self.serial();
-            self.host(&on.0).building = Some(Data::new(serial, &args[2]));
+            let made_by = MadeBy {
+                encoding: args[3].clone(),
+                locale: args[4].clone(),
+                data_checksums: args.get(5).is_some_and(|word| word == "--data-checksums"),
+            };
+            self.host(&on.0).building = Some(Data::new(serial, &args[2], made_by));
         } else if begins("pg_basebackup from ") {
             self.only_new_dir(on, &args[1]);
             return self.basebackup(on, &args[2]);
@@ -182,6 +188,7 @@ impl World {
             if self.hosts[on].keeper.is_none() {
                 return Err("pg_autoctl is not running".to_owned());
             }
+            self.rewrite_conf(on);
         } else if begins("compare its settings with those of ") {
             let host = self.host(&on.0);
             let data = host.building.as_ref().ok_or("pg_controldata: no such directory")?;
@@ -193,6 +200,11 @@ impl World {
             let coordinator = self.citus_host(step, args)?;
             let rows = self.writable(&coordinator)?.citus.iter_mut();
             rows.filter(|row| row.name == names[0]).for_each(|row| row.active = true);
+        } else if begins("forget the pooler of ") {
+            let (_, numbers) = values(&sql);
+            let coordinator = self.citus_host(step, args)?;
+            let row = i64::try_from(numbers[0]).unwrap();
+            self.writable(&coordinator)?.pools.remove(&row);
         } else if begins("set the pooler of ") {
             let (names, _) = values(&sql);
             let coordinator = self.citus_host(step, args)?;
@@ -281,13 +293,20 @@ impl World {
         if title.starts_with("report ") {
             return self.report(step, &command.args).map(|state| state.as_str().to_owned());
         }
+        if title.starts_with("wait until it streams with ") {
+            let conf = self.hosts[&step.on].data().and_then(|data| data.loaded.get(STANDBY_CONF).cloned());
+            let mode = format!(" {}", title.trim_start_matches("wait until it streams with "));
+            let says = conf.is_some_and(|conf| conf.contains(&mode));
+            return Ok(if says && self.upstream(&step.on).is_some() { "t" } else { "f" }.to_owned());
+        }
         if title == "wait for pg_autoctl to run" {
             return Ok(if self.hosts[&step.on].keeper.is_some() { "alive" } else { "no" }.to_owned());
         }
         if title.starts_with("wait for pgautofailover_standby_") || title.contains(" to be let in by ") {
             let there = self.at(&command.args[1], command.args[2].parse().unwrap()).ok_or("no such host")?;
             let data = self.hosts[there].data().filter(|data| data.runs()).ok_or("connection refused")?;
-            if !data.lets_in(&self.server(&step.on).hostname) {
+            let server = self.server(&step.on);
+            if !data.lets_in(&server.hostname, server.tls.mode().as_str()) {
                 return Err("no pg_hba.conf entry".to_owned());
             }
             let (texts, _) = values(&sql(command));

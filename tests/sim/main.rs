@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod apply;
+mod conf;
 mod converge;
 mod create;
 mod keeper;
 mod limit;
 mod monitor;
 mod oracle;
+mod pairs;
 mod run;
 mod scenarios;
 mod shown;

@@ -217,10 +217,12 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("stopped", _) => host.stop_everything(),
         ("pgdata", ["empty"]) => host.pgdata = Place::Empty,
         ("pgdata", ["foreign", ..]) => host.pgdata = Place::Foreign(words[1..].join(" ")),
-        ("pgdata", ["made", "by", "hand"]) => host.pgdata = Place::Present(Data::new(serial, "postgres")),
+        ("pgdata", ["made", "by", "hand"]) => {
+            host.pgdata = Place::Present(Data::new(serial, "postgres", Data::by_default()));
+        }
         ("pgdata", ["of", ..]) => {
             let mark = format!("# muster: {}\n", words[1..].join(" "));
-            let mut data = Data::new(serial, "postgres");
+            let mut data = Data::new(serial, "postgres", Data::by_default());
             data.files.insert("postgresql.conf".to_owned(), mark);
             host.pgdata = Place::Present(data);
         }

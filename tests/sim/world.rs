@@ -9,7 +9,7 @@ use muster::formation::{Formation, Monitor as Wanted, NodeKind, NodeName, Secret
 use muster::probe::Answers;
 use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
-use muster::resource::database::DatabaseFacts;
+use muster::resource::database::{DatabaseFacts, MadeBy};
 use muster::resource::host::{HostFacts, Resolved};
 use muster::resource::keeper::{self, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
@@ -86,6 +86,7 @@ pub(crate) enum Place {
 pub(crate) struct Data {
     pub(crate) system_identifier: u64,
     pub(crate) timeline: u32,
+    pub(crate) made_by: MadeBy,
     pub(crate) standby: bool,
     pub(crate) postmaster: Option<u32>,
     pub(crate) files: BTreeMap<String, String>,
@@ -160,7 +161,7 @@ impl World {
         let word = |key: &str| conf.split_once(key).and_then(|(_, rest)| rest.split([' ', '\'']).next());
         let upstream = self.at(word(" host=")?, word(" port=")?.parse().ok()?)?;
         let other = self.hosts[upstream].data().filter(|other| other.runs())?;
-        let lets_in = other.lets_in(&self.server(name).hostname);
+        let lets_in = other.lets_in(&self.server(name).hostname, word(" sslmode=")?);
         let fits = other.system_identifier == data.system_identifier
             && other.timeline >= data.timeline
             && other.slots.contains(word("application_name=")?)
@@ -305,7 +306,7 @@ impl World {
         }
     }
 
-    fn host_facts(&self, server: &Server, host: &Host, running: bool) -> HostFacts {
+    pub(crate) fn host_facts(&self, server: &Server, host: &Host, running: bool) -> HostFacts {
         let names = std::iter::once(monitor_uri(&self.formation).host)
             .chain(self.formation.nodes.values().map(|node| node.server.hostname.clone()));
         let mut resolved = BTreeMap::new();
@@ -477,8 +478,9 @@ impl Host {
 }
 
 impl Data {
-    pub(crate) fn new(serial: u64, user: &str) -> Data {
+    pub(crate) fn new(serial: u64, user: &str, made_by: MadeBy) -> Data {
         Data {
+            made_by,
             system_identifier: 7_711_138_939_607_990_000 + serial,
             timeline: 1,
             standby: false,
@@ -497,6 +499,11 @@ impl Data {
         }
     }
 
+    /// What muster tells initdb where the inventory says nothing.
+    pub(crate) fn by_default() -> MadeBy {
+        MadeBy { encoding: "UTF8".to_owned(), locale: "C.UTF-8".to_owned(), data_checksums: true }
+    }
+
     pub(crate) fn runs(&self) -> bool {
         self.postmaster.is_some()
     }
@@ -507,9 +514,10 @@ impl Data {
             && (&self.citus, &self.pools, self.timeline) == (&other.citus, &other.pools, other.timeline)
     }
 
-    pub(crate) fn lets_in(&self, hostname: &str) -> bool {
-        let rules = self.files.get("pg_hba.conf").map(String::as_str).unwrap_or_default();
-        rules.contains(&format!(" replication \"pgautofailover_replicator\" {hostname} "))
+    /// Whether a host's standby, which connects with this sslmode, comes in.
+    pub(crate) fn lets_in(&self, hostname: &str, mode: &str) -> bool {
+        let who = format!(" replication \"pgautofailover_replicator\" {hostname} ");
+        self.rules().lines().find(|line| line.contains(&who)).is_some_and(|rule| self.takes(mode, rule))
     }
 
     fn database_facts(&self, dbname: &str, host: &Host) -> DatabaseFacts {
@@ -525,6 +533,9 @@ impl Data {
             synchronous_standby_names: self.synchronous.clone(),
             pending_restart: self.pending_restart.clone(),
             hba_errors: self.hba_errors.clone(),
+            hba_notes: Vec::new(),
+            needs_restart: ["max_connections", "listen_addresses"].map(str::to_owned).into(),
+            made_by: Some(self.made_by.clone()),
             setting_errors: Vec::new(),
             streaming: None,
             unread: unread.map(|(path, _)| path.clone()).filter(|path| !path.ends_with(".key")).collect(),

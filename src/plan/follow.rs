@@ -1,0 +1,70 @@
+//! How standbys connect to their primary when TLS is switched: their keepers see to it by a restart, which is waited for.
+
+use crate::command::Stdin;
+use crate::formation::{Keeper, Node};
+use crate::plan::World;
+use crate::plan::drift::running;
+use crate::plan::node::{Driver, driver};
+use crate::plan::replicate::OWN_WAIT;
+use crate::resource::data::{self, Pgdata};
+use crate::resource::settings;
+use crate::sql;
+use crate::state::State;
+use crate::step::{Action, Content, File, Risk, Step};
+
+/// Whether the node is a standby that connects in another way than the inventory says.
+pub(super) fn connects_otherwise(world: &World, node: &Node) -> bool {
+    let Some(seen) = world.facts.seen(node.name()) else { return false };
+    let Pgdata::Present(found) = &seen.pgdata else { return false };
+    let is_standby = world.row(node.name()).is_some_and(|row| row.reported == Some(State::Secondary));
+    let conf = found.standby_conf.as_ref().map_or("", |conf| conf.reveal());
+    let wanted = sql::ssl_conninfo(&node.server.tls);
+    // A keeper may have its own way to write it: what counts is that every word is there.
+    let is_there = |word: &str| {
+        let mut words = conf.split([' ', '\'', '\n']);
+        words.any(|found| found == word)
+    };
+    is_standby && found.standby && !conf.is_empty() && !wanted.split(' ').all(is_there)
+}
+
+/// What is done about that once its keeper has been told.
+pub(super) fn steps(world: &World, node: &Node) -> Vec<Step> {
+    if node.server.adopted || !connects_otherwise(world, node) {
+        return Vec::new();
+    }
+    match (driver(world, node), node.server.keeper) {
+        (Driver::Muster, Keeper::None) => write(world, node),
+        (Driver::Keeper, _) => vec![wait(world, node)],
+        // The keeper that is started sees to it.
+        (Driver::Muster | Driver::StoppedKeeper, _) => Vec::new(),
+    }
+}
+
+fn wait(world: &World, node: &Node) -> Step {
+    let mode = node.server.tls.mode().as_str();
+    // A word of libpq's, and nothing else is in it.
+    let query = format!(
+        "select case when not pg_is_in_recovery() or current_setting('primary_conninfo') ~ {}\n\
+         and exists (select from pg_stat_wal_receiver where status = 'streaming') then 't' else 'f' end;\n",
+        sql::literal(&format!("sslmode={mode}( |$)"))
+    );
+    let bin = world.bin(node.name());
+    let command = sql::local(&node.server, bin, &node.username, "postgres", Stdin::Text(query));
+    let wait = Action::Wait { command, answers: vec!["t".to_owned()], timeout: OWN_WAIT };
+    let because = "its keeper restarts PostgreSQL, which is to connect to its primary in another way";
+    Step::new(node.name(), format!("wait until it streams with sslmode={mode}"), because, wait)
+}
+
+fn write(world: &World, node: &Node) -> Vec<Step> {
+    let server = &node.server;
+    let Some(primary) = world.primary(node.group) else { return Vec::new() };
+    let text = settings::standby_conf(node, world.id(node.name()), primary.upstream());
+    let path = format!("{}/{}", server.pgdata, data::STANDBY_CONF);
+    let file = File::new(path, &server.os_user, Content::Text(text));
+    let because = format!("it follows {} with another sslmode", primary.upstream().name);
+    let bin = world.bin(node.name());
+    vec![
+        Step::write(node.name(), file, because).risk(Risk::Reload),
+        settings::reload(server, bin, &running(server, Some(node)), "its configuration changed"),
+    ]
+}
