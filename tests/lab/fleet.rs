@@ -203,16 +203,25 @@ sudo -u postgres psql -XAtq -p $port -d postgres -v ON_ERROR_STOP=1 <<'SQL'\n{sq
     /// The same with more in its environment.
     pub(crate) fn muster_with(&self, inventory: &Path, args: &[&str], env: &[(&str, &str)]) -> Run {
         let started = Instant::now();
-        let child = self.command(inventory, args).envs(env.iter().copied()).spawn().expect("muster starts");
-        let output = child.wait_with_output().expect("muster ends");
-        let run = Run {
-            code: output.status.code(),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        };
+        let run = self.run(inventory, args, env);
         let took = started.elapsed().as_secs_f32();
         eprintln!("-- muster {}: {:?} ({took:.1} s)\n{}", args.join(" "), run.code, run.said());
         run
+    }
+
+    /// The same without a word: for a scenario that runs it a hundred times.
+    pub(crate) fn quietly(&self, inventory: &Path, args: &[&str]) -> Run {
+        self.run(inventory, args, &[])
+    }
+
+    fn run(&self, inventory: &Path, args: &[&str], env: &[(&str, &str)]) -> Run {
+        let child = self.command(inventory, args).envs(env.iter().copied()).spawn().expect("muster starts");
+        let output = child.wait_with_output().expect("muster ends");
+        Run {
+            code: output.status.code(),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
 
     /// Runs `muster ARGS` to its end, with the lab's ssh_config and no inventory.
@@ -243,7 +252,9 @@ sudo -u postgres psql -XAtq -p $port -d postgres -v ON_ERROR_STOP=1 <<'SQL'\n{sq
     }
 
     fn command(&self, inventory: &Path, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_muster"));
+        // Another build, e.g. one that stays as it is while this one is worked on.
+        let muster = std::env::var_os("MUSTER_LAB_MUSTER").unwrap_or(env!("CARGO_BIN_EXE_muster").into());
+        let mut command = Command::new(muster);
         command.arg("-i").arg(inventory).args(args).env_remove("SSH_AUTH_SOCK");
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
