@@ -23,7 +23,8 @@ starts() {
 value() { "$bin/postgres" -D "$scratch" -C "$1" 2>/dev/null; }
 trial() {
   scratch=$(mktemp -d "$d/.muster.XXXXXX")
-  mkdir "$scratch/global"
+  # Citus makes a folder of its own in base when it is loaded.
+  mkdir "$scratch/global" "$scratch/base"
   for f in "$d"/*; do
     case ${f##*/} in postmaster.*|PG_VERSION) continue ;; esac
     if [ -f "$f" ]; then ln -s -- "$f" "$scratch/"; fi
