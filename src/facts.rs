@@ -1,5 +1,7 @@
 //! What is there, host by host: the one probe script, and how its answer becomes facts.
 
+mod told;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
@@ -20,6 +22,8 @@ use crate::resource::{
     adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, refused, settings, tls,
 };
 use crate::sql;
+
+pub use told::Told;
 
 /// Everything that was seen in one look at the fleet.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -72,16 +76,11 @@ impl Facts {
             Sight::Unreachable(_) | Sight::Unreadable(_) => None,
         }
     }
-
-    /// What the monitor says, from the first host that could ask it.
-    pub fn monitor(&self) -> Option<&MonitorFacts> {
-        self.hosts.keys().find_map(|name| self.seen(name)?.monitor.as_ref())
-    }
 }
 
 /// The monitor's rows of the formation that no node of the inventory has: made by others, and theirs.
 pub fn strangers<'a>(formation: &Formation, facts: &'a Facts) -> Vec<&'a NodeRow> {
-    let rows = facts.monitor().map_or(&[][..], |monitor| &monitor.nodes);
+    let rows = facts.monitor(formation).map_or(&[][..], |monitor| &monitor.nodes);
     rows.iter().filter(|row| !formation.nodes.values().any(|node| node.name().0 == row.name)).collect()
 }
 
@@ -129,18 +128,27 @@ const PARAMETERS: [&str; 16] = [
     "tlsat",
 ];
 
+/// What a host is asked of the monitor.
+fn role(formation: &Formation, node: Option<&Node>) -> &'static str {
+    match (&formation.monitor, node) {
+        (_, None) => "monitor",
+        (Monitor::External(_), Some(_)) => "asks",
+        (Monitor::Managed(_), Some(_)) => "node",
+    }
+}
+
+/// With a monitor of its own a formation has its coordinator in the inventory, and that one is asked itself.
+fn asks_coordinator(formation: &Formation, node: Option<&Node>) -> bool {
+    let needs_it = |node: &Node| node.kind == NodeKind::Worker || node.is_reader();
+    role(formation, node) == "asks" && node.is_some_and(needs_it)
+}
+
 /// The whole probe of one host: one script, one round trip, read-only.
 pub fn probe(formation: &Formation, server: &Server) -> Command {
     let node = formation.nodes.get(&server.name);
     let names = names(formation, node);
-    let role = match (&formation.monitor, node) {
-        (_, None) => "monitor",
-        (Monitor::External(_), Some(_)) => "asks",
-        (Monitor::Managed(_), Some(_)) => "node",
-    };
-    // With a monitor of its own a formation has its coordinator in the inventory, and that one is asked itself.
-    let asks_coordinator =
-        role == "asks" && node.is_some_and(|node| node.kind == NodeKind::Worker || node.is_reader());
+    let role = role(formation, node);
+    let asks_coordinator = asks_coordinator(formation, node);
     let files: Vec<&str> = match &server.tls {
         crate::formation::Tls::Files { cert, key, ca, crl, .. } => {
             [Some(cert), Some(key), ca.as_ref(), crl.as_ref()]
@@ -235,7 +243,12 @@ fn peer_env(command: Command, server: &Server, node: Option<&Node>) -> Command {
 /// Reads a host's answer. Whatever could not be looked at makes the whole host unreadable.
 pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<Seen, String> {
     let answers = Answers::parse(stdout)?;
-    let names = names(formation, formation.nodes.get(&server.name));
+    let node = formation.nodes.get(&server.name);
+    let names = names(formation, node);
+    // What it was not asked it may not answer: a node that speaks for the monitor is no monitor.
+    let asks_monitor = role(formation, node) != "node";
+    let is_coordinator = node.is_some_and(|node| node.kind == NodeKind::Coordinator);
+    let asks_coordinator = asks_coordinator(formation, node);
     Ok(Seen {
         host: host::parse(&answers, &names)?,
         software: data::parse_software(&answers)?,
@@ -246,9 +259,11 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         pgpass: pgpass::parse(&answers)?,
         database: database::parse(&answers)?,
         keeper: keeper::parse(&answers)?,
-        monitor: monitor::parse(&answers).map_err(|said| not_asked(formation, said))?,
-        citus: citus::parse(&answers)?,
-        coordinator: citus::parse_remote(&answers)?,
+        monitor: monitor::parse(&answers)
+            .map_err(|said| not_asked(formation, said))?
+            .filter(|_| asks_monitor),
+        citus: citus::parse(&answers)?.filter(|_| is_coordinator),
+        coordinator: citus::parse_remote(&answers)?.filter(|_| asks_coordinator),
         hook: citus::parse_hook(&answers)?,
         adopted: if server.adopted { adopted::parse(&answers)? } else { None },
     })

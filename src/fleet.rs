@@ -10,12 +10,17 @@ use tokio::task::JoinSet;
 
 use crate::command::{Command, Failure, Output};
 use crate::event::Event;
-use crate::facts::{self, Facts, Sight};
+use crate::facts::{self, Facts, Sight, Told};
 use crate::formation::{Formation, Host, NodeName, Server};
 use crate::ssh::{Captured, Session, Transport};
 
 /// Where events go: many senders, one reporter.
 pub type Events = UnboundedSender<Event>;
+
+/// More looks where answers differ.
+const AGAIN: usize = 3;
+/// Between them.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// What became of an operator's own command on one host.
 pub struct Answer {
@@ -84,8 +89,20 @@ impl Fleet {
         self
     }
 
-    /// One look at each of these hosts: one script, one round trip.
+    /// One look at each of these hosts. Where a monitor elsewhere was asked by several and did not say the same to all,
+    /// a node was moving just then, as a rule: all look once more, a few times.
     pub async fn gather(&self, formation: &Formation, servers: &[&Server]) -> Facts {
+        let mut facts = self.look(formation, servers).await;
+        for _ in 0..AGAIN {
+            let Told::Differs(_) = facts.told_by_monitor(formation) else { break };
+            tokio::time::sleep(PAUSE).await;
+            facts = self.look(formation, servers).await;
+        }
+        facts
+    }
+
+    /// One script, one round trip.
+    async fn look(&self, formation: &Formation, servers: &[&Server]) -> Facts {
         let mut tasks = JoinSet::new();
         let mut facts = Facts::default();
         for server in servers {

@@ -4,7 +4,7 @@
 //! plans nothing. What could not be looked at has failed, it never passes.
 
 use crate::command::{Command, Failure, Output, RunAs, Stdin};
-use crate::facts::{Facts, Seen, Sight};
+use crate::facts::{Facts, Seen, Sight, Told};
 use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret, Server, Tls};
 use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
 use crate::resource::monitor::MonitorFacts;
@@ -93,11 +93,12 @@ fn nothing_seen(facts: &Facts, why: String) -> Wrong {
 
 /// Everything that the facts alone can tell.
 pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
-    let Some(monitor) = facts.monitor() else {
+    let Some(monitor) = facts.monitor(formation) else {
         let why = "could not look: the monitor did not answer".to_owned();
-        let why = Err(match &formation.monitor {
-            Monitor::Managed(server) => unseen(facts, &server.name, why),
-            Monitor::External(_) => nothing_seen(facts, why),
+        let why = Err(match (&formation.monitor, facts.told_by_monitor(formation)) {
+            (_, Told::Differs(why)) => Wrong::Found(format!("could not look: {why}")),
+            (Monitor::Managed(server), _) => unseen(facts, &server.name, why),
+            (Monitor::External(_), _) => nothing_seen(facts, why),
         });
         let views = View::ALL.iter().filter(|view| **view != View::Coordinator || formation.is_citus());
         return views.map(|view| Check::new(*view, "formation", why.clone())).collect();
@@ -176,20 +177,24 @@ fn is_stranger(formation: &Formation, name: &str) -> bool {
     !formation.nodes.contains_key(&NodeName::from(name))
 }
 
-/// `pg_dist_node`, from the coordinator's own host, or by the first node that asked a coordinator elsewhere.
+/// `pg_dist_node`, from the coordinator's own host, or by all nodes that asked a coordinator elsewhere.
 fn pg_dist_node<'a>(
     formation: &'a Formation,
     facts: &'a Facts,
     monitor: &MonitorFacts,
 ) -> Result<&'a CitusFacts, String> {
     if let Some(row) = monitor.primary(0).filter(|row| is_stranger(formation, &row.name)) {
+        match facts.told_by_coordinator() {
+            Told::This(rows) => return Ok(rows),
+            Told::Differs(why) => return Err(format!("{}: {why}", row.name)),
+            Told::Nothing => {}
+        }
         let asked = facts.hosts.keys().filter_map(|name| facts.seen(name)?.coordinator.as_ref());
         let mut why = format!("the inventory does not name {}, and no node asked it", row.name);
         for remote in asked {
             match remote {
-                Remote::Seen { facts, .. } => return Ok(facts),
                 Remote::Unseen { at, why: reason } => why = format!("{at}: {reason}"),
-                Remote::Absent => {}
+                Remote::Seen { .. } | Remote::Absent => {}
             }
         }
         return Err(why);
@@ -309,7 +314,7 @@ enum Expects {
 /// What to ask live: Citus whether its nodes reach each other, and each printed URI whether it serves.
 pub fn probes(formation: &Formation, facts: &Facts) -> Vec<Probe> {
     let mut probes = Vec::new();
-    let found = facts.monitor().and_then(|monitor| coordinator(formation, facts, monitor).ok());
+    let found = facts.monitor(formation).and_then(|monitor| coordinator(formation, facts, monitor).ok());
     if let (true, Some((node, seen))) = (formation.is_citus(), found)
         && let Some(software) = &seen.software
     {
@@ -326,7 +331,7 @@ pub fn probes(formation: &Formation, facts: &Facts) -> Vec<Probe> {
     probes.extend(written::probes(formation, facts));
     if let Some((from, bin)) = viewpoint(formation, facts) {
         // A stranger need not let this host's clients in, and who takes writes is its matter.
-        let writer = facts.monitor().and_then(|monitor| monitor.primary(0));
+        let writer = facts.monitor(formation).and_then(|monitor| monitor.primary(0));
         let main = match writer {
             Some(row) if is_stranger(formation, &row.name) => Expects::ReadOnly,
             Some(_) | None => Expects::ReadWrite,
@@ -348,7 +353,7 @@ fn viewpoint<'a>(formation: &'a Formation, facts: &'a Facts) -> Option<(&'a Node
     let bin = |node: &Node| Some(facts.seen(node.name())?.software.as_ref()?.bin.as_str());
     let mut nodes: Vec<&Node> = formation.nodes.values().collect();
     nodes.sort_by_key(|node| (node.group, node.order));
-    let primary = facts.monitor().and_then(|monitor| monitor.primary(0));
+    let primary = facts.monitor(formation).and_then(|monitor| monitor.primary(0));
     let first = primary.and_then(|row| formation.nodes.get(&NodeName(row.name.clone())));
     first.into_iter().chain(nodes).find_map(|node| Some((node, bin(node)?)))
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use muster::facts::{Facts, Seen, Sight, parse};
 use muster::formation::{Formation, NodeName, Server};
-use muster::inventory::load;
+use muster::inventory::{load, parse as parse_inventory};
 use muster::plan::plan;
 use muster::resource::data::{DataDirectory, Pgdata};
 use muster::resource::neighbours::{Neighbour, Whose};
@@ -20,6 +20,17 @@ const FLAGS: [&str; 6] =
 
 fn lab() -> Formation {
     load(Path::new("inventory/lab.yml")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+}
+
+/// The same at a monitor that the inventory does not name.
+fn external() -> Formation {
+    let text = std::fs::read_to_string("inventory/lab.yml").unwrap();
+    let own = text.find("    monitor:\n").unwrap()..text.find("    coordinator:\n").unwrap();
+    let mut text = text.replacen(&text[own], "", 1);
+    text =
+        text.replacen("  vars:\n", "  vars:\n    monitor: postgres://autoctl_node@mon/pg_auto_failover\n", 1);
+    parse_inventory("external.yml", &text, Path::new("inventory"))
+        .unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 fn server<'f>(formation: &'f Formation, name: &str) -> &'f Server {
@@ -63,6 +74,7 @@ fn a_standby_as_it_really_is() {
     assert_eq!(seen.tls.certificate.as_ref().unwrap().names, ["w1a", "10.88.0.14"]);
     assert!(seen.tls.key);
     assert!(seen.host.systemd && seen.host.listening.contains(&5432));
+    assert!(seen.host.addresses.contains(&"10.88.0.14".parse().unwrap()));
     assert_eq!(seen.host.names["w1b"].address, "10.88.0.15".parse().ok());
     assert!(seen.host.names["w1b"].reverse);
     assert_eq!((seen.monitor, seen.citus), (None, None));
@@ -94,6 +106,28 @@ fn a_coordinator_as_it_really_is() {
     assert!(citus.nodes.iter().all(|row| row.active));
     assert_eq!(citus.nodes.iter().filter(|row| row.role == "primary").count(), 3);
     assert_eq!(citus.pools.len(), 0);
+}
+
+/// What a host was not asked it may not answer: a node that speaks for the monitor, or for Citus, is not heard.
+#[test]
+fn a_host_that_speaks_for_another_is_not_heard() {
+    let formation = lab();
+    let of =
+        |name: &str, key: &str| answer(name).lines().find(|line| line.starts_with(key)).unwrap().to_owned();
+    let (rows, citus) = (of("mon", "monitor:"), of("coord2", "citus:"));
+    let forged: String = answer("w1a")
+        .lines()
+        .map(|line| match line {
+            line if line.starts_with("monitor~") => format!("{rows}\n"),
+            line if line.starts_with("citus~") => format!("{citus}\n"),
+            line if line.starts_with("coordinator.at~") => "coordinator.at=w1a 5432\n".to_owned(),
+            line if line.starts_with("coordinator~") => format!("coordinator:{}\n", &citus["citus:".len()..]),
+            line => format!("{line}\n"),
+        })
+        .collect();
+    assert!(forged.contains(&rows) && forged.contains("coordinator.at=w1a"));
+    let seen = parse(&formation, server(&formation, "w1a"), &forged).unwrap();
+    assert_eq!((seen.monitor, seen.citus, seen.coordinator), (None, None, None));
 }
 
 /// Part of an answer is no answer: nothing is taken to be absent because its line did not arrive.
@@ -259,15 +293,17 @@ fn the_newest_postgresql() {
 fn a_coordinator_elsewhere_is_seen_or_it_is_said_why_not() {
     use base64::Engine as _;
     use muster::resource::citus::Remote;
-    let formation = lab();
+    let formation = external();
+    let rows = answer("mon").lines().find(|line| line.starts_with("monitor:")).unwrap().to_owned();
     let read = |records: &str| {
-        let answer = answer("w1a").replace("coordinator.at~\ncoordinator~\n", records);
+        let answer =
+            answer("w1a").replace("coordinator.at~\ncoordinator~\n", records).replace("monitor~", &rows);
         parse(&formation, server(&formation, "w1a"), &answer).map(|seen| seen.coordinator)
     };
-    let rows = r#"{"nodes": [{"id": 1, "group": 0, "name": "c", "port": 5432, "active": true, "role": "primary",
+    let seen = r#"{"nodes": [{"id": 1, "group": 0, "name": "c", "port": 5432, "active": true, "role": "primary",
         "cluster": "default", "metadata_synced": true}], "pools": {}}"#;
-    let rows = base64::engine::general_purpose::STANDARD.encode(rows);
-    match read(&format!("coordinator.at=c 5432\ncoordinator:{rows}\n")).unwrap() {
+    let seen = base64::engine::general_purpose::STANDARD.encode(seen);
+    match read(&format!("coordinator.at=c 5432\ncoordinator:{seen}\n")).unwrap() {
         Some(Remote::Seen { at, facts }) => {
             assert_eq!((at.as_str(), facts.nodes[0].name.as_str()), ("c 5432", "c"))
         }

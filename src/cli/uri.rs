@@ -39,7 +39,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         false => {
             let facts = plan::look(options, &formation, &writable::asked(&formation)).await;
             // One answer is enough.
-            let exit = match facts.monitor() {
+            let exit = match facts.monitor(&formation) {
                 Some(_) => Exit::Ok,
                 None => exit::or(exit::of_sight(&facts, &Scope::whole()), Exit::Failed),
             };

@@ -2,7 +2,7 @@
 
 use super::{Options, plan};
 use crate::error::Problem;
-use crate::facts::{Facts, Sight};
+use crate::facts::{Facts, Sight, Told};
 use crate::formation::{Formation, Monitor, Server};
 use crate::resource::monitor::MonitorFacts;
 
@@ -17,7 +17,7 @@ pub(super) async fn of_group<'f>(
         return Err(vec![problem.hint("`muster status` shows the group of each node")]);
     }
     let facts = plan::look(options, formation, &asked(formation)).await;
-    let Some(row) = monitor(&facts)?.primary(group) else {
+    let Some(row) = monitor(formation, &facts)?.primary(group) else {
         let problem = Problem::new(format!("the monitor names no node of group {group} that takes writes"));
         return Err(vec![
             problem.hint("`muster status` shows the states; name a host to reach it all the same"),
@@ -40,7 +40,7 @@ pub(super) async fn among<'f>(
     servers: &[&'f Server],
 ) -> Result<Vec<&'f Server>, Vec<Problem>> {
     let facts = plan::look(options, formation, &asked(formation)).await;
-    let monitor = monitor(&facts)?;
+    let monitor = monitor(formation, &facts)?;
     let writes = |server: &&&Server| {
         let row = monitor.row(&server.name);
         row.is_some_and(|row| monitor.primary(row.group).is_some_and(|primary| primary.id == row.id))
@@ -61,14 +61,19 @@ pub(super) fn asked(formation: &Formation) -> Vec<&Server> {
     }
 }
 
-fn monitor(facts: &Facts) -> Result<&MonitorFacts, Vec<Problem>> {
-    facts.monitor().ok_or_else(|| {
-        let why = facts.hosts.iter().find_map(|(name, sight)| match sight {
+fn monitor<'a>(formation: &Formation, facts: &'a Facts) -> Result<&'a MonitorFacts, Vec<Problem>> {
+    let told = facts.told_by_monitor(formation);
+    let differs = match &told {
+        Told::Differs(why) => Some(why.clone()),
+        Told::This(_) | Told::Nothing => None,
+    };
+    told.this().ok_or_else(|| {
+        let unseen = facts.hosts.iter().find_map(|(name, sight)| match sight {
             Sight::Unreachable(failure) => Some(format!("{name}: {}", failure.cause())),
             Sight::Unreadable(why) => Some(format!("{name}: could not look: {why}")),
             Sight::Seen(_) => None,
         });
-        let why = why.map(|why| format!(": {why}")).unwrap_or_default();
+        let why = differs.or(unseen).map(|why| format!(": {why}")).unwrap_or_default();
         let problem = Problem::new(format!("the monitor could not be asked who takes writes{why}"));
         vec![problem.hint("name a host to reach it all the same, e.g. `muster psql HOST`")]
     })

@@ -117,8 +117,8 @@ fn config(world: &World, server: &Server, whose: &Whose, seen: &Seen, plan: &mut
     debug_assert!(server.keeper == Keeper::AsFound, "the inventory sees to it");
     let (Some(software), Some(adopted)) = (&seen.software, &seen.adopted) else { return };
     let is_one = |one: &str, other: &str| {
-        let address = |name: &str| world.names.address(name);
-        address(one).is_some() && address(one) == address(other)
+        let addresses = |name: &str| world.names.addresses(name);
+        !addresses(one).is_disjoint(&addresses(other))
     };
     let steps = keeper::adopted::steps(server, whose, software, (&seen.keeper, adopted), is_one);
     plan.add(Stage::Keeper, &server.name, steps);

@@ -11,6 +11,7 @@ mod node;
 mod outside;
 mod peer;
 mod replicate;
+mod told;
 mod way_out;
 mod well;
 mod world;

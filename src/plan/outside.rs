@@ -4,7 +4,7 @@ use crate::formation::{HbaEdit, Monitor, Node, NodeKind, NodeName, Server};
 use crate::plan::{MonitorView, Plan, World};
 use crate::resource::citus::{self, Wanted};
 use crate::resource::data::Pgdata;
-use crate::resource::{database, hba};
+use crate::resource::{database, hba, monitor};
 
 /// Behind the name of a node that something within the limit waits for.
 const STEPS: &str = "is outside --limit and has steps of its own: take it in";
@@ -73,10 +73,8 @@ impl<'a> World<'a> {
         };
         let found = found.files.get("pg_hba.conf").and_then(Option::as_deref).unwrap_or_default();
         let wanted = hba::for_monitor(&self.templates, self.formation, server, &self.names);
-        let is_there = |rule: &str| found.lines().any(|line| line == rule);
-        let rules = wanted.unwrap_or_default();
         server.hba_edit == HbaEdit::Skip
-            || rules.lines().filter(|line| line.contains("\"autoctl_node\"")).all(is_there)
+            || hba::has_rules_for(monitor::USER, found, &wanted.unwrap_or_default())
     }
 
     /// A primary lets a standby in, and gives it a slot: its keeper does, or muster in steps of the primary.

@@ -122,7 +122,11 @@ impl<'a> World<'a> {
             };
             let at = format!("the coordinator {} at {}:{}", row.name, row.host, row.port);
             match self.remote(node.name()) {
-                Some(Remote::Seen { .. }) => {}
+                Some(Remote::Seen { at: seen, .. }) if *seen == format!("{} {}", row.host, row.port) => {}
+                Some(Remote::Seen { at: seen, .. }) => {
+                    let why = format!("{at} was not looked at from here, but the one at {seen}: run again");
+                    self.block(plan, node.name(), why);
+                }
                 Some(Remote::Unseen { why, .. }) => {
                     let why = format!("{at} cannot be looked at from here: {why}");
                     self.block(plan, node.name(), why);

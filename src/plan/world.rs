@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
-use crate::facts::{Facts, Seen, Sight, monitor_uri};
+use crate::facts::{Facts, Seen, Sight, Told, monitor_uri};
 use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
 use crate::plan::outside::NOT_LOOKED_AT;
 use crate::plan::peer::{Peer, unfit};
 use crate::plan::{Plan, UNREACHABLE, agreement, check};
 use crate::resource::data::{self, Pgdata};
-use crate::resource::hba::Names;
 use crate::resource::monitor::{self, MonitorFacts, NodeRow};
+use crate::resource::names::Names;
 use crate::scope::Scope;
 use crate::state::State;
 use crate::step::{Stage, Step};
@@ -50,9 +50,7 @@ impl<'a> World<'a> {
         today: Date,
         plan: &mut Plan,
     ) -> World<'a> {
-        let seen =
-            formation.servers().filter_map(|s| Some((s.hostname.as_str(), &facts.seen(&s.name)?.host)));
-        let seen: Vec<_> = seen.collect();
+        let seen = formation.servers().filter_map(|server| Some((server, &facts.seen(&server.name)?.host)));
         let mut world = World {
             formation,
             scope,
@@ -93,6 +91,7 @@ impl<'a> World<'a> {
                     .for_each(|note| plan.note(&server.name, note));
             }
         }
+        world.note_what_is_not_believed(plan);
         world.look_for_a_lost_monitor(plan);
         world.look_at_outside_monitor();
         world.leave_outside();
@@ -111,17 +110,14 @@ impl<'a> World<'a> {
 
     fn look_at_monitor(&self) -> MonitorView<'a> {
         match &self.formation.monitor {
-            Monitor::External(uri) => {
-                let mut rows =
-                    self.facts.hosts.keys().filter_map(|name| self.facts.seen(name)?.monitor.as_ref());
-                match rows.next() {
-                    Some(rows) => MonitorView::Known(rows),
-                    None => MonitorView::Unknown(format!(
-                        "the monitor at {}:{} has no pgautofailover: is the database of `{}` the monitor's?",
-                        uri.host, uri.port, uri.given_as
-                    )),
-                }
-            }
+            Monitor::External(uri) => match self.facts.told_by_monitor(self.formation) {
+                Told::This(rows) => MonitorView::Known(rows),
+                Told::Differs(why) => MonitorView::Unknown(why),
+                Told::Nothing => MonitorView::Unknown(format!(
+                    "the monitor at {}:{} has no pgautofailover: is the database of `{}` the monitor's?",
+                    uri.host, uri.port, uri.given_as
+                )),
+            },
             Monitor::Managed(server) => match self.facts.seen(&server.name) {
                 None => MonitorView::Unknown(match self.excluded.get(&server.name) {
                     Some(why) => format!("the monitor {} cannot be asked: {why}", server.name),

@@ -8,7 +8,7 @@ use crate::formation::{Formation, Monitor, NodeName, Server, Tls};
 use crate::report::paint::Paint;
 use crate::report::status::rest::Rest;
 use crate::report::text::{alike, count, plain, table};
-use crate::resource::citus::{CitusFacts, Remote};
+use crate::resource::citus::CitusFacts;
 use crate::resource::data::Pgdata;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{Sender, bytes};
@@ -112,7 +112,7 @@ pub struct Status {
 impl Status {
     /// Of those within the scope; the monitor and the coordinator were looked at all the same.
     pub fn new(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) -> Status {
-        let monitor = facts.monitor();
+        let monitor = facts.monitor(formation);
         // Under a limit they are as much outside as the rest.
         let strangers = match scope.is_whole() {
             true => facts::strangers(formation, facts),
@@ -122,7 +122,7 @@ impl Status {
             .servers(formation)
             .into_iter()
             .map(|server| line(formation, facts, server, today))
-            .chain(strangers.into_iter().map(|row| stranger(facts, row)))
+            .chain(strangers.into_iter().map(|row| stranger(formation, facts, row)))
             .collect();
         let unreachable = facts
             .hosts
@@ -130,7 +130,7 @@ impl Status {
             .filter(|(name, sight)| scope.has(name) && matches!(sight, Sight::Unreachable(_)));
         let troubles = rest::troubles(formation, facts, &servers);
         let rest = Rest::of(formation, scope, facts, &servers, &troubles);
-        let citus = pg_dist_node(facts).map(|citus| Citus {
+        let citus = pg_dist_node(formation, facts).map(|citus| Citus {
             primaries: citus.nodes.iter().filter(|row| row.role == "primary").count(),
             secondaries: citus.nodes.iter().filter(|row| row.role == "secondary").count(),
             inactive: citus.nodes.iter().filter(|row| !row.active).count(),
@@ -198,15 +198,13 @@ impl Status {
     }
 }
 
-/// From a coordinator of the inventory, or from one elsewhere that a node has asked.
-fn pg_dist_node(facts: &Facts) -> Option<&CitusFacts> {
-    let own = facts.hosts.keys().find_map(|name| facts.seen(name)?.citus.as_ref());
-    own.or_else(|| {
-        facts.hosts.keys().find_map(|name| match facts.seen(name)?.coordinator.as_ref()? {
-            Remote::Seen { facts, .. } => Some(facts),
-            Remote::Absent | Remote::Unseen { .. } => None,
-        })
-    })
+/// From the coordinator that the monitor names, or from one elsewhere that nodes have asked.
+fn pg_dist_node<'a>(formation: &Formation, facts: &'a Facts) -> Option<&'a CitusFacts> {
+    let primary = facts.monitor(formation)?.primary(0)?;
+    match formation.nodes.get(&NodeName(primary.name.clone())) {
+        Some(node) => facts.seen(node.name())?.citus.as_ref(),
+        None => facts.told_by_coordinator().this(),
+    }
 }
 
 /// Without rows, whether that says something: the monitor was asked, and has none.
@@ -225,14 +223,14 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
         name: server.name.clone(),
         whose: Whose::Inventory,
         group: node.map(|node| node.group),
-        row: match (node, facts.monitor()) {
+        row: match (node, facts.monitor(formation)) {
             (None, _) => Look::Absent,
             (Some(_), Some(monitor)) => Look::of(monitor.row(&server.name).cloned()),
             (Some(_), None) if monitor_was_seen(formation, facts) => Look::Absent,
             (Some(_), None) => Look::Unknown,
         },
         in_recovery: look_at_recovery(seen),
-        streaming: node.map_or(Look::Absent, |node| rest::streaming(facts, &node.server.name)),
+        streaming: node.map_or(Look::Absent, |node| rest::streaming(formation, facts, &node.server.name)),
         host: server.hostname.clone(),
         port: server.pgport,
         keeper: look(|seen| seen.keeper.alive),
@@ -257,14 +255,14 @@ fn look_at_recovery(seen: Option<&Seen>) -> Look<bool> {
     seen.map_or(Look::Unknown, |seen| Look::of(seen.database.as_ref().map(|database| database.in_recovery)))
 }
 
-fn stranger(facts: &Facts, row: &NodeRow) -> Line {
+fn stranger(formation: &Formation, facts: &Facts, row: &NodeRow) -> Line {
     Line {
         name: NodeName(row.name.clone()),
         whose: Whose::Stranger,
         group: Some(row.group),
         row: Look::Is(row.clone()),
         in_recovery: Look::Unknown,
-        streaming: rest::streaming(facts, &NodeName(row.name.clone())),
+        streaming: rest::streaming(formation, facts, &NodeName(row.name.clone())),
         host: row.host.clone(),
         port: row.port,
         keeper: Look::Unknown,

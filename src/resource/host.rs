@@ -20,6 +20,8 @@ pub struct HostFacts {
     pub home: String,
     /// Directly connected networks.
     pub networks: BTreeSet<IpNet>,
+    /// The addresses of its interfaces; none at all where the kernel does not tell.
+    pub addresses: BTreeSet<IpAddr>,
     /// Names of the formation as this host resolves them.
     pub names: BTreeMap<String, Resolved>,
     /// TCP ports something listens on.
@@ -42,6 +44,10 @@ say cpus "$(getconf _NPROCESSORS_ONLN 2>/dev/null || grep -c '^processor' /proc/
 if [ -d /run/systemd/system ]; then say systemd 1; else say systemd 0; fi
 say home "$HOME"
 file routes /proc/net/route
+{
+  sed -n -e '/|-- /{s/.*|-- //;h;}' -e '/\/32 host LOCAL/{x;p;x;}' /proc/net/fib_trie
+  sed -n 's/^\([0-9a-f]\{32\}\) .*/\1/p' /proc/net/if_inet6
+} 2>/dev/null | sort -u | tr '\n' ' ' | { read -r l || :; say addresses "${l:-}"; }
 { cat /proc/net/tcp; cat /proc/net/tcp6 2>/dev/null; } | sed -n 's/^ *[0-9]*: [0-9A-F]*:\([0-9A-F]*\) [0-9A-F:]* 0A .*/\1/p' | sort -u | tr '\n' ' ' | { read -r l || :; say listening "${l:-}"; }
 # Where there is no such program nobody can say.
 if command -v locale >/dev/null && LC_ALL=$locale locale charmap 2>&1 | grep -q 'Cannot set'; then say locale 0; else say locale 1; fi
@@ -67,6 +73,7 @@ pub fn parse(answers: &Answers, names: &BTreeSet<String>) -> Result<HostFacts, S
         Ok((name.clone(), Resolved { address: address.parse().ok(), reverse }))
     };
     let port = |hex| u16::from_str_radix(hex, 16).map_err(|_| format!("listening: no port: {hex:.40}"));
+    let own = answers.need("addresses")?;
     let memory = answers.number::<u64>("memory_kb")?.checked_mul(1024);
     Ok(HostFacts {
         memory: memory.ok_or("memory_kb is more than there can be")?,
@@ -74,6 +81,7 @@ pub fn parse(answers: &Answers, names: &BTreeSet<String>) -> Result<HostFacts, S
         systemd: answers.flag("systemd")?,
         home: answers.need("home")?,
         networks: networks(&answers.need("routes")?),
+        addresses: own.split_whitespace().map(address).collect::<Result<_, _>>()?,
         names: names.iter().map(resolve).collect::<Result<_, _>>()?,
         listening: listening.split_whitespace().map(port).collect::<Result<_, _>>()?,
         lacks_locale: answers.text("locale").is_ok_and(|is_there| is_there.as_deref() == Some("0")),
@@ -93,15 +101,14 @@ fn networks(routes: &str) -> BTreeSet<IpNet> {
     routes.lines().skip(1).filter_map(route).collect()
 }
 
-impl HostFacts {
-    /// The connected network that an address of this host lies in: the "local network" of HBA rules.
-    pub fn lan(&self, hostname: &str) -> Option<IpNet> {
-        let address = match hostname.parse() {
-            Ok(address) => address,
-            Err(_) => self.names.get(hostname)?.address?,
-        };
-        self.networks.iter().filter(|net| net.contains(&address)).max_by_key(|net| net.prefix_len()).copied()
-    }
+/// As the kernel writes them: `10.88.0.12`, or 32 digits.
+fn address(word: &str) -> Result<IpAddr, String> {
+    let digits = |word: &str| {
+        let is_whole = word.len() == 32;
+        is_whole.then(|| u128::from_str_radix(word, 16).ok().map(|raw| IpAddr::V6(raw.into())))?
+    };
+    let read = word.parse().ok().or_else(|| digits(word));
+    read.ok_or_else(|| format!("addresses: no address: {word:.40}"))
 }
 
 #[cfg(test)]
@@ -111,6 +118,16 @@ mod tests {
     const ROUTES: &str = "Iface\tDestination\tGateway \tFlags\tRefCnt\tUse\tMetric\tMask\t\tMTU\n\
         eth0\t00000000\t0100580A\t0003\t0\t0\t0\t00000000\t0\n\
         eth0\t0000580A\t00000000\t0001\t0\t0\t0\t00FFFFFF\t0\n";
+
+    #[test]
+    fn an_address_is_read_as_the_kernel_writes_it() {
+        assert_eq!(address("10.88.0.12"), Ok("10.88.0.12".parse().unwrap()));
+        assert_eq!(
+            address("fe800000000000002819f6fffeaafbc5"),
+            Ok("fe80::2819:f6ff:feaa:fbc5".parse().unwrap())
+        );
+        assert!(address("fe80").is_err() && address("+e800000000000002819f6fffeaafbc5x").is_err());
+    }
 
     #[test]
     fn the_connected_network_is_the_local_one() {

@@ -11,6 +11,7 @@ pub mod installed;
 pub mod keeper;
 pub mod lock;
 pub mod monitor;
+pub mod names;
 pub mod neighbours;
 pub mod pgpass;
 pub mod psql;

@@ -73,6 +73,7 @@ mod tests {
             home: "/h".to_owned(),
             networks: Default::default(),
             names: Default::default(),
+            addresses: Default::default(),
             listening: Default::default(),
             lacks_locale: Default::default(),
         };

@@ -73,6 +73,7 @@ fn facts(
                 systemd: true,
                 home: "/".into(),
                 networks: Default::default(),
+                addresses: Default::default(),
                 names: BTreeMap::new(),
                 listening: Default::default(),
                 lacks_locale: false,

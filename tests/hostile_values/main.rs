@@ -10,4 +10,5 @@
 mod pairs;
 mod readers;
 mod scene;
+mod told;
 mod values;

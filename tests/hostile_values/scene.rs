@@ -82,11 +82,11 @@ pub(crate) fn formation(shape: Shape, given: &Given) -> Result<Formation, Vec<Pr
 }
 
 /// Hosts with nothing on them, in the probe's own words.
-fn bare(formation: &Formation) -> Facts {
+pub(crate) fn bare(formation: &Formation) -> Facts {
     let names =
         formation.servers().map(|server| server.hostname.clone()).chain([monitor_uri(formation).host]);
     let names = names.filter(|name| name.parse::<std::net::IpAddr>().is_err());
-    let mut answer = "memory_kb=16000000\ncpus=4\nsystemd=1\nhome=/home/pg\nlistening=0016\nsoftware.bin=/opt/pg/bin\n\
+    let mut answer = "memory_kb=16000000\naddresses=\ncpus=4\nsystemd=1\nhome=/home/pg\nlistening=0016\nsoftware.bin=/opt/pg/bin\n\
         software.version=15\nsoftware.pg_autoctl=/usr/bin/pg_autoctl 2.0\nextension.citus=13.2-1\nextension.pgautofailover=2.0\n\
         extension.pg_stat_statements=1.10\nextension.btree_gist=1.7\npgdata=empty\npgdata.room=99999999\npgdata.writable=1\n\
         tls.cert~\ntls.key=0\ntls.unreadable:\nnode.conf~\npgpass~\nsql~\nsql.extensions~\nkeeper.alive~\nkeeper.config~\n\

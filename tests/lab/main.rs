@@ -17,6 +17,7 @@ mod hostile;
 mod interruptions;
 mod layouts;
 mod limits;
+mod names;
 mod refusals;
 mod rollout;
 mod secrets;

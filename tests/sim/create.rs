@@ -300,7 +300,7 @@ fn assert_rows(kind: Kind) {
         let (with, without) = (shown(kind, &with), shown(kind, &without));
         // The monitor's pg_autoctl.cfg says nothing of rules.
         let (shows, instead_of) = match (kind, row.name) {
-            (_, "skip-pg-hba") => ("", " trust # Auto-generated"),
+            (_, "skip-pg-hba") => ("", " trust # Written by muster"),
             _ => (sample.shows, sample.instead_of),
         };
         assert!(with.contains(shows), "{what}: {shows} is not in {with}");

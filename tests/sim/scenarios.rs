@@ -23,6 +23,7 @@ use muster::formation::{Formation, NodeName, Secret};
 use muster::inventory::parse;
 use muster::plan::{Plan, plan, within};
 use muster::resource::citus::CitusNode;
+use muster::resource::host::Resolved;
 use muster::resource::neighbours::{Neighbour, Whose};
 use muster::scope::Scope;
 use muster::state::State;
@@ -261,6 +262,13 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
                 data: (*data).to_owned(),
             });
         }
+        // What it tells of others: a name's address, which has that name back or another; a state on the monitor.
+        ("sees", [name, "at", address, rest @ ..]) => {
+            let seen = Resolved { address: address.parse().ok(), reverse: rest.is_empty() };
+            host.sees.insert((*name).to_owned(), seen);
+        }
+        ("forges", [node, "is", state]) => host.forges = Some(((*node).to_owned(), (*state).to_owned())),
+        ("network", [network]) => host.network = Some((*network).to_owned()),
         ("selinux", _) => host.around.selinux = true,
         ("certificate", ["ends", date]) => {
             host.certificate_mut().certificate.as_mut()?.not_after = date.parse::<Date>().ok()?;

@@ -63,6 +63,12 @@ pub(crate) struct Host {
     pub(crate) known: BTreeSet<u64>,
     /// User's files that cannot be read.
     pub(crate) unreadable: Vec<String>,
+    /// Names that it sees elsewhere than they are.
+    pub(crate) sees: BTreeMap<String, Resolved>,
+    /// What it makes of the monitor's answer.
+    pub(crate) forges: Option<(String, String)>,
+    /// Another network than the one that all are in.
+    pub(crate) network: Option<String>,
     certificate: Option<TlsFacts>,
 }
 
@@ -265,7 +271,7 @@ impl World {
                 enabled: host.enabled,
                 guard: host.files.get(&format!("{}/run-keeper", node_dir(server))).cloned(),
             },
-            monitor: asks.then(|| self.monitor_facts()),
+            monitor: asks.then(|| host.forged(self.monitor_facts())),
             coordinator: self.coordinator_from(server),
             adopted: None,
             citus: running
@@ -323,8 +329,9 @@ impl World {
             cpus: 4,
             systemd: host.systemd,
             home: HOME.to_owned(),
-            networks: BTreeSet::from(["10.88.0.0/24".parse().unwrap()]),
-            names: resolved,
+            networks: BTreeSet::from([host.network.as_deref().unwrap_or("10.88.0.0/24").parse().unwrap()]),
+            addresses: resolved.get(&server.hostname).and_then(|own| own.address).into_iter().collect(),
+            names: resolved.into_iter().chain(host.sees.clone()).collect(),
             listening,
             lacks_locale: false,
         }
@@ -394,8 +401,20 @@ impl Host {
             deaf: false,
             known: BTreeSet::new(),
             unreadable: Vec::new(),
+            sees: BTreeMap::new(),
+            forges: None,
+            network: None,
             certificate: None,
         }
+    }
+
+    /// The monitor's answer, as this host hands it on.
+    fn forged(&self, mut facts: MonitorFacts) -> MonitorFacts {
+        if let Some((node, state)) = &self.forges {
+            let row = facts.nodes.iter_mut().find(|row| row.name == *node).expect("the monitor has it");
+            (row.reported, row.assigned) = (State::parse(state), State::parse(state));
+        }
+        facts
     }
 
     pub(crate) fn data(&self) -> Option<&Data> {

@@ -35,7 +35,7 @@ pub(super) fn notes(
                     note(name, "its keeper does not run: nothing fails over here".to_owned());
                 }
                 let Some(database) = &seen.database else { continue };
-                streaming(facts, name, database, &mut note);
+                streaming((formation, facts), name, database, &mut note);
                 let names = database.pending();
                 if !names.is_empty() {
                     note(name, format!("takes effect after a restart: {}", names.join(", ")));
@@ -60,12 +60,12 @@ pub(super) fn notes(
 
 /// What is no trouble yet: a standby far behind, and slots that nobody reads.
 fn streaming(
-    facts: &Facts,
+    (formation, facts): (&Formation, &Facts),
     name: &NodeName,
     database: &DatabaseFacts,
     note: &mut impl FnMut(&NodeName, String),
 ) {
-    let (Some(monitor), Some(own)) = (facts.monitor(), &database.streaming) else { return };
+    let (Some(monitor), Some(own)) = (facts.monitor(formation), &database.streaming) else { return };
     let Some(row) = monitor.row(name) else { return };
     let primary = monitor.primary(row.group).filter(|primary| primary.id != row.id);
     let there = primary.and_then(|primary| {

@@ -86,7 +86,7 @@ pub(super) fn troubles(
         // Without a keeper nobody reports, which is said elsewhere.
         let reports = node.is_none_or(|node| node.server.keeper != Keeper::None);
         let silent = row.silence().filter(|_| reports);
-        let streams = upstream(facts, row).and_then(|primary| {
+        let streams = upstream(formation, facts, row).and_then(|primary| {
             streaming::trouble(row, primary, of(facts, &primary.name), of(facts, &row.name))
         });
         let out = "it is in maintenance: pg_autoctl disable maintenance on its host takes it back";
@@ -101,9 +101,11 @@ pub(super) fn troubles(
 }
 
 /// The connection of a node to its primary; `Absent` where there is none.
-pub(super) fn streaming(facts: &Facts, name: &NodeName) -> Look<Sender> {
-    let Some(row) = facts.monitor().and_then(|monitor| monitor.row(name)) else { return Look::Unknown };
-    match upstream(facts, row) {
+pub(super) fn streaming(formation: &Formation, facts: &Facts, name: &NodeName) -> Look<Sender> {
+    let Some(row) = facts.monitor(formation).and_then(|monitor| monitor.row(name)) else {
+        return Look::Unknown;
+    };
+    match upstream(formation, facts, row) {
         Some(primary) if primary.id == row.id => Look::Absent,
         Some(primary) => {
             of(facts, &primary.name).map_or(Look::Unknown, |there| Look::of(there.sender(row.id).cloned()))
@@ -112,8 +114,8 @@ pub(super) fn streaming(facts: &Facts, name: &NodeName) -> Look<Sender> {
     }
 }
 
-fn upstream<'a>(facts: &'a Facts, row: &NodeRow) -> Option<&'a NodeRow> {
-    facts.monitor()?.primary(row.group)
+fn upstream<'a>(formation: &Formation, facts: &'a Facts, row: &NodeRow) -> Option<&'a NodeRow> {
+    facts.monitor(formation)?.primary(row.group)
 }
 
 fn of<'a>(facts: &'a Facts, name: &str) -> Option<&'a Streaming> {
