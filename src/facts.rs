@@ -21,7 +21,7 @@ use crate::resource::tls::TlsFacts;
 use crate::resource::{
     adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, refused, settings, tls,
 };
-use crate::sql;
+use crate::{session, sql};
 
 pub use told::Told;
 
@@ -56,6 +56,10 @@ pub struct Seen {
     pub node_conf: Option<String>,
     /// `~/.pgpass` of the server's user.
     pub pgpass: Option<Secret>,
+    /// The mode of `~/.pgpass`; `None` where there is none.
+    pub pgpass_mode: Option<u32>,
+    /// What servers warned of when they were asked, in their words.
+    pub warnings: Vec<String>,
     /// `None` where PostgreSQL does not run.
     pub database: Option<DatabaseFacts>,
     pub keeper: KeeperFacts,
@@ -183,6 +187,8 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     ] {
         script.push_str(part);
     }
+    script.push_str(session::PSQL);
+    script.push_str(sql::ASKING);
     script.push_str(&database::probe());
     script.push_str(tls::PROBE_SERVED);
     script.push_str(tls::SHOWN);
@@ -191,6 +197,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     script.push_str(&monitor::probe());
     script.push_str(&citus::remote_probe());
     script.push_str(&adopted::probe());
+    script.push_str(sql::WARNED);
     script.push_str("\nsay end ''\n");
     let names: Vec<String> = names.into_iter().collect();
     let args = [
@@ -257,6 +264,8 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         tls: tls::parse(&answers)?,
         node_conf: answers.text("node.conf")?,
         pgpass: pgpass::parse(&answers)?,
+        pgpass_mode: pgpass::parse_mode(&answers)?,
+        warnings: answers.need("warnings")?.lines().map(|line| line.trim().to_owned()).collect(),
         database: database::parse(&answers)?,
         keeper: keeper::parse(&answers)?,
         monitor: monitor::parse(&answers)

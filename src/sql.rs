@@ -119,6 +119,105 @@ pub fn on_monitor(node: &Node, bin: &str, uri: &MonitorUri, sql: String) -> Comm
     monitor_env(command, uri).stdin(Stdin::Text(sql))
 }
 
+/// sh functions by which a probe asks a server, and tells its answer from what psql says beside it. What is said is for
+/// people: nothing is decided by its words, which differ with the server's language. `$bin`, `$pgdata`, `$pid`, `$pghost`,
+/// `$pgport`, `$username`; [`crate::resource::data::PROBE`] defines `postmaster`, [`PSQL`] `psql`, [`MONITOR`] `monitor`.
+///
+/// How psql ended tells a connection that failed or broke (2) from SQL that did (3); `pg_isready` tells by SQLSTATE 57P03
+/// a server that starts or stops (1) from one that takes logins (0) and from none (2). Sources: the manual's pages of both.
+pub const ASKING: &str = r#"
+nl='
+'
+sep=$(printf '\036')
+warnings= unheard= till=
+question() { q=$(cat); }
+# Runs what asks, with $q on its standard input: $out is its answer, $err in one line what it said beside it, $rc its end.
+hear() {
+  all=$({ out=$(printf '%s\n' "$q" | "$@" 2>&3 3>&-); rc=$?; printf '%s%s%s%s' "$sep" "$rc" "$sep" "$out"; } 3>&1)
+  out=${all##*"$sep"}; all=${all%"$sep"*}
+  rc=${all##*"$sep"}
+  err=$(printf '%s' "${all%"$sep"*}" | tr '\n' ' ')
+  if [ "$rc" = 0 ] && [ -n "$err" ]; then warnings=$warnings$err$nl; fi
+}
+# One bound for all that a look waits for, in seconds from its first wait.
+may_wait() {
+  if [ -z "$till" ]; then till=$(($(date +%s) + $1)); fi
+  if [ "$(date +%s)" -ge "$till" ]; then return 1; fi
+  sleep 0.2
+}
+home() {
+  (PGCONNECT_TIMEOUT=5; export PGCONNECT_TIMEOUT; psql ${pghost:+-h "$pghost"} -p "${port:-$pgport}" -U "$username" -d "$@" -f -)
+}
+# Asks the server of this host: $1 database, then options of psql. One that starts, stops or is restarted is waited for;
+# where it is found to be stopped in the end, $pid is empty.
+ask() {
+  if [ -n "$unheard" ]; then rc=2 out= err=$unheard; return; fi
+  again=1
+  while :; do
+    hear home "$@"
+    if [ "$rc" = 0 ]; then return; fi
+    "$bin/pg_isready" -q -t 3 ${pghost:+-h "$pghost"} -p "${port:-$pgport}" -U "$username" -d postgres 2>/dev/null
+    case $? in
+    1) ;;
+    2)
+      was=$pid
+      postmaster
+      if [ -z "$pid" ]; then await_postmaster; fi
+      if [ -z "$pid" ]; then none postmaster; none postmaster.port; return; fi
+      if [ "$pid" != "$was" ]; then say postmaster "$pid"; say postmaster.port "$port"; fi ;;
+    *)
+      if [ "$rc" != 2 ] || [ "$again" = 0 ]; then return; fi
+      again=0 ;;
+    esac
+    if ! may_wait 20; then
+      err="PostgreSQL of $pgdata (process $pid) takes no connections; look again when it does: $err"
+      unheard=$err
+      return
+    fi
+  done
+}
+# A server that is restarted is away for a moment.
+await_postmaster() {
+  n=0
+  while [ -z "$pid" ] && [ "$n" -lt 10 ]; do sleep 0.2; n=$((n + 1)); postmaster; done
+}
+# The record $1 of an answer: JSON, or ~ for what is not there.
+answered() {
+  case $rc:$out in
+  0:'{'*|0:'['*) printf '%s:' "$1"; printf '%s' "$out" | base64 -w0; echo ;;
+  '0:~') none "$1" ;;
+  0:*) blind "$1" "psql answered: $(printf '%s' "$out" | tr '\n' ' ')" ;;
+  *) blind "$1" "psql: $err" ;;
+  esac
+}
+# Asks the monitor as a node does, and waits for one that starts or stops; options of psql.
+ask_monitor() {
+  again=15
+  while :; do
+    hear monitor "$@"
+    if [ "$rc" = 0 ]; then return; fi
+    PGHOST=$MUSTER_HOST PGPORT=$MUSTER_PORT PGUSER=$MUSTER_USER PGDATABASE=$MUSTER_DBNAME "$bin/pg_isready" -q -t 5 2>/dev/null
+    case $? in
+    1) may_wait 20 || return ;;
+    # Nobody there, as while it is restarted: for 3 s.
+    2)
+      if [ "$again" = 0 ]; then return; fi
+      again=$((again - 1))
+      may_wait 20 || return ;;
+    *)
+      if [ "$rc" != 2 ] || [ "$again" != 15 ]; then return; fi
+      again=14
+      may_wait 20 || return ;;
+    esac
+  done
+}
+"#;
+
+/// After all questions: what servers warned of, a line each.
+pub const WARNED: &str = r#"
+printf 'warnings:'; printf '%s' "$warnings" | sort -u | base64 -w0; echo
+"#;
+
 impl MonitorUri {
     /// The URI as `pg_autoctl.cfg` holds it, password included.
     pub fn text(&self) -> Secret {

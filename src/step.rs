@@ -155,7 +155,7 @@ if [ "$check" = configuration ]; then
   rm -f -- "$t.said"
 fi
 PSQL
-ask() { psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -f - 2>&1; }
+ask() { psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -f -; }
 rules() { ask <<'SQL'
 select format('line %s: %s', line_number, error) from pg_hba_file_rules where HBA_REFUSED;
 SQL
@@ -166,7 +166,7 @@ SQL
 }
 known=
 if [ -n "$port" ] && [ -f "$1" ]; then
-  if [ "$check" = configuration ]; then known=$(configuration) || { printf '%s\n' "$known" >&2; exit 65; }; fi
+  if [ "$check" = configuration ]; then known=$(configuration) || exit 65; fi
   old=$(mktemp "$d/.muster.XXXXXX")
   cp -p -- "$1" "$old"
 fi

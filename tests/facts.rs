@@ -4,6 +4,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
+#[path = "facts/looks.rs"]
+mod looks;
+
 use std::path::Path;
 
 use muster::facts::{Facts, Seen, Sight, parse};

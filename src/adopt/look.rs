@@ -8,8 +8,8 @@ use crate::formation::{MonitorUri, Secret};
 use crate::probe::{self, Answers};
 use crate::resource::data;
 use crate::resource::keeper::adopted::Config;
-use crate::resource::monitor::{self, DBNAME, MonitorFacts};
-use crate::sql;
+use crate::resource::monitor::{self, MonitorFacts};
+use crate::{session, sql};
 
 /// Seconds a script may take.
 const PATIENCE: u64 = 60;
@@ -96,18 +96,23 @@ const FORMATIONS: &str = "select json_agg(json_build_object('name', formationid,
 fn formations() -> String {
     format!(
         r#"
-list() {{ printf '%s\n' "{FORMATIONS};"; }}
 case $role in
-monitor) j=$(list | psql ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d {DBNAME} 2>&1) || : ;;
-*) j=$(list | monitor 2>&1) || : ;;
+monitor)
+  question <<'SQL'
+{}
+SQL
+  ask postgres ;;
+*)
+  question <<'SQL'
+{}
+SQL
+  hear monitor ;;
 esac
-j=$(printf '%s' "$j" | tr '\n' ' ')
-case $j in
-'['*) printf 'formations:'; printf '%s' "$j" | base64 -w0; echo ;;
-*) blind formations "psql: $j" ;;
-esac
+answered formations
 say end ''
-"#
+"#,
+        monitor::at_home(FORMATIONS),
+        monitor::where_it_is(FORMATIONS)
     )
 }
 
@@ -118,8 +123,17 @@ pub fn monitor(asked: &Asked, formation: &str) -> Command {
     let find = "if [ -n \"$ctl\" ]; then ctl=$(readlink -f \"$ctl\"); bin=${ctl%/*}\n\
                 elif p=$(command -v psql); then bin=${p%/*}\nelse bin=; fi\n\
                 if [ -z \"$bin\" ]; then blind formations 'there is no psql'; say end ''; exit 0; fi\n";
-    let script =
-        format!("{start}{}{}{find}{}{}", probe::FUNCTIONS, data::FIND, monitor::probe(), formations());
+    // A server that is asked for here is the one that answers at its socket, whatever its data directory is.
+    let any = "postmaster() { :; }\ntill=$(($(date +%s) + 3))\n";
+    let script = format!(
+        "{start}{}{}{find}{}{}{any}{}{}",
+        probe::FUNCTIONS,
+        data::FIND,
+        session::PSQL,
+        sql::ASKING,
+        monitor::probe(),
+        formations()
+    );
     let command = |run_as, role: &str, user: &str, socket: &str, port: u16| {
         let args = [formation, role, user, socket, &port.to_string()].map(str::to_owned);
         Command::new(run_as, script.clone()).args(args).timeout(PATIENCE)

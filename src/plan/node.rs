@@ -195,7 +195,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
         }
     }
     // After the roles: a rerun knows by the old line here that a password is to be changed.
-    steps.extend(pgpass::step(node, &seen.host, seen.pgpass.as_ref()));
+    steps.extend(pgpass::step(node, &seen.host, seen.pgpass.as_ref(), seen.pgpass_mode));
     plan.add(Stage::Prepare, node.name(), steps);
     Ok(last)
 }

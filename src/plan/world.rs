@@ -89,6 +89,9 @@ impl<'a> World<'a> {
                 agreement::notes(&world, server, seen)
                     .into_iter()
                     .for_each(|note| plan.note(&server.name, note));
+                for warning in &seen.warnings {
+                    plan.note(&server.name, format!("psql was told there: {warning}"));
+                }
             }
         }
         world.note_what_is_not_believed(plan);

@@ -8,7 +8,7 @@ use crate::command::Stdin;
 use crate::formation::{Formation, Node, NodeKind};
 use crate::probe::{Answer, Answers};
 use crate::resource::data::node_dir;
-use crate::sql::{Login, MONITOR, conninfo_value, literal, local, remote};
+use crate::sql::{Login, conninfo_value, literal, local, remote};
 use crate::step::{Action, Content, File, Step};
 
 /// What a coordinator says of its formation.
@@ -46,16 +46,24 @@ const ROWS: &str = "select json_build_object(
    from pg_dist_node), '[]'),
  'pools', coalesce((select json_object_agg(nodeid, poolinfo) from pg_dist_poolinfo), '{}'))";
 
-/// `$kind`; uses `json` of the database's probe.
+/// [`ROWS`] where there are such tables: a missing one is asked of the catalog.
+fn rows() -> String {
+    format!(
+        "select to_regclass('pg_catalog.pg_dist_node') is not null as there \\gset\n\\if :there\n{ROWS};\n\\else\n\\echo ~\n\\endif"
+    )
+}
+
+/// `$kind`; uses `json` and `$there` of the database's probe.
 pub fn probe() -> String {
     format!(
         r#"
-if [ -n "$pid" ] && [ "$kind" = coordinator ]; then
+if [ "$there" = '+' ] && [ "$kind" = coordinator ]; then
   json citus "$dbname" <<'SQL'
-{ROWS}
+{}
 SQL
 else none citus; fi
-"#
+"#,
+        rows()
     )
 }
 
@@ -89,27 +97,30 @@ pub enum Remote {
 pub fn remote_probe() -> String {
     format!(
         r#"
-{MONITOR}
-coordinator() {{ cat <<'SQL'
+peer() {{
+  PGPASSWORD=$MUSTER_PEER_PASSWORD PGSSLMODE=$MUSTER_PEER_SSLMODE PGSSLROOTCERT=$MUSTER_PEER_SSLROOTCERT \
+  PGSSLCRL=$MUSTER_PEER_SSLCRL PGCONNECT_TIMEOUT=5 PGOPTIONS=$MUSTER_OPTIONS "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 -h "${{at%% *}}" -p "${{at##* }}" \
+  -U "$username" -d "$dbname" -f -
+}}
+at=
+if [ "$remote" = 1 ] && [ -n "$bin" ]; then
+  question <<'SQL'
 select nodehost || ' ' || nodeport from pgautofailover.node where formationid = :'formation' and groupid = 0
  and goalstate in ('single', 'primary', 'wait_primary', 'apply_settings', 'join_primary') order by nodeid limit 1;
 SQL
-}}
-pg_dist_node() {{ cat <<'SQL'
-{ROWS};
+  hear monitor -v formation="$formation"
+  at=$out
+  if [ "$rc" = 0 ]; then say coordinator.at "$at"; else none coordinator.at; fi
+else none coordinator.at; fi
+if [ -n "$at" ]; then
+  question <<'SQL'
+{}
 SQL
-}}
-if [ "$remote" = 1 ] && [ -n "$bin" ] && at=$(coordinator | monitor -v formation="$formation" 2>/dev/null); then
-  say coordinator.at "$at"
-  if [ -n "$at" ]; then
-    j=$(pg_dist_node | PGPASSWORD=$MUSTER_PEER_PASSWORD PGSSLMODE=$MUSTER_PEER_SSLMODE PGSSLROOTCERT=$MUSTER_PEER_SSLROOTCERT       PGSSLCRL=$MUSTER_PEER_SSLCRL PGCONNECT_TIMEOUT=5 PGOPTIONS=$MUSTER_OPTIONS "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 -h "${{at%% *}}" -p "${{at##* }}"       -U "$username" -d "$dbname" -f - 2>&1 | tr '\n' ' ') || :
-    case $j in
-    '{{'*) printf 'coordinator:'; printf '%s' "$j" | base64 -w0; echo ;;
-    *) blind coordinator "$j" ;;
-    esac
-  else none coordinator; fi
-else none coordinator.at; none coordinator; fi
-"#
+  hear peer
+  if [ "$rc:$out" = '0:~' ]; then blind coordinator "it has no Citus in the database $dbname"; else answered coordinator; fi
+else none coordinator; fi
+"#,
+        rows()
     )
 }
 

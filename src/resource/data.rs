@@ -54,6 +54,10 @@ pub struct DataDirectory {
     pub catalog_version: u32,
     /// `postmaster.pid` names a process that lives.
     pub postmaster: Option<u32>,
+    /// Where that server listens.
+    pub port: Option<u16>,
+    /// `postmaster.pid` names this process, which is not its server: another PostgreSQL's, as after a crash or a boot.
+    pub stale: Option<u32>,
     pub standby: bool,
     /// Managed files in it, by name: their text, or `None` where there is none.
     pub files: BTreeMap<String, Option<String>>,
@@ -136,14 +140,25 @@ near=$pgdata
 while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done
 df -Pk "$near" | { read -r l; read -r l; set -- $l; say pgdata.room "${4:-}"; }
 if [ -w "$near" ] && [ -x "$near" ]; then say pgdata.writable 1; else say pgdata.writable 0; fi
-pid=
+# Sets $pid and $port of the server that runs here; $stale where the process of that number is none, or another directory's:
+# numbers are given again, after a boot the same as before. A server works in its data directory.
+postmaster() {
+  pid= port= stale=
+  { read -r pid; read -r port; read -r port; read -r port; } 2>/dev/null <"$pgdata/postmaster.pid" || :
+  case $pid in ''|*[!0-9]*) pid=; return ;; esac
+  case $port in ''|*[!0-9]*) port=$pgport ;; esac
+  if ! kill -0 "$pid" 2>/dev/null; then pid=; return; fi
+  if readlink "/proc/$pid/cwd" >/dev/null 2>&1 && ! [ "/proc/$pid/cwd/." -ef "$pgdata/." ]; then stale=$pid pid=; fi
+}
+pid= port= stale=
 if [ -d "$pgdata" ] && ! { [ -r "$pgdata" ] && [ -x "$pgdata" ]; }; then blind pgdata "cannot read the directory $pgdata"
 elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_control" ]; then
   say pgdata present
   read -r l <"$pgdata/PG_VERSION"; say pgdata.version "$l"
   if [ -n "$bin" ]; then "$bin/pg_controldata" "$pgdata" 2>&1 | { printf 'pgdata.control:'; base64 -w0; echo; }; else none pgdata.control; fi
-  pid=$(head -n 1 "$pgdata/postmaster.pid" 2>/dev/null) || pid=
-  if [ -n "$pid" ] && kill -0 "$pid" 2>/dev/null; then say postmaster "$pid"; else none postmaster; pid=; fi
+  postmaster
+  if [ -n "$pid" ]; then say postmaster "$pid"; say postmaster.port "$port"; else none postmaster; none postmaster.port; fi
+  if [ -n "$stale" ]; then say postmaster.stale "$stale"; else none postmaster.stale; fi
   if [ -f "$pgdata/standby.signal" ]; then say pgdata.standby 1; else say pgdata.standby 0; fi
   for f in $files; do file "pgdata/$f" "$pgdata/$f"; done
 elif [ -d "$pgdata" ]; then
@@ -152,6 +167,13 @@ elif [ -d "$pgdata" ]; then
 elif [ -e "$pgdata" ] || [ -L "$pgdata" ]; then say pgdata foreign; say pgdata.has "a file, not a directory"
 elif sees "$pgdata"; then say pgdata empty
 else blind pgdata "cannot look into $d"; fi
+# A server that has just stopped, or is just starting, is nobody else's: a port counts as another's that was open before
+# postmaster.pid was read, and is after it. A server has that file as long as its port.
+if [ -z "$pid" ]; then
+  now=" $(listening)" both=
+  for p in $ports; do case $now in *" $p "*) both="$both$p " ;; esac; done
+  say listening "$both"
+fi
 "#;
 
 pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
@@ -167,6 +189,14 @@ pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
         (path.to_owned(), version.to_owned())
     });
     Ok(Some(Software { bin, major: answers.number("software.version")?, pg_autoctl, extensions }))
+}
+
+/// A number that is there or not.
+fn optional<N: std::str::FromStr>(answers: &Answers, key: &str) -> Result<Option<N>, String> {
+    match answers.get(key) {
+        Answer::Absent => Ok(None),
+        Answer::Text(_) | Answer::Blind(_) => answers.number(key).map(Some),
+    }
 }
 
 pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
@@ -197,10 +227,9 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
         system_identifier: number("Database system identifier")?,
         control_version: small(number("pg_control version number")?)?,
         catalog_version: small(number("Catalog version number")?)?,
-        postmaster: match answers.get("postmaster") {
-            Answer::Absent => None,
-            Answer::Text(_) | Answer::Blind(_) => Some(answers.number("postmaster")?),
-        },
+        postmaster: optional(answers, "postmaster")?,
+        port: optional(answers, "postmaster.port")?,
+        stale: optional(answers, "postmaster.stale")?,
         standby: answers.flag("pgdata.standby")?,
         files: kept,
         standby_conf,

@@ -9,7 +9,6 @@ use crate::formation::{Formation, Node, NodeKind, Secret, Tls};
 use crate::probe::Answers;
 use crate::resource::pgpass;
 use crate::resource::streaming::{self, Streaming};
-use crate::session::PSQL;
 use crate::sql::{ident, literal, local};
 use crate::step::{Action, HBA_REFUSED, LEARN, NOT_TAKEN, Step};
 
@@ -114,40 +113,45 @@ const SERVER: &str = "select json_build_object(
 
 const EXTENSIONS: &str = "select coalesce(json_object_agg(extname, extversion), '{}') from pg_extension";
 
-/// `$pid` is the live postmaster or empty, `$username`, `$dbname`, `$pghost`, `$pgport`; defines `ask`.
+/// Whether the formation's database is there is asked of the catalog: a login that fails says nothing about it.
+const DATABASE: &str =
+    "select case when exists (select from pg_database where datname = :'dbname') then '+' else '~' end";
+
+/// After [`crate::sql::ASKING`]; `$k` is a live keeper or empty, `$dbname`.
 pub fn probe() -> String {
     format!(
         r#"
-{PSQL}ask() {{ psql ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d "$1" 2>&1; }}
+if [ -z "$pid" ] && [ -z "$stale" ] && [ -n "$k" ] && [ -f "$pgdata/PG_VERSION" ]; then
+  await_postmaster
+  if [ -n "$pid" ]; then say postmaster "$pid"; say postmaster.port "$port"; fi
+fi
+# A question to the server of this host: $1 record, $2 database; its SQL on standard input.
 json() {{
-  q=$(cat) n=0
-  while :; do
-    j=$(printf '%s\n' "$q" | ask "$2" | tr '\n' ' ') || :
-    # A server that starts answers in a moment: that is no reason to leave its host alone.
-    case $j in *'the database system is starting up'*) n=$((n + 1)) ;; *) break ;; esac
-    if [ "$n" -gt 20 ]; then break; fi
-    sleep 0.2
-  done
-  case $j in
-  '{{'*|'['*) printf '%s:' "$1"; printf '%s' "$j" | base64 -w0; echo ;;
-  *'does not exist'*) none "$1" ;;
-  *) blind "$1" "psql: $j" ;;
-  esac
+  q=$(cat)
+  if [ -n "$pid" ]; then ask "$2"; fi
+  if [ -n "$pid" ]; then answered "$1"; else none "$1"; fi
 }}
+there='~'
 if [ -n "$pid" ]; then
-  json sql <<'SQL'
-{LEARN}{SERVER}
+  question <<'SQL'
+{LEARN}{SERVER};
+{DATABASE};
 SQL
-  json sql.extensions "$dbname" <<'SQL'
+  ask postgres -v dbname="$dbname"
+  there=${{out##*"$nl"}} out=${{out%"$nl"*}}
+  if [ -n "$pid" ]; then answered sql; else none sql; fi
+else none sql; fi
+case $there in
+'+') json sql.extensions "$dbname" <<'SQL' ;;
 {EXTENSIONS}
 SQL
-else none sql; none sql.extensions; fi
+*) none sql.extensions ;;
+esac
 "#
     )
     .replace("(NOT_TAKEN)", &format!("({NOT_TAKEN})"))
     .replace("(STREAMING)", streaming::SQL)
     .replace("(HBA_REFUSED)", HBA_REFUSED)
-    .replace("json sql <<", "json sql postgres <<")
 }
 
 /// `None` where the server does not run.

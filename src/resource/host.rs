@@ -48,7 +48,12 @@ file routes /proc/net/route
   sed -n -e '/|-- /{s/.*|-- //;h;}' -e '/\/32 host LOCAL/{x;p;x;}' /proc/net/fib_trie
   sed -n 's/^\([0-9a-f]\{32\}\) .*/\1/p' /proc/net/if_inet6
 } 2>/dev/null | sort -u | tr '\n' ' ' | { read -r l || :; say addresses "${l:-}"; }
-{ cat /proc/net/tcp; cat /proc/net/tcp6 2>/dev/null; } | sed -n 's/^ *[0-9]*: [0-9A-F]*:\([0-9A-F]*\) [0-9A-F:]* 0A .*/\1/p' | sort -u | tr '\n' ' ' | { read -r l || :; say listening "${l:-}"; }
+listening() {
+  { cat /proc/net/tcp; cat /proc/net/tcp6 2>/dev/null; } |
+    sed -n 's/^ *[0-9]*: [0-9A-F]*:\([0-9A-F]*\) [0-9A-F:]* 0A .*/\1/p' | sort -u | tr '\n' ' '
+}
+ports=$(listening)
+say listening "$ports"
 # Where there is no such program nobody can say.
 if command -v locale >/dev/null && LC_ALL=$locale locale charmap 2>&1 | grep -q 'Cannot set'; then say locale 0; else say locale 1; fi
 for n in $names; do

@@ -134,32 +134,44 @@ const ROWS: &str = "select json_build_object(
    'silent', greatest(0, extract(epoch from now() - reporttime))::bigint) order by nodeid)
    from pgautofailover.node where formationid = :'formation'), '[]'))";
 
-/// `$role` is `monitor`, `node`, or `asks`: a node that asks an external monitor.
+/// What there is to ask of a monitor, where it has its tables: those are asked of the catalog.
+pub fn where_it_is(sql: &str) -> String {
+    format!(
+        "select to_regclass('pgautofailover.node') is not null as there \\gset\n\\if :there\n{sql};\n\\else\n\\echo ~\n\\endif\n"
+    )
+}
+
+/// The same on its own host, from another database of that server: its own may not be there yet.
+pub fn at_home(sql: &str) -> String {
+    format!(
+        "select exists (select from pg_database where datname = '{DBNAME}') as there \\gset\n\\if :there\n\\connect {DBNAME}\n{}\
+         \\else\n\\echo ~\n\\endif\n",
+        where_it_is(sql)
+    )
+}
+
+/// After [`crate::sql::ASKING`]. `$role` is `monitor`, `node`, or `asks`: a node that asks an external monitor.
 pub fn probe() -> String {
     format!(
         r#"
-rows() {{ cat <<'SQL'
-{ROWS};
-SQL
-}}
-record() {{
-  j=$(tr '\n' ' ')
-  case $j in
-  '{{'*) printf 'monitor:'; printf '%s' "$j" | base64 -w0; echo ;;
-  *'schema "pgautofailover" does not exist'*|*'relation "pgautofailover.'*|*'database "{DBNAME}" does not exist'*) none monitor ;;
-  *) blind monitor "psql: $j" ;;
-  esac
-}}
-{PSQL}{MONITOR}
+{MONITOR}
 case $role in
 monitor)
-  if [ -n "$pid" ]; then
-    rows | psql -v formation="$formation" ${{pghost:+-h "$pghost"}} -p "$pgport" -U "$username" -d {DBNAME} 2>&1 | record
-  else none monitor; fi ;;
-asks) if [ -n "$bin" ]; then rows | monitor -v formation="$formation" 2>&1 | record; else none monitor; fi ;;
+  question <<'SQL'
+{}
+SQL
+  if [ -n "$pid" ]; then ask postgres -v formation="$formation"; fi
+  if [ -n "$pid" ]; then answered monitor; else none monitor; fi ;;
+asks)
+  question <<'SQL'
+{}
+SQL
+  if [ -n "$bin" ]; then ask_monitor -v formation="$formation"; answered monitor; else none monitor; fi ;;
 *) none monitor ;;
 esac
-"#
+"#,
+        at_home(ROWS),
+        where_it_is(ROWS)
     )
 }
 

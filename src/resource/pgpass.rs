@@ -10,14 +10,21 @@ use crate::step::{Content, File, Step};
 
 pub const PROBE: &str = r#"
 file pgpass "$HOME/.pgpass"
+if [ -f "$HOME/.pgpass" ]; then say pgpass.mode "$(stat -L -c %a "$HOME/.pgpass")"; else none pgpass.mode; fi
 "#;
 
 pub fn parse(answers: &Answers) -> Result<Option<Secret>, String> {
     Ok(answers.text("pgpass")?.map(Secret::new))
 }
 
+/// The permission bits.
+pub fn parse_mode(answers: &Answers) -> Result<Option<u32>, String> {
+    let Some(text) = answers.text("pgpass.mode")? else { return Ok(None) };
+    u32::from_str_radix(&text, 8).map(Some).map_err(|_| format!("pgpass.mode is no mode: {text:.40}"))
+}
+
 /// The file with muster's lines in it; lines of the user stay, after ours as the first match counts.
-pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>) -> Option<Step> {
+pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>, mode: Option<u32>) -> Option<Step> {
     let users = [("pgautofailover_replicator", &node.replication_password), (&node.username, &node.password)];
     let lines: Vec<(String, String)> = users
         .iter()
@@ -28,19 +35,24 @@ pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>) -> Option<Ste
         })
         .collect();
     let there = found.map_or("", Secret::reveal);
-    if lines.iter().all(|(_, line)| there.lines().any(|found| found == line)) {
+    let open = mode.filter(|mode| mode & 0o077 != 0);
+    if lines.is_empty() {
         return None;
     }
+    let because = match open {
+        _ if !lines.iter().all(|(_, line)| there.lines().any(|found| found == line)) => format!(
+            "auth is {}: servers and keepers find their peers' passwords there",
+            node.server.auth.as_str()
+        ),
+        Some(mode) => format!("its mode is {mode:04o}: libpq reads none that others may read"),
+        None => return None,
+    };
     let is_ours = |line: &&str| lines.iter().any(|(start, _)| line.starts_with(start.as_str()));
     let kept = there.lines().filter(|line| !is_ours(line));
     let all: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).chain(kept).collect();
     let content = Content::Hidden(Secret::new(all.join("\n") + "\n"));
     let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
     let file = file.before(found.map(|_| String::new()));
-    let because = format!(
-        "auth is {}: servers and keepers find their peers' passwords there",
-        node.server.auth.as_str()
-    );
     Some(Step::write(node.name(), file, because))
 }
 

@@ -123,7 +123,7 @@ pub fn at(server: &Server) -> String {
 pub const PROBE_SERVED: &str = r#"
 if [ -n "$tlsfiles" ]; then
   c=
-  if [ -n "$pid" ]; then c=$(printf 'show ssl_cert_file' | ask postgres 2>/dev/null); fi
+  if [ -n "$pid" ]; then q='show ssl_cert_file'; ask postgres; if [ "$rc" = 0 ]; then c=$out; fi; fi
   case $c in
   '') c=$(printf '%s\n' "$tlsfiles" | head -n 1) ;;
   /*) ;;
@@ -300,7 +300,7 @@ mod tests {
         std::fs::write(at("other.crt"), &other).unwrap();
         std::fs::write(at("broken.crt"), "-----BEGIN CERTIFICATE-----\nx\n").unwrap();
         let read = |server: &str, file: &str| {
-            let ask = "ask() { cat >/dev/null; printf '%s\\n' \"$says\"; }\n";
+            let ask = "ask() { out=$says rc=${says:+0}; rc=${rc:-2}; }\n";
             let script = format!("{}{ask}{PROBE_SERVED}say end ''\n", crate::probe::FUNCTIONS);
             let mut shell = std::process::Command::new("sh");
             shell.args(["-c", &script]).env("says", server).env("pgdata", dir.path());

@@ -97,6 +97,8 @@ fn facts(
             },
             node_conf: None,
             pgpass: None,
+            pgpass_mode: None,
+            warnings: Vec::new(),
             adopted: None,
             hook: Default::default(),
             database: Some(database(formation, &monitor, &name)),

@@ -97,6 +97,9 @@ impl World {
             if file.path == format!("{}/server.crt", node_dir(&server)) {
                 host.put_certificate(&text);
             }
+            if file.path.ends_with("/.pgpass") {
+                host.pgpass_mode = file.mode;
+            }
             host.files.insert(file.path.clone(), text);
         }
         Ok(())

@@ -234,6 +234,8 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         ("disk", ["full"]) => host.room_kb = 1024,
         ("port", ["taken"]) => host.port_taken = true,
+        ("warns", _) => host.warnings.push(rest.to_owned()),
+        ("pgpass", ["mode", mode]) => host.pgpass_mode = u32::from_str_radix(mode, 8).ok()?,
         ("systemd", ["none"]) => host.systemd = false,
         ("software", ["none"]) => host.software = None,
         ("extension", [extension, "missing"]) => {

@@ -45,6 +45,12 @@ pub(crate) struct Host {
     pub(crate) systemd: bool,
     pub(crate) room_kb: u64,
     pub(crate) port_taken: bool,
+    /// Another port than the inventory's that its server listens on.
+    pub(crate) port: Option<u16>,
+    /// A process of others' that `postmaster.pid` names.
+    pub(crate) stale: Option<u32>,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) pgpass_mode: u32,
     pub(crate) pgdata: Place,
     /// `PGDATA.muster-new`.
     pub(crate) building: Option<Data>,
@@ -255,6 +261,8 @@ impl World {
             tls: host.tls_facts(),
             node_conf: host.files.get(&format!("{}/node.conf", node_dir(server))).cloned(),
             pgpass: host.files.get("/var/lib/postgresql/.pgpass").cloned().map(Secret::new),
+            pgpass_mode: host.files.get("/var/lib/postgresql/.pgpass").map(|_| host.pgpass_mode),
+            warnings: host.warnings.clone(),
             hook: HookFacts {
                 script: host.files.get(&format!("{}/on-promotion", node_dir(server))).cloned(),
                 values: host.files.get(&format!("{}/on-promotion.values", node_dir(server))).cloned(),
@@ -391,6 +399,10 @@ impl Host {
             systemd: true,
             room_kb: 50 << 20,
             port_taken: false,
+            port: None,
+            stale: None,
+            warnings: Vec::new(),
+            pgpass_mode: 0o600,
             pgdata: Place::Empty,
             building: None,
             files: BTreeMap::new(),
@@ -484,6 +496,8 @@ impl Host {
                 control_version: 1300,
                 catalog_version: 202_209_061,
                 postmaster: data.postmaster,
+                port: data.postmaster.and(self.port),
+                stale: self.stale,
                 standby: data.standby,
                 files: FILES
                     .iter()

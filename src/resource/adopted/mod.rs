@@ -95,10 +95,13 @@ if [ "$adopted" = 1 ]; then
     json adopted.server postgres <<'SQL'
 {SERVER}
 SQL
-    h=$(printf 'show hba_file' | ask postgres)
-    say adopted.rules.path "$h"
-    file adopted.rules "$h"
-    mode adopted.rules.mode "$h"
+    q='show hba_file'
+    ask postgres
+    if [ "$rc" = 0 ]; then
+      say adopted.rules.path "$out"
+      file adopted.rules "$out"
+      mode adopted.rules.mode "$out"
+    else blind adopted.rules.path "psql: $err"; fi
   else none adopted.server; fi
 else none adopted.config; fi
 "#
