@@ -11,15 +11,18 @@ use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName,
 use crate::probe::{self, Answers};
 use crate::resource::adopted::AdoptedFacts;
 use crate::resource::citus::{CitusFacts, HookFacts, Remote};
+use crate::resource::client::ClientFacts;
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::neighbours::Surroundings;
+use crate::resource::place::Place;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{
-    adopted, citus, data, database, host, keeper, monitor, neighbours, pgpass, refused, settings, tls,
+    adopted, citus, client, data, database, host, keeper, monitor, neighbours, pgpass, place, refused,
+    settings, tls,
 };
 use crate::{session, sql};
 
@@ -50,7 +53,11 @@ pub struct Seen {
     pub software: Option<Software>,
     /// Servers of the distribution's packages on the same host.
     pub around: Surroundings,
+    /// Where PGDATA is, or is to be.
+    pub place: Place,
     pub pgdata: Pgdata,
+    /// What libpq takes in there by itself.
+    pub client: ClientFacts,
     pub tls: TlsFacts,
     /// `node.conf` beside PGDATA.
     pub node_conf: Option<String>,
@@ -177,7 +184,10 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         host::PROBE,
         data::FIND,
         data::EXTENSIONS,
+        place::PROBE,
+        data::POSTMASTER,
         data::PROBE,
+        client::PROBE,
         neighbours::PROBE,
         tls::PROBE,
         settings::PROBE,
@@ -260,7 +270,9 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         host: host::parse(&answers, &names)?,
         software: data::parse_software(&answers)?,
         around: neighbours::parse(&answers)?,
+        place: place::parse(&answers)?,
         pgdata: data::parse(&answers, &settings::FILES)?,
+        client: client::parse(&answers)?,
         tls: tls::parse(&answers)?,
         node_conf: answers.text("node.conf")?,
         pgpass: pgpass::parse(&answers)?,

@@ -121,7 +121,7 @@ pub fn on_monitor(node: &Node, bin: &str, uri: &MonitorUri, sql: String) -> Comm
 
 /// sh functions by which a probe asks a server, and tells its answer from what psql says beside it. What is said is for
 /// people: nothing is decided by its words, which differ with the server's language. `$bin`, `$pgdata`, `$pid`, `$pghost`,
-/// `$pgport`, `$username`; [`crate::resource::data::PROBE`] defines `postmaster`, [`PSQL`] `psql`, [`MONITOR`] `monitor`.
+/// `$pgport`, `$username`; the probe of the data directory defines `postmaster`, [`PSQL`] `psql`, [`MONITOR`] `monitor`.
 ///
 /// How psql ended tells a connection that failed or broke (2) from SQL that did (3); `pg_isready` tells by SQLSTATE 57P03
 /// a server that starts or stops (1) from one that takes logins (0) and from none (2). Sources: the manual's pages of both.

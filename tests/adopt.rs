@@ -210,7 +210,7 @@ fn what_cannot_be_explained_is_left_alone() {
         ),
         (|seen| seen.keeper.config = None, "there is no pg_autoctl.cfg for /var/lib/postgresql/node"),
         (
-            |seen| seen.pgdata = Pgdata::Empty { room_kb: 1 << 30, writable: true },
+            |seen| seen.pgdata = Pgdata::Empty,
             "is empty, and muster makes no data directory for an adopted server",
         ),
         (|seen| seen.pgdata = Pgdata::Foreign("photos".into()), "holds foreign content (photos)"),

@@ -18,8 +18,7 @@ use muster::resource::neighbours::{Neighbour, Whose};
 use muster::state::State;
 
 /// Records that are yes or no.
-const FLAGS: [&str; 6] =
-    ["systemd", "pgdata.writable", "pgdata.standby", "keeper.enabled", "tls.key", "selinux"];
+const FLAGS: [&str; 5] = ["systemd", "pgdata.standby", "keeper.enabled", "tls.key", "selinux"];
 
 fn lab() -> Formation {
     load(Path::new("inventory/lab.yml")).unwrap_or_else(|problems| panic!("{problems:#?}"))
@@ -248,7 +247,7 @@ fn a_cluster_of_debian() {
         data: "/var/lib/postgresql/15/main".to_owned(),
     };
     assert_eq!(seen.around.neighbours, [main]);
-    assert!(matches!(seen.pgdata, Pgdata::Empty { .. }) && seen.host.listening.contains(&5432));
+    assert!(matches!(seen.pgdata, Pgdata::Empty) && seen.host.listening.contains(&5432));
 }
 
 /// A stopped `main` on another port, its line with a comment behind it, and a unit as the RHEL family has it.

@@ -16,7 +16,7 @@ use crate::step::{Check, Content, File, Risk, Stage, Step};
 pub(super) fn refusal(world: &World, server: &Server, seen: &Seen) -> Option<String> {
     let pgdata = &server.pgdata;
     let found = match &seen.pgdata {
-        Pgdata::Empty { .. } => {
+        Pgdata::Empty => {
             return Some(format!(
                 "{pgdata} is empty, and muster makes no data directory for an adopted server: make it with pg_autoctl \
                  create, or remove `adopted`"

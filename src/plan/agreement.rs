@@ -3,9 +3,9 @@
 use crate::facts::Seen;
 use crate::formation::{Keeper, Monitor, Node, NodeKind, Server};
 use crate::plan::World;
-use crate::resource::data::Software;
+use crate::resource::data::{Pgdata, Software};
 use crate::resource::versions::release;
-use crate::resource::{neighbours, versions};
+use crate::resource::{client, neighbours, place, versions};
 
 /// Why a server cannot be of this formation as its host is; the one to be measured by is let through.
 pub(super) fn refusal(world: &World, server: &Server, software: &Software) -> Option<String> {
@@ -98,6 +98,18 @@ pub(super) fn notes(world: &World, server: &Server, seen: &Seen) -> Vec<String> 
     let node = world.formation.nodes.get(&server.name);
     let mut notes = versions::notes(server, node, software);
     notes.extend(neighbours::notes(server, &seen.pgdata, &seen.around));
+    notes.extend(place::note(node, server, &seen.place, &seen.pgdata));
+    notes.extend(seen.keeper.alive.and_then(|_| place::no_tmp(server, &seen.place)));
+    notes.extend(client::notes(server, &seen.host.home, &seen.client));
+    if let (true, Pgdata::Present(found)) = (server.adopted, &seen.pgdata)
+        && let Some(pid) = found.stale
+    {
+        let pgdata = &server.pgdata;
+        notes.push(format!(
+            "{pgdata}/postmaster.pid names process {pid}, which is not its server: PostgreSQL does not start before you \
+             remove that file"
+        ));
+    }
     notes.extend(node.and_then(|node| majors(world, node, software)));
     let installed = seen.database.as_ref().and_then(|database| database.extensions.as_ref()?.get("citus"));
     if let (Some(installed), Some(files)) = (installed, software.extensions.get("citus"))

@@ -4,7 +4,7 @@ use crate::facts::Seen;
 use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
 use crate::plan::{MonitorView, World, adopted, agreement, fixed, way_out};
 use crate::resource::data::{self, Pgdata, Software};
-use crate::resource::{database, guc, keeper, monitor, neighbours, versions};
+use crate::resource::{client, database, guc, keeper, monitor, neighbours, place, versions};
 use crate::state::State;
 
 /// The first reason to leave a server alone.
@@ -28,14 +28,22 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         .or_else(|| certificates(world, server, seen))
         .or_else(|| match server.adopted {
             true => None,
-            false => neighbours::refusal(server, &seen.pgdata, &seen.around).or_else(|| {
-                let whose = world.whose(&server.name);
-                let is_copy = is_keepers_copy(world, &server.name, seen);
-                data::refusal(server, &seen.pgdata, &whose, software).filter(|_| !is_copy)
-            }),
+            false => neighbours::refusal(server, &seen.pgdata, &seen.around)
+                .or_else(|| place::refusal(server, &seen.place, &seen.pgdata))
+                .or_else(|| client::refusal(server, &seen.host.home, &seen.client, &seen.pgdata))
+                .or_else(|| {
+                    let whose = world.whose(&server.name);
+                    let is_copy = is_keepers_copy(world, &server.name, seen);
+                    data::refusal(server, &seen.pgdata, &whose, software).filter(|_| !is_copy)
+                }),
         })
         .or_else(|| fixed::refusal(world, server, seen))
         .or_else(|| port(server, seen))
+        .or_else(|| other_port(server, seen))
+        .or_else(|| match seen.keeper.alive {
+            Some(_) => None,
+            None => place::no_tmp(server, &seen.place),
+        })
         .or_else(|| match world.monitor {
             // What the monitor knows of it is not known.
             MonitorView::Unknown(_) => None,
@@ -74,7 +82,7 @@ fn settings(server: &Server, software: &Software) -> Option<String> {
 
 /// Before initdb, which would leave half a directory behind.
 fn locale(server: &Server, seen: &Seen) -> Option<String> {
-    let begins = matches!(seen.pgdata, Pgdata::Empty { .. });
+    let begins = matches!(seen.pgdata, Pgdata::Empty);
     (begins && seen.host.lacks_locale).then(|| {
         format!(
             "the locale {} is not on {}: generate it there (locale -a lists those it has), or give another one as locale",
@@ -125,7 +133,7 @@ fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
         ));
     }
     // Where nothing is made yet; a server that has it goes on, and `status` counts the days.
-    let begins = matches!(seen.pgdata, Pgdata::Empty { .. });
+    let begins = matches!(seen.pgdata, Pgdata::Empty);
     let ended = seen.tls.served.as_ref().filter(|found| found.not_after < world.today);
     ended
         .filter(|_| begins)
@@ -134,8 +142,26 @@ fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
 
 fn port(server: &Server, seen: &Seen) -> Option<String> {
     let runs = matches!(&seen.pgdata, Pgdata::Present(found) if found.postmaster.is_some());
-    (!runs && seen.host.listening.contains(&server.pgport))
-        .then(|| format!("port {} is taken by another process", server.pgport))
+    if runs || !seen.host.listening.contains(&server.pgport) {
+        return None;
+    }
+    let (port, pgdata) = (server.pgport, &server.pgdata);
+    Some(match seen.around.servers.get(&port) {
+        Some(dir) => format!(
+            "port {port} is taken by the PostgreSQL server of {dir}, and pgdata is {pgdata}: if that is this node's server, set pgdata to {dir}; if not, set another pgport"
+        ),
+        None => format!("port {port} is taken by another process"),
+    })
+}
+
+/// The server of this data directory is another's in every connection that the inventory would make.
+pub(super) fn other_port(server: &Server, seen: &Seen) -> Option<String> {
+    let Pgdata::Present(found) = &seen.pgdata else { return None };
+    let port = found.port.filter(|port| *port != server.pgport)?;
+    Some(format!(
+        "PostgreSQL of {} listens on port {port}, and the inventory says {}: set pgport to {port}",
+        server.pgdata, server.pgport
+    ))
 }
 
 /// Where the monitor's row, the inventory and the data directory contradict one another.
@@ -183,7 +209,7 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
                     keeper::state_path(&seen.host.home, server)
                 )
             }),
-            Pgdata::Empty { .. } | Pgdata::Foreign(_) => None,
+            Pgdata::Empty | Pgdata::Foreign(_) => None,
         };
     };
     if !is_here(&row.host, row.port) {
@@ -209,7 +235,7 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
     }
     let begins = matches!(row.reported, Some(State::Init | State::WaitStandby));
     match &seen.pgdata {
-        Pgdata::Empty { .. } if !begins => Some(format!(
+        Pgdata::Empty if !begins => Some(format!(
             "the monitor says it is {}, but {} is empty; {}",
             row.reported.map_or("in an unknown state", State::as_str),
             server.pgdata,
@@ -234,7 +260,7 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
                 server.pgdata
             ))
         }
-        Pgdata::Empty { .. } | Pgdata::Present(_) | Pgdata::Foreign(_) => None,
+        Pgdata::Empty | Pgdata::Present(_) | Pgdata::Foreign(_) => None,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::facts::Seen;
 use crate::formation::{HbaEdit, Node, Server};
 use crate::plan::World;
 use crate::resource::data::DataDirectory;
+use crate::resource::keeper::as_written;
 use crate::resource::monitor::NodeRow;
 use crate::resource::tls::Shown;
 use crate::resource::{data, hba, settings};
@@ -28,7 +29,7 @@ pub(super) fn install_configuration(
     Ok(vec![
         put(
             "postgresql-auto-failover.conf",
-            settings::auto_failover_conf(server, node, host),
+            settings::auto_failover_conf(&as_written(server, &world.seen(&server.name).keeper), node, host),
             "as its keeper writes it",
         ),
         put("pg_hba.conf", hba(world, server, node, &world.strangers())?, because),
@@ -128,12 +129,13 @@ pub(super) fn drifted(
     // After pg_rewind a node has its peer's until its keeper next starts: that is no drift.
     let peers = node.map_or(Vec::new(), |node| world.formation.group(node.group).collect());
     let of_peer = |peer: &&Node| {
-        let host = world.facts.seen(peer.name()).map(|seen| &seen.host);
-        host.is_some_and(|host| {
-            found(name) == Some(&settings::auto_failover_conf(&peer.server, Some(peer), host))
+        world.facts.seen(peer.name()).is_some_and(|seen| {
+            let server = as_written(&peer.server, &seen.keeper);
+            found(name) == Some(&settings::auto_failover_conf(&server, Some(peer), &seen.host))
         })
     };
-    let own = settings::auto_failover_conf(server, node, &world.seen(&server.name).host);
+    let seen = world.seen(&server.name);
+    let own = settings::auto_failover_conf(&as_written(server, &seen.keeper), node, &seen.host);
     if found(name) != Some(&own) && !peers.iter().any(of_peer) {
         let because = format!("it is not what its keeper writes{}", after_restart(found(name), &own));
         match settings::with_tls_still(found(name).unwrap_or_default(), &own).filter(|_| drift.running) {

@@ -38,7 +38,7 @@ fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Probl
     let mut steps = tls::steps(server, &seen.tls, world.today);
     let mut last = Vec::new();
     match &seen.pgdata {
-        Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
+        Pgdata::Empty | Pgdata::Foreign(_) => {
             steps.push(data::initdb(
                 server,
                 software,
@@ -49,6 +49,7 @@ fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Probl
             steps.push(data::install(server));
         }
         Pgdata::Present(found) => {
+            steps.extend(found.stale.map(|pid| data::remove_stale(server, pid)));
             let running = found.postmaster.is_some();
             let drift = Drift::new(server, found, &seen.node_conf);
             let mut changes = drifted(world, server, None, &drift)?;

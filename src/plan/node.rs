@@ -155,7 +155,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     let mut steps = tls::steps(server, &seen.tls, world.today);
     let mut last = Vec::new();
     match &seen.pgdata {
-        Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
+        Pgdata::Empty | Pgdata::Foreign(_) => {
             steps.extend(node_conf(server, node, &seen.node_conf));
             if is_primary {
                 let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
@@ -168,6 +168,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             }
         }
         Pgdata::Present(found) => {
+            steps.extend(found.stale.map(|pid| data::remove_stale(server, pid)));
             let running = found.postmaster.is_some();
             let drift = Drift::new(server, found, &seen.node_conf);
             let mut changes = drifted(world, server, Some(node), &drift)?;

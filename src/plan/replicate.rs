@@ -9,7 +9,7 @@ use crate::plan::peer::Peer;
 use crate::plan::{Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::replication::Synchronous;
-use crate::resource::{data, monitor, replication, settings};
+use crate::resource::{data, keeper, monitor, replication, settings};
 use crate::state::State;
 use crate::step::{Action, Content, File, Stage, Step};
 
@@ -218,13 +218,17 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Result<Vec<Step>, 
                 vec![conf(&server.pgdata, shown)]
             }
         }
-        Pgdata::Empty { .. } | Pgdata::Foreign(_) => {
+        Pgdata::Empty | Pgdata::Foreign(_) => {
             let dir = data::new_dir(server);
             let copy = replication::basebackup(node, bin, id, primary, because).needs(peer.needed());
             let mut steps = vec![copy, conf(&dir, None)];
             match peer {
                 Peer::Ours(_) => {
-                    let own = settings::auto_failover_conf(server, Some(node), &seen.host);
+                    let own = settings::auto_failover_conf(
+                        &keeper::as_written(server, &seen.keeper),
+                        Some(node),
+                        &seen.host,
+                    );
                     let name = "postgresql-auto-failover.conf";
                     steps.push(settings::put(
                         server,

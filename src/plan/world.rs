@@ -126,6 +126,10 @@ impl<'a> World<'a> {
                     Some(why) => format!("the monitor {} cannot be asked: {why}", server.name),
                     None => format!("the monitor {} cannot be asked", server.name),
                 }),
+                Some(seen) if check::other_port(server, seen).is_some() => MonitorView::Unknown(format!(
+                    "the monitor {} is not at the port of the inventory",
+                    server.name
+                )),
                 Some(Seen { monitor: Some(rows), .. }) => MonitorView::Known(rows),
                 // It is there, whatever was seen of it: nothing about it is muster's to make.
                 Some(_) if server.adopted => MonitorView::Unknown(format!(

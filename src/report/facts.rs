@@ -4,6 +4,7 @@ use crate::facts::{Facts, Seen, Sight};
 use crate::report::text::{indented, plain};
 use crate::resource::data::Pgdata;
 use crate::resource::neighbours::{Neighbour, Whose};
+use crate::resource::place::{Access, Is};
 
 /// All facts, for a person to read and to compare between two days.
 pub fn yaml(facts: &Facts) -> String {
@@ -48,10 +49,19 @@ fn seen_lines(seen: &Seen) -> Vec<String> {
     });
     lines.extend(seen.around.neighbours.iter().map(neighbour));
     lines.push(match &seen.pgdata {
-        Pgdata::Empty { room_kb, writable } => {
-            let room = room_kb >> 10;
-            let word = if *writable { "writable" } else { "not writable" };
-            format!("pgdata: empty, {room} MiB free, {word}")
+        Pgdata::Empty => {
+            let room = seen.place.room_kb >> 10;
+            let word = match seen.place.access {
+                Access::Writable => "writable",
+                Access::ReadOnly => "read-only",
+                Access::Denied(_) => "not writable",
+            };
+            let is = match &seen.place.is {
+                Is::Plain => String::new(),
+                Is::Mount => ", a mount point".to_owned(),
+                Is::Link(target) => format!(", a link to {target}"),
+            };
+            format!("pgdata: empty, {room} MiB free, {word}{is}")
         }
         Pgdata::Foreign(what) => format!("pgdata: no data directory, but not empty: {what}"),
         Pgdata::Present(found) => {

@@ -236,7 +236,7 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
         keeper: look(|seen| seen.keeper.alive),
         postgres: look(|seen| match &seen.pgdata {
             Pgdata::Present(found) => found.postmaster,
-            Pgdata::Empty { .. } | Pgdata::Foreign(_) => None,
+            Pgdata::Empty | Pgdata::Foreign(_) => None,
         }),
         // What a client is shown, not what lies in a file: a server that was not reloaded has the old one.
         certificate_days: match (&server.tls, seen.map(|seen| &seen.tls.shown)) {

@@ -9,9 +9,6 @@ use crate::formation::{Node, Secret, Server};
 use crate::probe::{Answer, Answers};
 use crate::step::{Action, Risk, Step};
 
-/// KiB that must be free for an empty data directory: initdb's 40 MB, first WAL segments, and room to start.
-const ROOM_KB: u64 = 256 * 1024;
-
 /// First line of every `postgresql.conf` that muster renders: by it a data directory is known as muster's.
 const MARK: &str = "# muster: ";
 
@@ -34,11 +31,8 @@ pub struct Software {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pgdata {
-    /// Nothing, or an empty directory; `room_kb` are free where it is to be.
-    Empty {
-        room_kb: u64,
-        writable: bool,
-    },
+    /// Nothing, or an empty directory.
+    Empty,
     /// Files, but no PostgreSQL data directory.
     Foreign(String),
     Present(Box<DataDirectory>),
@@ -100,6 +94,35 @@ if [ -z "$ctl" ]; then
 fi
 "#;
 
+/// Sets `$pid` and `$port` of the server that runs in `$pgdata`; `$stale` where the process of that number is none, or another
+/// directory's: numbers are given again, after a boot the same as before. A server works in its data directory.
+pub const POSTMASTER: &str = r#"
+postmaster() {
+  pid= port= stale=
+  { read -r pid; read -r port; read -r port; read -r port; } 2>/dev/null <"$pgdata/postmaster.pid" || :
+  case $pid in ''|*[!0-9]*) pid=; return ;; esac
+  case $port in ''|*[!0-9]*) port=$pgport ;; esac
+  if ! kill -0 "$pid" 2>/dev/null; then pid=; return; fi
+  if readlink "/proc/$pid/cwd" >/dev/null 2>&1 && ! [ "/proc/$pid/cwd/." -ef "$pgdata/." ]; then stale=$pid pid=; fi
+}
+"#;
+
+/// `$1` PGDATA, `$2` port, `$3` the process that is not its server. PostgreSQL starts beside no process of its own user that its
+/// pid file names (`CreateLockFile`), and pg_ctl takes that one for the server.
+const REMOVE_STALE: &str = r#"pgdata=$1 pgport=$2
+postmaster
+if [ "$stale" = "$3" ]; then rm -f -- "$pgdata/postmaster.pid"; fi
+"#;
+
+/// Takes away a pid file that names another's process.
+pub fn remove_stale(server: &Server, pid: u32) -> Step {
+    let command = Command::new(RunAs::User(server.os_user.clone()), format!("{POSTMASTER}{REMOVE_STALE}"))
+        .args([server.pgdata.clone(), server.pgport.to_string(), pid.to_string()]);
+    let because =
+        format!("it names process {pid}, which is not its server's, and PostgreSQL does not start beside it");
+    Step::new(&server.name, "remove the stale postmaster.pid", because, Action::Run(command))
+}
+
 /// Says which extensions could be created, from `$bin`, the directory of `pg_ctl`, and `$v`, its major version.
 pub const EXTENSIONS: &str = r#"
 extensions() {
@@ -136,20 +159,6 @@ if [ -n "$bin" ] && [ -x "$a" ] || a=$(command -v pg_autoctl); then
   say software.pg_autoctl "$a ${7:-${3:-}}"
 else none software.pg_autoctl; fi
 
-near=$pgdata
-while [ ! -d "$near" ]; do near=${near%/*}; near=${near:-/}; done
-df -Pk "$near" | { read -r l; read -r l; set -- $l; say pgdata.room "${4:-}"; }
-if [ -w "$near" ] && [ -x "$near" ]; then say pgdata.writable 1; else say pgdata.writable 0; fi
-# Sets $pid and $port of the server that runs here; $stale where the process of that number is none, or another directory's:
-# numbers are given again, after a boot the same as before. A server works in its data directory.
-postmaster() {
-  pid= port= stale=
-  { read -r pid; read -r port; read -r port; read -r port; } 2>/dev/null <"$pgdata/postmaster.pid" || :
-  case $pid in ''|*[!0-9]*) pid=; return ;; esac
-  case $port in ''|*[!0-9]*) port=$pgport ;; esac
-  if ! kill -0 "$pid" 2>/dev/null; then pid=; return; fi
-  if readlink "/proc/$pid/cwd" >/dev/null 2>&1 && ! [ "/proc/$pid/cwd/." -ef "$pgdata/." ]; then stale=$pid pid=; fi
-}
 pid= port= stale=
 if [ -d "$pgdata" ] && ! { [ -r "$pgdata" ] && [ -x "$pgdata" ]; }; then blind pgdata "cannot read the directory $pgdata"
 elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_control" ]; then
@@ -173,7 +182,19 @@ if [ -z "$pid" ]; then
   now=" $(listening)" both=
   for p in $ports; do case $now in *" $p "*) both="$both$p " ;; esac; done
   say listening "$both"
-fi
+  # Whose it is, where that can be seen: a server of the same user, in the directory that it works in.
+  printf 'servers:'
+  case $both in *"$(printf '%04X' "$pgport")"*)
+    for p in /proc/[0-9]*; do
+      l=; read -r l 2>/dev/null <"$p/comm" || :
+      case $l in postgres|postmaster) ;; *) continue ;; esac
+      w=$(readlink "$p/cwd" 2>/dev/null) || continue
+      { read -r l; read -r x; read -r x; read -r x; } 2>/dev/null <"$w/postmaster.pid" || continue
+      if [ "$l" = "${p#/proc/}" ]; then printf '%s|%s\n' "$x" "$w"; fi
+    done | base64 -w0 ;;
+  esac
+  echo
+else say servers ''; fi
 "#;
 
 pub fn parse_software(answers: &Answers) -> Result<Option<Software>, String> {
@@ -200,10 +221,8 @@ fn optional<N: std::str::FromStr>(answers: &Answers, key: &str) -> Result<Option
 }
 
 pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
-    let room_kb = answers.number("pgdata.room")?;
-    let writable = answers.flag("pgdata.writable")?;
     match answers.need("pgdata")?.as_str() {
-        "empty" => return Ok(Pgdata::Empty { room_kb, writable }),
+        "empty" => return Ok(Pgdata::Empty),
         "foreign" => return Ok(Pgdata::Foreign(answers.need("pgdata.has")?.trim().to_owned())),
         _ => {}
     }
@@ -255,16 +274,7 @@ pub fn mark(whose: &str) -> String {
 pub fn refusal(server: &Server, found: &Pgdata, whose: &str, software: &Software) -> Option<String> {
     let pgdata = &server.pgdata;
     match found {
-        Pgdata::Empty { writable: false, .. } => Some(format!(
-            "{} cannot create {pgdata}: the directory above it belongs to somebody else",
-            server.os_user
-        )),
-        Pgdata::Empty { room_kb, .. } if *room_kb < ROOM_KB => Some(format!(
-            "the disk is full: {} MB free for {pgdata}, at least {} MB are needed",
-            room_kb / 1024,
-            ROOM_KB / 1024
-        )),
-        Pgdata::Empty { .. } => None,
+        Pgdata::Empty => None,
         Pgdata::Foreign(what) => Some(format!("{pgdata} holds foreign content ({what}); it is left alone")),
         Pgdata::Present(found) if found.mark() != Some(whose) => Some(match found.mark() {
             Some(other) => format!("{pgdata} belongs to {other}, not to {whose}; it is left alone"),

@@ -83,13 +83,13 @@ if [ -z "$bin" ] || [ -z "$pid" ] || ! kill -0 "$pid" 2>/dev/null; then
   elif sees "$pgdata/x"; then none server
   else blind server "cannot look into $d"; fi
 else
-  ask() { "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${pghost:+-h "$pghost"} -p "$pgport" -U "$username" -d "$1" 2>&1; }
-  if v=$(printf 'show server_version' | ask postgres); then
+  ask() { "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 ${pghost:+-h "$pghost"} -p "$pgport" -U "$username" -d "$1"; }
+  if v=$(printf 'show server_version' | ask postgres 2>/dev/null); then
     say server "${v%% *}"
-    if v=$(printf "select extname || ' ' || extversion from pg_extension" | ask "$dbname"); then
+    if v=$(printf "select extname || ' ' || extversion from pg_extension" | ask "$dbname" 2>/dev/null); then
       say installed "$(printf '%s\n' "$v" | tr '\n' ' ')"
-    else blind installed "psql: $(printf '%s' "$v" | head -n 1)"; fi
-  else blind server "psql: $(printf '%s' "$v" | head -n 1)"; fi
+    else blind installed "psql: $(printf 'select 1' | ask "$dbname" 2>&1 | head -n 1)"; fi
+  else blind server "psql: $(printf 'select 1' | ask postgres 2>&1 | head -n 1)"; fi
 fi
 say end ''
 "#;

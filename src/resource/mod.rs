@@ -2,6 +2,7 @@
 
 pub mod adopted;
 pub mod citus;
+pub mod client;
 pub mod data;
 pub mod database;
 pub mod guc;
@@ -14,6 +15,7 @@ pub mod monitor;
 pub mod names;
 pub mod neighbours;
 pub mod pgpass;
+pub mod place;
 pub mod psql;
 pub mod refused;
 pub mod replication;

@@ -3,6 +3,8 @@
 //! On Debian and Ubuntu these are the clusters of postgresql-common, with their configuration in `/etc/postgresql`; in
 //! the RHEL family the units `postgresql-N.service`. Both may be stopped now and start at the next boot.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::formation::Server;
@@ -35,6 +37,8 @@ pub enum Whose {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Surroundings {
     pub neighbours: Vec<Neighbour>,
+    /// Port to data directory of servers by the same user, where the node's port is taken.
+    pub servers: BTreeMap<u16, String>,
     /// Whether SELinux denies what its policy does not allow.
     pub selinux: bool,
 }
@@ -114,7 +118,16 @@ pub fn parse(answers: &Answers) -> Result<Surroundings, String> {
         })
     };
     let neighbours = text.lines().map(read).collect::<Result<_, _>>()?;
-    Ok(Surroundings { neighbours, selinux: answers.flag("selinux")? })
+    let servers = answers.need("servers")?;
+    let server = |line: &str| {
+        let (port, dir) = line.split_once('|').ok_or_else(|| unreadable(line))?;
+        port.parse().map(|port| (port, dir.to_owned())).map_err(|_| unreadable(line))
+    };
+    Ok(Surroundings {
+        neighbours,
+        servers: servers.lines().map(server).collect::<Result<_, String>>()?,
+        selinux: answers.flag("selinux")?,
+    })
 }
 
 impl Neighbour {
@@ -202,7 +215,7 @@ pub fn notes(server: &Server, pgdata: &Pgdata, around: &Surroundings) -> Vec<Str
     // What initdb makes there gets the label of the directory above, which the policy knows under these alone.
     let is_labelled =
         ["/var/lib/pgsql/", "/var/lib/postgresql/"].iter().any(|at| server.pgdata.starts_with(at));
-    if around.selinux && matches!(pgdata, Pgdata::Empty { .. }) && !is_labelled {
+    if around.selinux && matches!(pgdata, Pgdata::Empty) && !is_labelled {
         notes.push(format!(
             "SELinux enforces its policy, which does not know {}: label it as postgresql_db_t (semanage fcontext, \
              restorecon) if PostgreSQL is confined here",

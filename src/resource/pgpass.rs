@@ -89,7 +89,7 @@ mod tests {
             listening: Default::default(),
             lacks_locale: Default::default(),
         };
-        let before = |found: Option<&Secret>| match step(node, &host, found).unwrap().action {
+        let before = |found: Option<&Secret>| match step(node, &host, found, None).unwrap().action {
             Action::Put(file) => file.before,
             other => panic!("{other:?}"),
         };

@@ -8,6 +8,7 @@ use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
 use crate::resource::keeper::KeeperFacts;
 use crate::resource::monitor::NodeRow;
+use crate::resource::place::{Access, Is, Place};
 use crate::resource::streaming::{Sender, Slot, Streaming};
 use crate::resource::tls::{Shown, TlsFacts};
 
@@ -85,7 +86,6 @@ fn facts(
                 pg_autoctl: None,
                 extensions: Default::default(),
             }),
-            pgdata: Pgdata::Empty { room_kb: 1, writable: true },
             tls: TlsFacts {
                 certificate: None,
                 key: false,
@@ -95,6 +95,17 @@ fn facts(
                 ed25519: false,
                 shown: Shown::Unknown,
             },
+            pgdata: Pgdata::Empty,
+            place: Place {
+                near: "/var/lib/postgresql".to_owned(),
+                room_kb: 1,
+                inodes: None,
+                access: Access::Writable,
+                is: Is::Plain,
+                tmp_kb: 1,
+                tmp_inodes: None,
+            },
+            client: Default::default(),
             node_conf: None,
             pgpass: None,
             pgpass_mode: None,

@@ -88,7 +88,9 @@ pub(crate) fn bare(formation: &Formation) -> Facts {
     let names = names.filter(|name| name.parse::<std::net::IpAddr>().is_err());
     let mut answer = "memory_kb=16000000\naddresses=\ncpus=4\nsystemd=1\nhome=/home/pg\nlistening=0016\nsoftware.bin=/opt/pg/bin\n\
         software.version=15\nsoftware.pg_autoctl=/usr/bin/pg_autoctl 2.0\nextension.citus=13.2-1\nextension.pgautofailover=2.0\n\
-        extension.pg_stat_statements=1.10\nextension.btree_gist=1.7\npgdata=empty\npgdata.room=99999999\npgdata.writable=1\n\
+        extension.pg_stat_statements=1.10\nextension.btree_gist=1.7\npgdata=empty\nplace.near=/\nplace.room=99999999\n\
+        place.inodes~\nplace.access=writable\nplace.is=plain\ntmp.room=99999\ntmp.inodes~\nservers:\nclient.files=\n\
+        pgpass.mode~\nwarnings:\nkeeper.pgdata~\n\
         tls.cert~\ntls.key=0\ntls.unreadable:\nnode.conf~\npgpass~\nsql~\nsql.extensions~\nkeeper.alive~\nkeeper.config~\n\
         keeper.state~\nkeeper.unit~\nkeeper.enabled=0\nkeeper.guard~\ncitus~\ncitus.hook~\ncitus.values~\nneighbours:\nselinux=0\n\
         coordinator.at~\ncoordinator~\n"

@@ -18,6 +18,7 @@ mod interruptions;
 mod layouts;
 mod limits;
 mod names;
+mod looks;
 mod refusals;
 mod rollout;
 mod secrets;

@@ -149,7 +149,12 @@ impl World {
                 return Err("could not load private key file".to_owned());
             }
             host.data().ok_or("pg_ctl: no data directory")?.check()?;
+            if host.stale.is_some() {
+                return Err("lock file \"postmaster.pid\" already exists".to_owned());
+            }
             self.start_postgres(on);
+        } else if title == "remove the stale postmaster.pid" {
+            self.host(&on.0).stale = None;
         } else if begins("stop PostgreSQL") {
             self.host(&on.0).data_mut().ok_or("pg_ctl: no data directory")?.postmaster = None;
         } else if begins("reload PostgreSQL") {

@@ -25,6 +25,7 @@ use muster::plan::{Plan, plan, within};
 use muster::resource::citus::CitusNode;
 use muster::resource::host::Resolved;
 use muster::resource::neighbours::{Neighbour, Whose};
+use muster::resource::place::{Access, Is};
 use muster::scope::Scope;
 use muster::state::State;
 use muster::step::Risk;
@@ -232,7 +233,23 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             let conf = host.data_mut()?.files.get_mut("postgresql.conf")?;
             *conf = conf.lines().skip(1).map(|line| format!("{line}\n")).collect();
         }
-        ("disk", ["full"]) => host.room_kb = 1024,
+        ("disk", ["full"]) => host.place.room_kb = 1024,
+        ("inodes", [number]) => host.place.inodes = number.parse().ok(),
+        ("disk", ["read-only"]) => host.place.access = Access::ReadOnly,
+        ("folder", ["of", owner]) => host.place.access = Access::Denied((*owner).to_owned()),
+        ("pgdata", ["mount"]) => host.place.is = Is::Mount,
+        ("pgdata", ["link", target]) => host.place.is = Is::Link((*target).to_owned()),
+        ("pgdata", ["is", "really", path]) => host.real_pgdata = Some((*path).to_owned()),
+        ("tmp", ["full"]) => host.place.tmp_kb = 0,
+        ("client", ["has", file]) => {
+            host.client.files.insert((*file).to_owned());
+        }
+        ("port", ["of", dir]) => {
+            host.port_taken = true;
+            host.around.servers.insert(server.pgport, (*dir).to_owned());
+        }
+        ("listens", ["on", port]) => host.port = port.parse().ok(),
+        ("stale", ["pid", pid]) => host.stale = pid.parse().ok(),
         ("port", ["taken"]) => host.port_taken = true,
         ("warns", _) => host.warnings.push(rest.to_owned()),
         ("pgpass", ["mode", mode]) => host.pgpass_mode = u32::from_str_radix(mode, 8).ok()?,

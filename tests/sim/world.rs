@@ -8,12 +8,14 @@ use muster::facts::{Facts, Seen, Sight, monitor_uri};
 use muster::formation::{Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls};
 use muster::probe::Answers;
 use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
+use muster::resource::client::ClientFacts;
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
 use muster::resource::database::{DatabaseFacts, MadeBy};
 use muster::resource::host::{HostFacts, Resolved};
 use muster::resource::keeper::{self, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
+use muster::resource::place;
 use muster::resource::settings::FILES;
 use muster::resource::tls::{self, Shown, TlsFacts};
 use muster::scope::Scope;
@@ -43,7 +45,10 @@ pub(crate) struct Host {
     pub(crate) software: Option<Software>,
     pub(crate) around: Surroundings,
     pub(crate) systemd: bool,
-    pub(crate) room_kb: u64,
+    pub(crate) place: place::Place,
+    /// PGDATA where a link is in its path.
+    pub(crate) real_pgdata: Option<String>,
+    pub(crate) client: ClientFacts,
     pub(crate) port_taken: bool,
     /// Another port than the inventory's that its server listens on.
     pub(crate) port: Option<u16>,
@@ -258,6 +263,8 @@ impl World {
             software: host.software.clone(),
             around: host.around.clone(),
             pgdata: host.pgdata_facts(),
+            place: host.place.clone(),
+            client: host.client.clone(),
             tls: host.tls_facts(),
             node_conf: host.files.get(&format!("{}/node.conf", node_dir(server))).cloned(),
             pgpass: host.files.get("/var/lib/postgresql/.pgpass").cloned().map(Secret::new),
@@ -272,6 +279,7 @@ impl World {
                 ..data.database_facts(&self.formation.dbname, host)
             }),
             keeper: KeeperFacts {
+                pgdata: host.real_pgdata.clone(),
                 alive: host.keeper,
                 config: config.cloned().map(Secret::new),
                 state: host.state.as_deref().map(read_state),
@@ -397,7 +405,17 @@ impl Host {
             }),
             around: Surroundings::default(),
             systemd: true,
-            room_kb: 50 << 20,
+            real_pgdata: None,
+            place: place::Place {
+                near: "/var/lib/postgresql".to_owned(),
+                room_kb: 50 << 20,
+                inodes: None,
+                access: place::Access::Writable,
+                is: place::Is::Plain,
+                tmp_kb: 1 << 20,
+                tmp_inodes: None,
+            },
+            client: ClientFacts::default(),
             port_taken: false,
             port: None,
             stale: None,
@@ -488,7 +506,7 @@ impl Host {
 
     fn pgdata_facts(&self) -> Pgdata {
         match &self.pgdata {
-            Place::Empty => Pgdata::Empty { room_kb: self.room_kb, writable: true },
+            Place::Empty => Pgdata::Empty,
             Place::Foreign(what) => Pgdata::Foreign(what.clone()),
             Place::Present(data) => Pgdata::Present(Box::new(DataDirectory {
                 major: 15,

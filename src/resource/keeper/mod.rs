@@ -24,6 +24,8 @@ pub use unit::{AsRoot, as_root, unit};
 /// What was found of a keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KeeperFacts {
+    /// PGDATA without the links in its path; `None` where there are none.
+    pub pgdata: Option<String>,
     /// Pid of a `pg_autoctl` that lives.
     pub alive: Option<u32>,
     /// `pg_autoctl.cfg`; it may hold passwords.
@@ -79,10 +81,13 @@ else blind keeper.state "cannot look into $d"; fi
 file keeper.unit "/etc/systemd/system/$unit"
 if [ -L "/etc/systemd/system/multi-user.target.wants/$unit" ]; then say keeper.enabled 1; else say keeper.enabled 0; fi
 file keeper.guard "$pgdata.node/run-keeper"
+l=$(readlink -f "$near")${pgdata#"$near"}
+if [ "$l" = "$pgdata" ]; then none keeper.pgdata; else say keeper.pgdata "$l"; fi
 "#;
 
 pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
     Ok(KeeperFacts {
+        pgdata: answers.text("keeper.pgdata")?,
         alive: match answers.get("keeper.alive") {
             Answer::Absent => None,
             Answer::Text(_) | Answer::Blind(_) => Some(answers.number("keeper.alive")?),
@@ -189,9 +194,10 @@ pub fn steps(
     let pgdata = &server.pgdata;
     let config_path = format!("{}/.config/pg_autoctl{pgdata}/pg_autoctl.cfg", host.home);
     let (config, hidden) = match whose {
-        Whose::Monitor => (monitor_config(server, software), false),
+        Whose::Monitor => (monitor_config(&as_written(server, facts), software), false),
         Whose::Node { formation, node, id, uri, .. } => {
-            (node_config(formation, node, *id, uri, software), uri.password.is_some())
+            let node = Node { server: as_written(&node.server, facts), ..(*node).clone() };
+            (node_config(formation, &node, *id, uri, software), uri.password.is_some())
         }
     };
     let is_current =
@@ -258,6 +264,12 @@ pub fn steps(
         steps.push(wait_alive(server));
     }
     Ok(steps)
+}
+
+/// The server with the PGDATA that pg_autoctl writes: its files lie where PGDATA's given name says, and hold paths without links.
+pub fn as_written(server: &Server, facts: &KeeperFacts) -> Server {
+    let pgdata = facts.pgdata.clone().unwrap_or_else(|| server.pgdata.clone());
+    Server { pgdata, ..server.clone() }
 }
 
 fn put(
