@@ -192,7 +192,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         tls::PROBE,
         settings::PROBE,
         pgpass::PROBE,
-        keeper::PROBE,
+        &keeper::probe(),
         citus::HOOK_PROBE,
     ] {
         script.push_str(part);

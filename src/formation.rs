@@ -82,6 +82,10 @@ impl Drop for Secret {
     }
 }
 
+/// What salts are made of: chance, which the core has none of, drawn once where the formation is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seed(pub [u8; 16]);
+
 /// What a run brings about.
 #[derive(Clone, Debug, Serialize)]
 pub struct Formation {
@@ -101,6 +105,8 @@ pub struct Formation {
     /// Whom the inventory names, for patterns that select hosts.
     #[serde(skip)]
     pub roster: Roster,
+    #[serde(skip)]
+    pub seed: Seed,
     /// Hosts of the inventory that are no part of the formation, though nothing says so: no `role: none`.
     pub outside: Vec<String>,
     /// Where warnings about the inventory itself are kept until they are shown.

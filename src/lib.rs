@@ -70,6 +70,7 @@ pub mod program;
 pub mod report;
 pub mod resource;
 pub mod scope;
+pub mod scram;
 pub mod secrets;
 pub mod session;
 pub mod sql;

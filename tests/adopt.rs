@@ -167,7 +167,7 @@ fn what_is_changed_is_exactly_what_is_planned() {
             &[
                 "worker2: write /var/lib/postgresql/.config/pg_autoctl/var/lib/postgresql/node/pg_autoctl.cfg - it \
                  differs from the inventory in maximum_backup_rate",
-                "worker2: reload the keeper - its configuration changed",
+                "worker2: reload the keeper - its configuration changed in maximum_backup_rate",
             ],
         ),
         (

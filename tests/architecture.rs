@@ -50,6 +50,7 @@ const RANKS: &[(&str, Does)] = &[
     ("resource", Core),
     // What a resource is made with.
     ("sql", Core),
+    ("scram", Core),
     ("probe", Core),
     ("template", Core),
     // The words.

@@ -6,7 +6,7 @@ use crate::adopt::look::{Configs, Listed};
 use crate::error::Problem;
 use crate::formation::{
     Auth, Formation, HbaEdit, Host, Initdb, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster,
-    Secret, Server, SslMode, Standing, Tls,
+    Secret, Seed, Server, SslMode, Standing, Tls,
 };
 use crate::resource::keeper::adopted::Config;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
@@ -225,6 +225,8 @@ pub fn together(name: &str, monitor: Monitor, facts: &MonitorFacts, mut nodes: V
         nodes: nodes.into_iter().map(|node| (node.name().clone(), node)).collect(),
         templates: BTreeMap::new(),
         roster: Roster::default(),
+        // It is only written down.
+        seed: Seed([0; 16]),
         outside: Default::default(),
         warnings: Vec::new(),
     }

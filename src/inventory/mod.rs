@@ -15,7 +15,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use crate::error::Problem;
-use crate::formation::{Formation, Keeper, Listed, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster};
+use crate::formation::{
+    Formation, Keeper, Listed, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster, Seed,
+};
 use crate::secrets::Keyring;
 
 mod alike;
@@ -376,6 +378,7 @@ fn formation(
         number_sync_standbys,
         templates,
         roster,
+        seed: Seed(rand::random()),
         outside,
         warnings,
     })

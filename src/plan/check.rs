@@ -51,6 +51,8 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
                 node.and_then(|node| registration(world, node, seen))
             }
         })
+        // Last: a node that has changed its name is told so by its registration.
+        .or_else(|| keeper::unit_in_the_way(server, &seen.host, &seen.keeper))
 }
 
 /// What PostgreSQL of this version would not take.

@@ -9,6 +9,7 @@ mod follow;
 mod monitor;
 mod node;
 mod outside;
+mod passwords;
 mod peer;
 mod replicate;
 mod told;
@@ -140,6 +141,7 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     }
     metadata(&world, &mut plan);
     world.settings(&mut plan);
+    world.monitor_password(&mut plan);
     well::plan(&world, &mut plan);
     Ok(plan)
 }

@@ -61,7 +61,7 @@ fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Probl
             }
         }
     }
-    let password = world.formation.monitor_password();
+    let password = (world.formation.monitor_password(), &world.formation.seed);
     let sql = monitor::steps(server, bin, seen.database.as_ref(), seen.monitor.as_ref(), password);
     let runs = matches!(&seen.pgdata, Pgdata::Present(found) if found.postmaster.is_some());
     // A monitor that once had its keeper is complete: the keeper starts it, and this run looks again.

@@ -164,7 +164,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
                 steps.extend(install_configuration(world, server, Some(node))?);
                 steps.push(data::install(server));
                 steps.push(data::start(server, bin, "it is the first node of its group"));
-                steps.extend(database::steps(world.formation, node, bin, None, seen.pgpass.as_ref()));
+                steps.extend(database::steps(world.formation, node, bin, None));
             }
         }
         Pgdata::Present(found) => {
@@ -185,18 +185,11 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             }
             let in_recovery = seen.database.as_ref().map_or(found.standby, |database| database.in_recovery);
             if is_primary && !in_recovery && (running || driver == Driver::Muster) {
-                steps.extend(database::steps(
-                    world.formation,
-                    node,
-                    bin,
-                    seen.database.as_ref(),
-                    seen.pgpass.as_ref(),
-                ));
+                steps.extend(database::steps(world.formation, node, bin, seen.database.as_ref()));
             }
         }
     }
-    // After the roles: a rerun knows by the old line here that a password is to be changed.
-    steps.extend(pgpass::step(node, &seen.host, seen.pgpass.as_ref(), seen.pgpass_mode));
+    steps.extend(pgpass::step(node, &world.uri, &seen.host, seen.pgpass.as_ref(), seen.pgpass_mode));
     plan.add(Stage::Prepare, node.name(), steps);
     Ok(last)
 }

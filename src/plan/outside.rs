@@ -116,7 +116,7 @@ impl<'a> World<'a> {
     fn has_what_others_need(&self, node: &Node) -> bool {
         let seen = self.seen(node.name());
         let found = seen.database.as_ref();
-        database::steps(self.formation, node, self.bin(node.name()), found, seen.pgpass.as_ref()).is_empty()
+        database::steps(self.formation, node, self.bin(node.name()), found).is_empty()
     }
 
     /// Who it is that a node waits for, and why.

@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::command::Stdin;
-use crate::formation::{Formation, Node, NodeKind, Secret, Tls};
+use crate::formation::{Auth, Formation, Node, NodeKind, Secret, Server, Tls};
 use crate::probe::Answers;
-use crate::resource::pgpass;
 use crate::resource::streaming::{self, Streaming};
+use crate::scram::{self, Kept};
 use crate::sql::{ident, literal, local};
 use crate::step::{Action, HBA_REFUSED, LEARN, NOT_TAKEN, Step};
 
@@ -18,6 +18,9 @@ pub struct DatabaseFacts {
     pub in_recovery: bool,
     /// Role name to whether it has a password.
     pub roles: BTreeMap<String, bool>,
+    /// What is kept of the passwords of the roles that muster gives one.
+    #[serde(default, deserialize_with = "secrets")]
+    pub verifiers: BTreeMap<String, Secret>,
     pub databases: BTreeSet<String>,
     /// Physical replication slots.
     pub slots: BTreeSet<String>,
@@ -57,6 +60,11 @@ pub struct MadeBy {
     pub data_checksums: bool,
 }
 
+fn secrets<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Secret>, D::Error> {
+    let texts = BTreeMap::<String, String>::deserialize(deserializer)?;
+    Ok(texts.into_iter().map(|(role, text)| (role, Secret::new(text))).collect())
+}
+
 /// A standby does not start while its value is lower than the primary runs with.
 /// Source: PostgreSQL's manual, "Hot Standby", administrator's overview.
 const STANDBY_NEEDS: [&str; 5] = [
@@ -94,6 +102,8 @@ impl DatabaseFacts {
 const SERVER: &str = "select json_build_object(
  'in_recovery', pg_is_in_recovery(),
  'roles', coalesce((select json_object_agg(rolname, rolpassword is not null) from pg_authid where rolname !~ '^pg_'), '{}'),
+ 'verifiers', coalesce((select json_object_agg(rolname, rolpassword) from pg_authid
+   where rolname in (:'username', 'pgautofailover_replicator', 'autoctl_node') and rolpassword is not null), '{}'),
  'databases', (select json_agg(datname) from pg_database),
  'slots', coalesce((select json_agg(slot_name) from pg_replication_slots where slot_type = 'physical'), '[]'),
  'synchronous_standby_names', current_setting('synchronous_standby_names'),
@@ -137,7 +147,7 @@ if [ -n "$pid" ]; then
 {LEARN}{SERVER};
 {DATABASE};
 SQL
-  ask postgres -v dbname="$dbname"
+  ask postgres -v dbname="$dbname" -v username="$username"
   there=${{out##*"$nl"}} out=${{out%"$nl"*}}
   if [ -n "$pid" ]; then answered sql; else none sql; fi
 else none sql; fi
@@ -175,18 +185,18 @@ pub fn wanted_extensions(node: &Node) -> &'static [&'static str] {
     }
 }
 
+/// A step ends though no standby confirms it: what a failover then loses, a rerun makes again.
+const NO_WAIT: &str = "SET synchronous_commit = 'local';\n";
+
 /// Roles, database and extensions of a node that takes writes; what is there is left as it is.
-pub fn steps(
-    formation: &Formation,
-    node: &Node,
-    bin: &str,
-    facts: Option<&DatabaseFacts>,
-    pgpass: Option<&Secret>,
-) -> Vec<Step> {
+pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&DatabaseFacts>) -> Vec<Step> {
     let mut steps = Vec::new();
     let has_role = |name: &str| facts.is_some_and(|facts| facts.roles.contains_key(name));
-    let has_password = |name: &str| facts.is_some_and(|facts| facts.roles.get(name) == Some(&true));
     let mut run = |title: String, because: String, dbname: &str, sql: Stdin| {
+        let sql = match sql {
+            Stdin::Text(text) => Stdin::Text(format!("{NO_WAIT}{text}")),
+            Stdin::Hidden(_) | Stdin::Binary(_) | Stdin::Nothing => sql,
+        };
         let command = local(&node.server, bin, &node.username, dbname, sql);
         steps.push(Step::new(node.name(), title, because, Action::Run(command)));
     };
@@ -212,13 +222,9 @@ pub fn steps(
         [("pgautofailover_replicator", &node.replication_password), (node.username.as_str(), &node.password)]
     {
         let Some(password) = password else { continue };
-        let is_changed = pgpass::is_changed(name, password, pgpass);
-        if is_changed || !has_password(name) {
-            let why = match is_changed {
-                true => "the inventory has another one".to_owned(),
-                false => format!("auth is {}, and it has none", node.server.auth.as_str()),
-            };
-            run(format!("set the password of {name}"), why, "postgres", set_password(name, password));
+        if let Some(why) = wants_password(&node.server, name, password, facts) {
+            let salt = scram::salt(&formation.seed, &node.name().0, name);
+            run(format!("set the password of {name}"), why, "postgres", set_password(name, password, &salt));
         }
     }
     let is_made_by_initdb = ["postgres", "template1"].contains(&formation.dbname.as_str());
@@ -262,15 +268,38 @@ fn role(name: &str, options: &str) -> String {
     )
 }
 
-/// Neither the server's log nor pg_stat_statements gets to see the password.
-pub fn set_password(name: &str, password: &Secret) -> Stdin {
+/// Why a role is to be given this password; `None` where it has it.
+pub fn wants_password(
+    server: &Server,
+    role: &str,
+    password: &Secret,
+    facts: Option<&DatabaseFacts>,
+) -> Option<String> {
+    let method = server.auth.as_str();
+    let Some(found) = facts.and_then(|facts| facts.verifiers.get(role)) else {
+        return Some(format!("auth is {method}, and it has none"));
+    };
+    match scram::kept(found, role, password) {
+        Kept::Scram => None,
+        Kept::Md5 if server.auth == Auth::Md5 => None,
+        Kept::Md5 => {
+            Some(format!("auth is {method}, and it is kept as an md5 hash, which that does not take"))
+        }
+        Kept::Other => Some("the inventory has another one".to_owned()),
+    }
+}
+
+/// The server gets a SCRAM verifier, whatever `auth` is: the method md5 takes one as well. Its log and pg_stat_statements do not
+/// get to see even that.
+pub fn set_password(name: &str, password: &Secret, salt: &[u8]) -> Stdin {
     Stdin::Hidden(Secret::new(format!(
         "SET log_statement = 'none';\nSET log_min_duration_statement = -1;\nSET log_min_error_statement = 'panic';\n\
          SET log_transaction_sample_rate = 0;\nSET log_min_duration_sample = -1;\n\
          SET debug_print_parse = off;\nSET debug_print_rewritten = off;\nSET debug_print_plan = off;\n\
-         SET pg_stat_statements.track_utility = off;\nALTER ROLE {} PASSWORD {};\n",
+         SET pg_stat_statements.track_utility = off;\nSET lock_timeout = '20s';\n\
+         {NO_WAIT}ALTER ROLE {} PASSWORD {};\n",
         ident(name),
-        literal(password.reveal())
+        literal(scram::verifier(password, salt).reveal())
     )))
 }
 
@@ -281,10 +310,11 @@ mod tests {
     /// What makes a server write a statement's text, or its parse tree, to the log without an error.
     #[test]
     fn a_password_is_in_no_log() {
-        let Stdin::Hidden(sql) = set_password("postgres", &Secret::new("pearl".to_owned())) else {
+        let Stdin::Hidden(sql) = set_password("postgres", &Secret::new("pearl"), &[0; 16]) else {
             panic!("the password is shown")
         };
-        let (before, _) = sql.reveal().split_once("ALTER ROLE").expect("it alters the role");
+        let (before, after) = sql.reveal().split_once("ALTER ROLE").expect("it alters the role");
+        assert!(after.contains("SCRAM-SHA-256$") && !after.contains("pearl"), "{after}");
         for off in [
             "log_statement = 'none'",
             "log_min_duration_statement = -1",

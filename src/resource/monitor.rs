@@ -3,9 +3,10 @@
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
-use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Server};
+use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Seed, Server};
 use crate::probe::Answers;
-use crate::resource::database::{DatabaseFacts, set_password};
+use crate::resource::database::{DatabaseFacts, set_password, wants_password};
+use crate::scram;
 use crate::session::PSQL;
 use crate::sql::{MONITOR, literal, local, monitor_env, on_monitor};
 use crate::state::State;
@@ -29,6 +30,9 @@ pub struct MonitorFacts {
     /// The highest node id of any formation: ids are the monitor's, not a formation's.
     #[serde(default)]
     pub last_id: u64,
+    /// Nodes of other formations: they log in as the same role.
+    #[serde(default)]
+    pub others: u64,
     pub nodes: Vec<NodeRow>,
 }
 
@@ -127,6 +131,7 @@ const ROWS: &str = "select json_build_object(
  'formation', (select json_build_object('kind', kind, 'dbname', dbname, 'number_sync_standbys', number_sync_standbys)
                from pgautofailover.formation where formationid = :'formation'),
  'last_id', (select coalesce(max(nodeid), 0) from pgautofailover.node),
+ 'others', (select count(*) from pgautofailover.node where formationid <> :'formation'),
  'nodes', coalesce((select json_agg(json_build_object('id', nodeid, 'name', nodename, 'host', nodehost, 'port', nodeport,
    'group', groupid, 'system_identifier', sysidentifier::text, 'reported', reportedstate, 'assigned', goalstate,
    'running', coalesce(reportedpgisrunning, false), 'timeline', reportedtli, 'lsn', reportedlsn, 'health', health,
@@ -189,7 +194,7 @@ pub fn steps(
     bin: &str,
     database: Option<&DatabaseFacts>,
     monitor: Option<&MonitorFacts>,
-    password: Option<&Secret>,
+    (password, seed): (Option<&Secret>, &Seed),
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     let mut run = |title: &str, because: &str, dbname: &str, sql: Stdin| {
@@ -213,10 +218,10 @@ pub fn steps(
         let sql = "CREATE EXTENSION IF NOT EXISTS pgautofailover CASCADE;\n".to_owned();
         run("create extension pgautofailover", "it is the monitor", DBNAME, Stdin::Text(sql));
     }
-    let has_password = database.is_some_and(|facts| facts.roles.get(USER) == Some(&true));
-    if let (Some(password), false) = (password, has_password) {
-        let because = format!("auth is {}, and it has none", server.auth.as_str());
-        run("set the password of autoctl_node", &because, "postgres", set_password(USER, password));
+    let why = |password| wants_password(server, USER, password, database);
+    if let Some((password, because)) = password.and_then(|password| Some((password, why(password)?))) {
+        let salt = scram::salt(seed, &server.name.0, USER);
+        run("set the password of autoctl_node", &because, "postgres", set_password(USER, password, &salt));
     }
     steps
 }
@@ -371,6 +376,21 @@ pub fn has_reported(formation: &Formation, node: &Node, bin: &str, uri: &Monitor
         literal(&node.name().0)
     );
     on_monitor(node, bin, uri, sql)
+}
+
+/// Waits until a node's keeper has logged in to the monitor once more: it does so every second.
+pub fn wait_for_report(formation: &Formation, node: &Node, bin: &str, uri: &MonitorUri) -> Step {
+    let sql = format!(
+        "do 'begin perform pg_sleep(3); end';\n\
+         select case when clock_timestamp() - reporttime < interval '3 s' then 'reports' else 'silent' end\n\
+         from pgautofailover.node where formationid = {} and nodename = {};\n",
+        literal(&formation.name),
+        literal(&node.name().0)
+    );
+    let command = on_monitor(node, bin, uri, sql);
+    let wait = Action::Wait { command, answers: vec!["reports".to_owned()], timeout: 60 };
+    let because = "the password that it logs in with has changed";
+    Step::new(node.name(), "wait until its keeper logs in", because, wait)
 }
 
 /// Waits until the monitor has the group's primary, so that a standby may register.

@@ -1,9 +1,10 @@
 //! `~/.pgpass`: how a server and its keeper know the passwords of their peers.
 //!
 //! Citus connects to other nodes as the superuser and takes no password in `citus.node_conninfo`; a worker's
-//! keeper connects to the coordinator without one. libpq looks here for both.
+//! keeper connects to the coordinator without one. A keeper writes the monitor's URI to its log, so that has none either.
+//! libpq looks here for each of them, at every connection.
 
-use crate::formation::{Node, Secret};
+use crate::formation::{Keeper, MonitorUri, Node, Secret};
 use crate::probe::Answers;
 use crate::resource::host::HostFacts;
 use crate::step::{Content, File, Step};
@@ -24,13 +25,26 @@ pub fn parse_mode(answers: &Answers) -> Result<Option<u32>, String> {
 }
 
 /// The file with muster's lines in it; lines of the user stay, after ours as the first match counts.
-pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>, mode: Option<u32>) -> Option<Step> {
-    let users = [("pgautofailover_replicator", &node.replication_password), (&node.username, &node.password)];
+pub fn step(
+    node: &Node,
+    uri: &MonitorUri,
+    host: &HostFacts,
+    found: Option<&Secret>,
+    mode: Option<u32>,
+) -> Option<Step> {
+    let peers = |user: &str| format!("*:*:*:{}:", escape(user));
+    let monitor =
+        [&uri.host, &uri.port.to_string(), &uri.dbname, &uri.user].map(|part| escape(part)).join(":");
+    let monitors = uri.password.as_ref().filter(|_| node.server.keeper != Keeper::None);
+    let users = [
+        (format!("{monitor}:"), monitors),
+        (peers("pgautofailover_replicator"), node.replication_password.as_ref()),
+        (peers(&node.username), node.password.as_ref()),
+    ];
     let lines: Vec<(String, String)> = users
-        .iter()
-        .filter_map(|(user, password)| {
-            let start = format!("*:*:*:{}:", escape(user));
-            let line = format!("{start}{}", escape(password.as_ref()?.reveal()));
+        .into_iter()
+        .filter_map(|(start, password)| {
+            let line = format!("{start}{}", escape(password?.reveal()));
             Some((start, line))
         })
         .collect();
@@ -40,10 +54,9 @@ pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>, mode: Option<
         return None;
     }
     let because = match open {
-        _ if !lines.iter().all(|(_, line)| there.lines().any(|found| found == line)) => format!(
-            "auth is {}: servers and keepers find their peers' passwords there",
-            node.server.auth.as_str()
-        ),
+        _ if !lines.iter().all(|(_, line)| there.lines().any(|found| found == line)) => {
+            "servers and keepers find the passwords of their peers and of the monitor there".to_owned()
+        }
         Some(mode) => format!("its mode is {mode:04o}: libpq reads none that others may read"),
         None => return None,
     };
@@ -54,13 +67,6 @@ pub fn step(node: &Node, host: &HostFacts, found: Option<&Secret>, mode: Option<
     let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
     let file = file.before(found.map(|_| String::new()));
     Some(Step::write(node.name(), file, because))
-}
-
-/// Whether muster has set another password for this user before: the role's is to be changed with it.
-pub fn is_changed(user: &str, password: &Secret, found: Option<&Secret>) -> bool {
-    let start = format!("*:*:*:{}:", escape(user));
-    let there = found.map_or("", Secret::reveal).lines().find_map(|line| line.strip_prefix(start.as_str()));
-    there.is_some_and(|there| there != escape(password.reveal()))
 }
 
 fn escape(text: &str) -> String {
@@ -89,7 +95,8 @@ mod tests {
             listening: Default::default(),
             lacks_locale: Default::default(),
         };
-        let before = |found: Option<&Secret>| match step(node, &host, found, None).unwrap().action {
+        let uri = crate::facts::monitor_uri(&formation);
+        let before = |found: Option<&Secret>| match step(node, &uri, &host, found, None).unwrap().action {
             Action::Put(file) => file.before,
             other => panic!("{other:?}"),
         };

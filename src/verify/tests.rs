@@ -139,6 +139,7 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
         in_recovery: !is_primary,
         streaming: Some(streaming(&followers, &names, is_primary)),
         roles: BTreeMap::new(),
+        verifiers: BTreeMap::new(),
         databases: Default::default(),
         slots: Default::default(),
         synchronous_standby_names: format!("ANY 1 ({})", names.join(", ")),

@@ -317,7 +317,8 @@ fn specifiers(text: &str) -> String {
 fn arguments(line: &str) -> Vec<String> {
     let (mut found, mut rest) = (Vec::new(), line.trim_start());
     while !rest.is_empty() {
-        let is_quoted = rest.starts_with('"');
+        let quote = rest.chars().next().filter(|c| matches!(c, '"' | '\''));
+        let is_quoted = quote.is_some();
         let mut text = String::new();
         rest = if is_quoted { &rest[1..] } else { rest };
         loop {
@@ -327,7 +328,7 @@ fn arguments(line: &str) -> Vec<String> {
             };
             rest = &rest[c.len_utf8()..];
             match c {
-                '"' if is_quoted => break,
+                c if Some(c) == quote => break,
                 ' ' if !is_quoted => break,
                 '\\' => {
                     let c = rest.chars().next().unwrap();

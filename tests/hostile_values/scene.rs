@@ -1,6 +1,6 @@
 //! An inventory with values in it, and every word that a plan, a probe and a check would bring to a host.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
@@ -8,8 +8,9 @@ use base64::Engine as _;
 use muster::command::{Command, RunAs, Stdin};
 use muster::error::Problem;
 use muster::facts::{self, Facts, Sight, monitor_uri};
-use muster::formation::{Formation, Monitor, NodeName};
+use muster::formation::{Formation, Monitor, NodeName, Secret};
 use muster::inventory::parse;
+use muster::scram;
 use muster::step::{Action, Content, File};
 use muster::{plan, uri, verify};
 
@@ -92,7 +93,7 @@ pub(crate) fn bare(formation: &Formation) -> Facts {
         place.inodes~\nplace.access=writable\nplace.is=plain\ntmp.room=99999\ntmp.inodes~\nservers:\nclient.files=\n\
         pgpass.mode~\nwarnings:\nkeeper.pgdata~\n\
         tls.cert~\ntls.key=0\ntls.unreadable:\nnode.conf~\npgpass~\nsql~\nsql.extensions~\nkeeper.alive~\nkeeper.config~\n\
-        keeper.state~\nkeeper.unit~\nkeeper.enabled=0\nkeeper.guard~\ncitus~\ncitus.hook~\ncitus.values~\nneighbours:\nselinux=0\n\
+        keeper.state~\nkeeper.unit~\nkeeper.enabled=0\nkeeper.guard~\nkeeper.others:\ncitus~\ncitus.hook~\ncitus.values~\nneighbours:\nselinux=0\n\
         coordinator.at~\ncoordinator~\n"
         .to_owned();
     let routes = "Iface\tDestination\tGateway\tFlags\tRefCnt\tUse\tMetric\tMask\neth0\t0000000A\t00000000\t1\t0\t0\t0\t000000FF\n";
@@ -154,6 +155,23 @@ pub(crate) fn words(formation: &Formation, rule: Option<&str>) -> Vec<Word> {
     }
     for found in uri::uris(formation, &[]) {
         add("uri", readers::uri(&found.uri));
+    }
+    passwords_again(formation, words)
+}
+
+/// A server is given what chance made of a password: here it is the password again that it was made of.
+fn passwords_again(formation: &Formation, mut words: Vec<Word>) -> Vec<Word> {
+    let of_nodes = formation
+        .nodes
+        .values()
+        .flat_map(|node| [&node.password, &node.replication_password, &node.monitor_password])
+        .flatten();
+    let all: BTreeSet<&str> =
+        of_nodes.chain(&formation.lone_monitor_password).map(|password| password.reveal()).collect();
+    for (_, text) in words.iter_mut().filter(|(_, text)| text.starts_with("SCRAM-SHA-256$")) {
+        let made = Secret::new(text.as_str());
+        let of = |password: &&&str| scram::kept(&made, "", &Secret::new(**password)) == scram::Kept::Scram;
+        *text = (*all.iter().find(of).expect("it is of one of the inventory's")).to_owned();
     }
     words
 }

@@ -78,14 +78,32 @@ fn a_planted_word_is_found_nowhere() {
     muster(&lab, &inventory, &["plan", "--detailed-exitcode"]).exits(0);
     in_no_other_file(&lab);
 
-    // Another password, by way of ALTER ROLE on a server that logs all that it is asked.
-    fs::write(lab.beside_keys("secrets/replication"), "arsenic-replication-2\n")
-        .expect("a file can be written");
+    // Other passwords, all of them, by way of ALTER ROLE on servers that log all that they are asked; a backend that waits
+    // with one is killed, which writes what it was running to the log.
+    let write = |name: &str, text: &str| {
+        fs::write(lab.beside_keys(&format!("secrets/{name}")), text).expect("a file can be written");
+    };
+    write("replication", "arsenic-replication-2\n");
+    write("monitor", "arsenic-monitor-2\n");
+    let inventory = lab.inventory_of("secrets", &sealed("arsenic-password-2"));
+    let ran = killed_while_it_waits(&lab, &inventory);
+    is_clean(&ran, &["apply"]);
+    formation::settle(&lab);
     let (run, found) = watched(|| muster(&lab, &inventory, &["apply", "--yes", "-vv", "-D"]));
     is_clean(&run.exits(0), &["apply"]);
     only_who_may(&found);
+    muster(&lab, &inventory, &["plan", "--detailed-exitcode"]).exits(0);
+    let text =
+        sealed("arsenic-password-2").replace("    settings:", "    maximum_backup_rate: 90M\n    settings:");
+    let inventory = lab.inventory_of("secrets", &text);
+    is_clean(&muster(&lab, &inventory, &["apply", "--yes", "-vv", "-D"]).exits(0), &["apply"]);
+    formation::settle(&lab);
     lab.pg_autoctl("perform failover --formation default --group 0 2>&1");
     formation::settle(&lab);
+    for host in ["coord1", "coord2"] {
+        let old = lab.root(host, "grep -vc 'nic-[a-z]*-2$' ~postgres/.pgpass || true");
+        assert_eq!(old.trim(), "0", "{host}: an old password is still there");
+    }
     is_clean(&muster(&lab, &inventory, &["status", "-vv"]).exits(0), &["status"]);
     in_no_other_file(&lab);
     for host in ["coord1", "coord2"] {
@@ -124,9 +142,37 @@ fn plant(lab: &Lab) -> std::path::PathBuf {
     write("vault-password", b"arsenic-vault\n");
     write("replication", b"arsenic-replication\n");
     write("monitor", b"arsenic-monitor\n");
-    let sealed = vault::encrypted("arsenic-vault", "", "arsenic-password");
+    lab.inventory_of("secrets", &sealed("arsenic-password"))
+}
+
+/// The inventory with this password in its vault.
+fn sealed(password: &str) -> String {
+    let sealed = vault::encrypted("arsenic-vault", "", password);
     let sealed: String = sealed.lines().map(|line| format!("\n      {line}")).collect();
-    lab.inventory_of("secrets", &INVENTORY.replace("VAULT", &sealed))
+    INVENTORY.replace("VAULT", &sealed)
+}
+
+/// An apply whose ALTER ROLE waits for somebody else's on coord1, until its backend is killed.
+fn killed_while_it_waits(lab: &Lab, inventory: &Path) -> Run {
+    let holds = "begin; alter role pgautofailover_replicator connection limit -1; select pg_sleep(60)";
+    let hold = format!(
+        "cd /tmp\nsetsid sudo -u postgres psql -Xqc '{holds}' >/dev/null 2>&1 </dev/null &\nsleep 1\n"
+    );
+    lab.root("coord1", &hold);
+    std::thread::scope(|scope| {
+        let run = scope.spawn(|| muster(lab, inventory, &["apply", "--yes", "-vv", "-D"]));
+        let waits =
+            "select pid from pg_stat_activity where wait_event_type = 'Lock' and query ~ '^ALTER ROLE'";
+        let kill = format!(
+            "cd /tmp\nn=0\nuntil p=$(sudo -u postgres psql -XAtqc \"{waits}\") && [ -n \"$p\" ]; do\n\
+             n=$((n + 1)); [ $n -lt 100 ] || exit 1; sleep 0.2; done\n\
+             sudo -u postgres psql -XAtqc 'select query from pg_stat_activity' | grep -F arse''nic && exit 1\nkill -9 $p\n\
+             sleep 1\ngrep -h 'was running: ALTER ROLE' /var/lib/postgresql/15/main/log/*\n"
+        );
+        let said = lab.root("coord1", &kill);
+        assert!(said.contains("SCRAM-SHA-256$"), "{said}");
+        run.join().expect("it ends")
+    })
 }
 
 fn muster(lab: &Lab, inventory: &Path, args: &[&str]) -> Run {
@@ -213,7 +259,7 @@ fn only_who_may(seen: &BTreeSet<Sight>) {
 /// On every host: the files that hold a word are known, and nobody else may read them; no log holds one.
 #[track_caller]
 fn in_no_other_file(lab: &Lab) {
-    const KNOWN: [&str; 2] = ["/var/lib/postgresql/.pgpass", "/pg_autoctl.cfg"];
+    const KNOWN: [&str; 1] = ["/var/lib/postgresql/.pgpass"];
     for host in HOSTS {
         // The pattern is no word that a search could find itself by.
         let script = "p=$(printf arse%s nic)\n\
@@ -226,6 +272,6 @@ fn in_no_other_file(lab: &Lab) {
             let known = line.starts_with("600 postgres ") && KNOWN.iter().any(|name| line.ends_with(name));
             assert!(known, "{host}: {line}");
         }
-        assert!(host == "mon" || found.lines().count() >= 2, "{host}: the passwords are nowhere: {found}");
+        assert!(host == "mon" || found.lines().count() == 1, "{host}: the passwords are nowhere: {found}");
     }
 }

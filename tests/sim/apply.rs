@@ -1,7 +1,7 @@
 //! What each step does to the world. A step that is not known here fails the test: new steps must be modelled.
 
 use muster::command::{Command, Stdin};
-use muster::formation::NodeName;
+use muster::formation::{NodeName, Secret};
 use muster::resource::citus::CitusNode;
 use muster::resource::data::{STANDBY_CONF, new_dir, node_dir};
 use muster::resource::database::MadeBy;
@@ -174,8 +174,10 @@ impl World {
             self.writable(on)?.roles.insert(name.to_owned(), name == "pgautofailover_monitor");
         } else if begins("set the password of ") {
             let name = title.trim_start_matches("set the password of ");
-            let has = self.writable(on)?.roles.get_mut(name).ok_or("role does not exist")?;
-            *has = true;
+            let data = self.writable(on)?;
+            *data.roles.get_mut(name).ok_or("role does not exist")? = true;
+            let (_, kept) = sql.split_once("PASSWORD '").expect("it is a literal");
+            data.verifiers.insert(name.to_owned(), Secret::new(kept.trim_end().trim_end_matches("';")));
         } else if begins("create replication slots ") {
             let (names, _) = values(&sql);
             self.running(on)?.slots.extend(names);
@@ -192,10 +194,8 @@ impl World {
             return self.start_keeper(on);
         } else if begins("start pg_autoctl detached") {
             return self.start_keeper(on);
-        } else if begins("reload the keeper") {
-            if self.hosts[on].keeper.is_none() {
-                return Err("pg_autoctl is not running".to_owned());
-            }
+        } else if begins("reload the keeper") || begins("restart the keeper's service ") {
+            self.read_config(on, args)?;
             self.rewrite_conf(on);
         } else if begins("compare its settings with those of ") {
             let host = self.host(&on.0);
@@ -325,6 +325,10 @@ impl World {
             let follows =
                 self.streaming(&NodeName::from(primary)).senders.iter().any(|row| texts.contains(&row.name));
             return Ok(if follows { "streaming" } else { "it does not stream" }.to_owned());
+        }
+        if title == "wait until its keeper logs in" {
+            let logs_in = crate::oracle::keeper_logs_in(&self.formation, self, &step.on);
+            return Ok(if logs_in { "reports" } else { "silent" }.to_owned());
         }
         let up = self.monitor_is_up();
         let monitor = self.monitor.as_mut().filter(|_| up).ok_or("the monitor does not answer")?;

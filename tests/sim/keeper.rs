@@ -236,11 +236,64 @@ impl World {
         }
         let pid = self.pid();
         self.host(&name.0).keeper = Some(pid);
+        self.remember(name, |_| true);
         self.rewrite_conf(name);
         if !self.formation.nodes.contains_key(name) {
             self.start_postgres(name);
         }
         Ok(())
+    }
+
+    /// A service of a live pg_autoctl is told to read its file, or starts anew: what it does not take in, it writes back.
+    pub(crate) fn read_config(&mut self, on: &NodeName, args: &[String]) -> Result<(), String> {
+        if self.hosts[on].keeper.is_none_or(|pid| pid.to_string() != args[0]) {
+            return Err("pg_autoctl has ended".to_owned());
+        }
+        let taken = [
+            "monitor",
+            "hostname",
+            "active",
+            "sslmode",
+            "ca_file",
+            "crl_file",
+            "cert_file",
+            "key_file",
+            "maximum_backup_rate",
+            "backup_directory",
+        ];
+        match args[4].as_str() {
+            "hangup" => self.remember(on, |key| taken.contains(&key)),
+            _ => self.remember(on, |_| true),
+        }
+        let file = &self.hosts[on].files[&args[2]];
+        let lost = args[6..].iter().find(|key| {
+            let line = |text: &str| {
+                text.lines().find(|line| line.starts_with(&format!("{key} ="))).map(str::to_owned)
+            };
+            line(file) != line(&self.hosts[on].remembers)
+        });
+        lost.map_or(Ok(()), |key| Err(format!("the keeper has not taken in {key}")))
+    }
+
+    /// What it read counts, key by key; it writes its file anew.
+    fn remember(&mut self, on: &NodeName, is_taken: impl Fn(&str) -> bool) {
+        let path = config_path(self.server(on));
+        let host = self.host(&on.0);
+        let found = host.files[&path].clone();
+        let before = host.remembers.clone();
+        let key = |line: &str| line.split_once(" =").map(|(key, _)| key.to_owned());
+        let lines = found.lines().filter(|line| !line.starts_with('#')).map(|line| match key(line) {
+            // A key may stand in two sections.
+            Some(key) if !is_taken(&key) && !before.lines().any(|old| old == line) => {
+                let start = format!("{key} =");
+                let mut olds = before.lines().filter(|line| line.starts_with(&start));
+                olds.next().unwrap_or(line).to_owned()
+            }
+            Some(_) | None => line.to_owned(),
+        });
+        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+        host.files.insert(path, text.clone());
+        host.remembers = text;
     }
 
     /// The host goes down and comes back; where systemd knows the keeper's unit it starts it.

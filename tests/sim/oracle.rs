@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use muster::formation::{Formation, Keeper, NodeKind, NodeName};
+use muster::formation::{Formation, Keeper, Monitor, NodeKind, NodeName, Secret};
 use muster::resource::data::node_dir;
+use muster::scram::{self, Kept};
 use muster::state::State;
 
-use crate::world::{Data, World, is_self_signed, read_state, unit_path};
+use crate::world::{Data, World, config_path, is_self_signed, read_state, unit_path};
 
 /// Everything that is not as it should be.
 pub(crate) fn complaints(formation: &Formation, world: &mut World) -> Vec<String> {
@@ -96,11 +97,19 @@ fn check_group(formation: &Formation, world: &World, group: u32, found: &mut Vec
             found.push(format!("{name} has no role {role}"));
         }
     }
-    if node.password.is_some() && primary.roles.get(&node.username) != Some(&true) {
-        found.push(format!("{name}: {} has no password", node.username));
-    }
-    if node.replication_password.is_some() && primary.roles.get("pgautofailover_replicator") != Some(&true) {
-        found.push(format!("{name}: pgautofailover_replicator has no password"));
+    for (role, password) in
+        [(node.username.as_str(), &node.password), ("pgautofailover_replicator", &node.replication_password)]
+    {
+        let Some(password) = password else { continue };
+        if !primary.verifiers.get(role).is_some_and(|kept| scram::kept(kept, role, password) == Kept::Scram) {
+            found.push(format!("{name}: {role} has not the password of the inventory"));
+        }
+        for member in formation.group(group) {
+            let line = format!("*:*:*:{role}:{}", password.reveal());
+            if !pgpass(world, member.name()).lines().any(|found| found == line) {
+                found.push(format!("{} does not know the password of {role}", member.name()));
+            }
+        }
     }
     if !primary.databases.contains(&formation.dbname) {
         found.push(format!("{name} has no database {}", formation.dbname));
@@ -108,6 +117,20 @@ fn check_group(formation: &Formation, world: &World, group: u32, found: &mut Vec
     if node.kind != NodeKind::Standalone && !primary.extensions.contains_key("citus") {
         found.push(format!("{name} has no Citus"));
     }
+}
+
+fn pgpass<'a>(world: &'a World, name: &NodeName) -> &'a str {
+    world.hosts[name].files.get("/var/lib/postgresql/.pgpass").map_or("", String::as_str)
+}
+
+/// Whether the monitor lets in who comes with what a node's files say.
+pub(crate) fn keeper_logs_in(formation: &Formation, world: &World, name: &NodeName) -> bool {
+    let Monitor::Managed(monitor) = &formation.monitor else { return true };
+    let data = world.hosts[&monitor.name].data();
+    let Some(kept) = data.and_then(|data| data.verifiers.get("autoctl_node")) else { return true };
+    let start = format!("{}:{}:pg_auto_failover:autoctl_node:", monitor.hostname, monitor.pgport);
+    let password = pgpass(world, name).lines().find_map(|line| line.strip_prefix(&start));
+    password.is_some_and(|it| scram::kept(kept, "autoctl_node", &Secret::new(it)) == Kept::Scram)
 }
 
 fn check_hosts(formation: &Formation, world: &World, found: &mut Vec<String>) {
@@ -138,6 +161,12 @@ fn check_hosts(formation: &Formation, world: &World, found: &mut Vec<String>) {
         let alive = host.keeper.is_some();
         if alive != (server.keeper != Keeper::None) {
             found.push(format!("{name}: keeper alive: {alive}"));
+        }
+        if alive && host.files.get(&config_path(server)) != Some(&host.remembers) {
+            found.push(format!("{name}: its keeper runs with another pg_autoctl.cfg"));
+        }
+        if alive && !keeper_logs_in(formation, world, name) && formation.nodes.contains_key(name) {
+            found.push(format!("{name}: its keeper cannot log in to the monitor"));
         }
         if alive && host.systemd && server.keeper != Keeper::Detached {
             let unit = host.files.contains_key(&unit_path(server));

@@ -296,6 +296,11 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.certificate_mut().certificate.as_mut()?.names = vec![(*other).to_owned()];
         }
         ("cannot", ["read", path]) => host.unreadable.push((*path).to_owned()),
+        // A run of an inventory that gave it that name.
+        ("unit", ["named", name]) => {
+            let text = host.files.remove(&unit_path(&server))?;
+            host.files.insert(format!("/etc/systemd/system/pgautofailover-{name}.service"), text);
+        }
         // The process is gone: PostgreSQL goes on.
         ("keeper", ["dead"]) => host.keeper = None,
         ("keeper", ["dead,", "without", "its", "files"]) => {
@@ -312,6 +317,10 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("hba", ["error", ..]) => host.data_mut()?.hba_errors.push(words[1..].join(" ")),
         ("role", [role, "missing"]) => {
             host.data_mut()?.roles.remove(*role);
+        }
+        ("role", [role, "password", password]) => {
+            let kept = muster::scram::verifier(&Secret::new(*password), b"salt");
+            host.data_mut()?.verifiers.insert((*role).to_owned(), kept);
         }
         ("slots", ["lost"]) => host.data_mut()?.slots.clear(),
         ("unread", [file]) => {

@@ -70,6 +70,8 @@ pub(crate) struct Host {
     pub(crate) frozen: bool,
     /// Its WAL receiver hangs.
     pub(crate) deaf: bool,
+    /// `pg_autoctl.cfg` as its service read it.
+    pub(crate) remembers: String,
     /// The nodes its keeper knows.
     pub(crate) known: BTreeSet<u64>,
     /// User's files that cannot be read.
@@ -110,6 +112,8 @@ pub(crate) struct Data {
     /// What the running server has read: files of PGDATA and of the node's own directory.
     pub(crate) loaded: BTreeMap<String, String>,
     pub(crate) roles: BTreeMap<String, bool>,
+    /// What it keeps of their passwords.
+    pub(crate) verifiers: BTreeMap<String, Secret>,
     pub(crate) databases: BTreeSet<String>,
     pub(crate) extensions: BTreeMap<String, String>,
     pub(crate) slots: BTreeSet<String>,
@@ -203,6 +207,7 @@ impl World {
             let source = source.clone();
             let data = self.hosts.get_mut(&name).and_then(Host::data_mut).expect("it follows");
             (data.roles, data.databases) = (source.roles, source.databases);
+            data.verifiers = source.verifiers;
             (data.extensions, data.citus, data.pools) = (source.extensions, source.citus, source.pools);
             data.timeline = source.timeline;
         }
@@ -286,6 +291,8 @@ impl World {
                 unit: host.files.get(&unit_path(server)).cloned(),
                 enabled: host.enabled,
                 guard: host.files.get(&format!("{}/run-keeper", node_dir(server))).cloned(),
+                others: host.other_units(server),
+                unread: config.is_some_and(|text| text.starts_with("# muster: ")),
             },
             monitor: asks.then(|| host.forged(self.monitor_facts())),
             coordinator: self.coordinator_from(server),
@@ -324,6 +331,7 @@ impl World {
             extension: Some("2.0".to_owned()),
             formation: formation.cloned(),
             last_id: monitor.last_id,
+            others: 0,
             nodes: monitor.rows.clone(),
         }
     }
@@ -429,6 +437,7 @@ impl Host {
             keeper: None,
             frozen: false,
             deaf: false,
+            remembers: String::new(),
             known: BTreeSet::new(),
             unreadable: Vec::new(),
             sees: BTreeMap::new(),
@@ -463,6 +472,21 @@ impl Host {
 
     pub(crate) fn runs(&self) -> bool {
         self.data().is_some_and(Data::runs)
+    }
+
+    fn other_units(&self, server: &Server) -> Vec<keeper::OtherUnit> {
+        let units = self.files.iter().filter_map(|(path, text)| {
+            let name =
+                path.strip_prefix("/etc/systemd/system/").filter(|name| *name != keeper::unit(server))?;
+            let environment = text.lines().find(|line| line.contains("PGDATA="))?.to_owned();
+            Some(keeper::OtherUnit {
+                name: name.to_owned(),
+                enabled: self.enabled,
+                active: true,
+                environment,
+            })
+        });
+        units.collect()
     }
 
     /// Power off and on: PostgreSQL and the keeper are gone; systemd starts what is enabled (see `World::boot`).
@@ -539,6 +563,7 @@ impl Data {
             files: BTreeMap::from([("postgresql-auto-failover-standby.conf".to_owned(), String::new())]),
             loaded: BTreeMap::new(),
             roles: BTreeMap::from([(user.to_owned(), false)]),
+            verifiers: BTreeMap::new(),
             databases: ["postgres", "template0", "template1"].map(str::to_owned).into(),
             extensions: BTreeMap::from([("plpgsql".to_owned(), "1.0".to_owned())]),
             slots: BTreeSet::new(),
@@ -562,6 +587,7 @@ impl Data {
     fn is_level_with(&self, other: &Data) -> bool {
         (&self.roles, &self.databases, &self.extensions)
             == (&other.roles, &other.databases, &other.extensions)
+            && self.verifiers == other.verifiers
             && (&self.citus, &self.pools, self.timeline) == (&other.citus, &other.pools, other.timeline)
     }
 
@@ -579,6 +605,7 @@ impl Data {
         DatabaseFacts {
             in_recovery: self.standby,
             roles: self.roles.clone(),
+            verifiers: self.verifiers.clone(),
             databases: self.databases.clone(),
             slots: self.slots.clone(),
             synchronous_standby_names: self.synchronous.clone(),

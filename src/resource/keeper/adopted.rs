@@ -1,12 +1,12 @@
 //! `pg_autoctl.cfg` of an adopted server: compared by its meaning, and edited key by key where that differs.
 
-use crate::command::{Command, RunAs};
 use crate::formation::{Secret, Server};
 use crate::resource::adopted::AdoptedFacts;
 use crate::resource::data::Software;
-use crate::resource::keeper::files::{Ini, monitor_config, node_config, parse_ini};
-use crate::resource::keeper::{KeeperFacts, Whose};
-use crate::step::{Action, Content, File, Risk, Step};
+use crate::resource::keeper::files::{Ini, has_password, monitor_config, node_config, parse_ini};
+use crate::resource::keeper::renew;
+use crate::resource::keeper::{KeeperFacts, Service, Whose};
+use crate::step::{Content, File, Risk, Step};
 
 /// The keys that the inventory decides, in pg_autoctl's order; what a file says that lacks one. Timeouts, paths of
 /// backups and passwords are the host's own.
@@ -46,41 +46,38 @@ pub fn steps(
         Whose::Monitor => monitor_config(server, software),
         Whose::Node { formation, node, id, uri, .. } => node_config(formation, node, *id, uri, software),
     };
-    let changes = changes(server, config.reveal(), wanted.reveal(), is_one_host);
-    if changes.is_empty() {
-        return Vec::new();
-    }
-    let names: Vec<&str> = changes.iter().map(|change| change.key).collect();
-    let because = format!("it differs from the inventory in {}", names.join(", "));
-    let before = config.reveal();
-    let text = edited(before, &changes);
-    // Both of its passwords are for nobody's eyes.
-    let ini = parse_ini(before);
-    let has_password = ini.get("replication").is_some_and(|section| section.contains_key("password"))
-        || ini
-            .get("pg_autoctl")
-            .and_then(|section| section.get("monitor"))
-            .is_some_and(|uri| has_password(uri));
-    let file = match has_password {
-        true => File::new(&adopted.config_path, &server.os_user, Content::Hidden(Secret::new(text)))
-            .before(Some(String::new())),
-        false => File::new(&adopted.config_path, &server.os_user, Content::Text(text))
-            .before(Some(before.to_owned())),
+    let service = match whose {
+        Whose::Monitor => Service::Listener,
+        Whose::Node { .. } => Service::NodeActive,
     };
-    let mut steps = vec![Step::write(&server.name, file.mode(0o600), because).risk(Risk::Reload)];
-    if let Some(pid) = facts.alive {
-        let command = Command::new(RunAs::User(server.os_user.clone()), RELOAD).args([pid.to_string()]);
-        let because = "its configuration changed";
-        let step = Step::new(&server.name, "reload the keeper", because, Action::Run(command));
-        steps.push(step.risk(Risk::Reload));
+    let changes = changes(server, config.reveal(), wanted.reveal(), is_one_host);
+    let mut steps = Vec::new();
+    let before = config.reveal();
+    if !changes.is_empty() {
+        let names: Vec<&str> = changes.iter().map(|change| change.key).collect();
+        let because = format!("it differs from the inventory in {}", names.join(", "));
+        let edited = edited(before, &changes);
+        let text = match facts.alive {
+            Some(_) if !facts.unread => format!("{}\n{edited}", renew::UNREAD),
+            Some(_) | None => edited,
+        };
+        // Both of its passwords are for nobody's eyes.
+        let file = match has_password(before) || has_password(&text) {
+            true => File::new(&adopted.config_path, &server.os_user, Content::Hidden(Secret::new(text)))
+                .before(Some(String::new())),
+            false => File::new(&adopted.config_path, &server.os_user, Content::Text(text))
+                .before(Some(before.to_owned())),
+        };
+        steps.push(Step::write(&server.name, file.mode(0o600), because).risk(Risk::Reload));
+    }
+    let keys = changes.iter().map(|change| (change.section.to_owned(), change.key.to_owned())).collect();
+    let keys = Some(&keys).filter(|_| !changes.is_empty() && !facts.unread);
+    if let Some(pid) = facts.alive.filter(|_| keys.is_some() || facts.unread) {
+        let texts = (before, wanted.reveal());
+        steps.push(renew::step(server, pid, service, &adopted.config_path, keys, texts));
     }
     steps
 }
-
-/// `$1` pid. What `pg_autoctl reload` does, wherever the keeper has its pid file; pids are used again.
-const RELOAD: &str = r#"tr '\0' ' ' <"/proc/$1/cmdline" | grep -q pg_autoctl
-kill -HUP "$1"
-"#;
 
 /// A `pg_autoctl.cfg`, read.
 pub struct Config(Ini);
@@ -177,11 +174,6 @@ fn default<'a>(text: &'a str, default: &'a str) -> &'a str {
     if text.is_empty() { default } else { text }
 }
 
-fn has_password(uri: &str) -> bool {
-    let login = uri.split_once("://").and_then(|(_, rest)| rest.split_once('@')).map(|(login, _)| login);
-    login.is_some_and(|login| login.contains(':')) || uri.contains("password=")
-}
-
 /// The text with other values; every other line, unknown keys and comments stay.
 fn edited(text: &str, changes: &[Change]) -> String {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -223,7 +215,8 @@ mod tests {
         assert!(!is_one_monitor(one, "postgresql://mon:5433", alias));
         assert!(!is_one_monitor(one, "postgresql://other", alias));
         assert!(!is_one_monitor(one, "postgres://me@mon", alias));
-        assert!(has_password(one) && !has_password("postgres://autoctl_node@mon:5432/x"));
+        let with = |uri: &str| format!("[pg_autoctl]\nmonitor = {uri}\n");
+        assert!(has_password(&with(one)) && !has_password(&with("postgres://autoctl_node@mon:5432/x")));
     }
 
     #[test]

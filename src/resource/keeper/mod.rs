@@ -2,6 +2,7 @@
 
 pub mod adopted;
 mod files;
+mod renew;
 mod unit;
 
 use serde::Serialize;
@@ -13,13 +14,14 @@ use crate::probe::{Answer, Answers};
 use crate::resource::data::{Software, node_dir};
 use crate::resource::host::HostFacts;
 use crate::state::State;
-use crate::step::{Action, Content, File, Risk, Step};
+use crate::step::{Action, Content, File, Step};
 use crate::template::Templates;
 
-use files::{is_config_current, monitor_config, node_config, read_state, write_state};
+use files::{has_password, monitor_config, node_config, read_state, write_state};
 
 pub use files::KeeperState;
-pub use unit::{AsRoot, as_root, unit};
+pub use renew::Service;
+pub use unit::{AsRoot, OtherUnit, as_root, unit};
 
 /// What was found of a keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,11 +36,15 @@ pub struct KeeperFacts {
     pub unit: Option<String>,
     pub enabled: bool,
     pub guard: Option<String>,
+    /// Other units that muster rendered here.
+    pub others: Vec<OtherUnit>,
+    /// The pg_autoctl that lives has not read `config` yet: a run was cut off before it could.
+    pub unread: bool,
 }
 
 /// `$pgdata`, `$unit`, `$adopted`. The pid file must name a pg_autoctl: pids are used again. An adopted one may have its
 /// pid file and its configuration where its own environment says; the shell's need not be the same.
-pub const PROBE: &str = r#"
+const KEEPER: &str = r#"
 k=$(head -n 1 "/tmp/pg_autoctl$pgdata/pg_autoctl.pid" 2>/dev/null) || k=
 if [ -z "$k" ] || ! tr '\0' ' ' <"/proc/$k/cmdline" 2>/dev/null | grep -q pg_autoctl; then k=; fi
 x= y=
@@ -85,18 +91,26 @@ l=$(readlink -f "$near")${pgdata#"$near"}
 if [ "$l" = "$pgdata" ]; then none keeper.pgdata; else say keeper.pgdata "$l"; fi
 "#;
 
+/// The keeper, its files, and units.
+pub fn probe() -> String {
+    format!("{KEEPER}{}", unit::PROBE)
+}
+
 pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
+    let config = answers.text("keeper.config")?;
     Ok(KeeperFacts {
         pgdata: answers.text("keeper.pgdata")?,
         alive: match answers.get("keeper.alive") {
             Answer::Absent => None,
             Answer::Text(_) | Answer::Blind(_) => Some(answers.number("keeper.alive")?),
         },
-        config: answers.text("keeper.config")?.map(Secret::new),
+        unread: config.as_ref().is_some_and(|text| text.lines().next() == Some(renew::UNREAD)),
+        config: config.map(Secret::new),
         state: answers.text("keeper.state")?.map(|hex| read_state(&hex)).transpose()?,
         unit: answers.text("keeper.unit")?,
         enabled: answers.flag("keeper.enabled")?,
         guard: answers.text("keeper.guard")?,
+        others: unit::parse_others(answers)?,
     })
 }
 
@@ -134,14 +148,23 @@ const GUARD: &str = r#"#!/bin/sh
 # Without its state a keeper ends at once, and systemd kills what stands beside it: PostgreSQL is not to be there.
 if [ ! -f "$HOME/.local/share/pg_autoctl$3/pg_autoctl.state" ]; then
   echo "there is no pg_autoctl.state: run muster apply" >&2
-  exit 6
+  exit 78
 fi
 n=0 seen=
 while [ "$n" -lt 10 ]; do
   if seen=$(timeout 5 "$1" show state --pgdata "$3" --json 2>/dev/null) && [ -n "$seen" ]; then break; fi
   seen=; n=$((n + 1)); sleep 1
 done
-goal=$(printf '%s' "$seen" | tr -d '\n' | tr '{' '\n' | grep "\"node_id\": *$4[,}]" | sed -n 's/.*"assigned_group_state": *"\([a-z_]*\)".*/\1/p')
+nodes=$(printf '%s' "$seen" | tr -d '\n' | tr '{' '\n')
+own=$(printf '%s\n' "$nodes" | grep "\"node_id\": *$4[,}]") || own=
+# The monitor's whole list, and this node is not on it: pg_autoctl would end at once, again and again.
+case $own$nodes in
+'['*']')
+  echo "the monitor does not know node $4: it was dropped, and its keeper is not started again" >&2
+  exit 78
+  ;;
+esac
+goal=$(printf '%s' "$own" | sed -n 's/.*"assigned_group_state": *"\([a-z_]*\)".*/\1/p')
 case $goal in
 single | primary | wait_primary | apply_settings | join_primary | secondary | catchingup)
   "$2" -D "$3" status >/dev/null 2>&1 || "$2" -D "$3" -w -t 60 -l "$3/startup.log" start >/dev/null 2>&1 </dev/null
@@ -193,27 +216,28 @@ pub fn steps(
     let mut steps = Vec::new();
     let pgdata = &server.pgdata;
     let config_path = format!("{}/.config/pg_autoctl{pgdata}/pg_autoctl.cfg", host.home);
-    let (config, hidden) = match whose {
-        Whose::Monitor => (monitor_config(&as_written(server, facts), software), false),
+    let config = match whose {
+        Whose::Monitor => monitor_config(&as_written(server, facts), software),
         Whose::Node { formation, node, id, uri, .. } => {
             let node = Node { server: as_written(&node.server, facts), ..(*node).clone() };
-            (node_config(formation, &node, *id, uri, software), uri.password.is_some())
+            node_config(formation, &node, *id, uri, software)
         }
     };
-    let is_current =
-        facts.config.as_ref().is_some_and(|found| is_config_current(found.reveal(), config.reveal()));
-    if !is_current {
-        let because = if facts.config.is_some() {
-            "it differs from the inventory"
-        } else {
-            "the keeper starts from it"
+    let found = facts.config.as_ref().map(Secret::reveal);
+    let changed = renew::changed(found.unwrap_or_default(), config.reveal());
+    if !changed.is_empty() {
+        let because = match found {
+            Some(_) => "it differs from the inventory",
+            None => "the keeper starts from it",
         };
-        let content = match hidden {
-            true => Content::Hidden(config),
-            false => Content::Text(config.reveal().to_owned()),
+        let text = match facts.alive {
+            Some(_) => format!("{}\n{}", renew::UNREAD, config.reveal()),
+            None => config.reveal().to_owned(),
         };
-        let shown = |found: &Secret| if hidden { String::new() } else { found.reveal().to_owned() };
-        let before = facts.config.as_ref().map(shown);
+        // Files of before have a password.
+        let hidden = found.is_some_and(has_password) || has_password(&text);
+        let content = if hidden { Content::Hidden(Secret::new(text)) } else { Content::Text(text) };
+        let before = found.map(|found| if hidden { String::new() } else { found.to_owned() });
         steps.push(put(server, &config_path, 0o600, content, before, because));
     }
     if let Whose::Node { node, id, current, assigned, .. } = whose {
@@ -243,22 +267,19 @@ pub fn steps(
             ));
         }
     }
-    let is_node_reload = !is_current && facts.alive.is_some();
     if systemd {
         steps.extend(systemd_steps(templates, server, whose, host, software, pg_autoctl, facts)?);
     } else if facts.alive.is_none() {
         steps.push(start_detached(server, whose, software, pg_autoctl));
     }
-    if is_node_reload {
-        let command = Command::new(
-            RunAs::User(server.os_user.clone()),
-            "exec \"$1\" reload --pgdata \"$2\" >/dev/null 2>&1\n",
-        )
-        .args([pg_autoctl, pgdata]);
-        let because = "its configuration changed";
-        steps.push(
-            Step::new(&server.name, "reload the keeper", because, Action::Run(command)).risk(Risk::Reload),
-        );
+    let keys = Some(&changed).filter(|keys| !keys.is_empty() && !facts.unread);
+    if let Some(pid) = facts.alive.filter(|_| keys.is_some() || facts.unread) {
+        let service = match whose {
+            Whose::Monitor => Service::Listener,
+            Whose::Node { .. } => Service::NodeActive,
+        };
+        let texts = (found.unwrap_or_default(), config.reveal());
+        steps.push(renew::step(server, pid, service, &config_path, keys, texts));
     }
     if facts.alive.is_none() {
         steps.push(wait_alive(server));
@@ -391,4 +412,16 @@ pub fn refusal(
         }
         (Some(_) | None, _) => None,
     }
+}
+
+/// Why a unit of muster's that is not wanted keeps it from a server: one of an earlier name, or for a keeper that systemd is
+/// no longer to run.
+pub fn unit_in_the_way(server: &Server, host: &HostFacts, facts: &KeeperFacts) -> Option<String> {
+    if server.keeper == Keeper::AsFound {
+        return None;
+    }
+    let is_wanted = under_systemd(server, host) == Some(true);
+    let own = unit(server);
+    let own = Some(own.as_str()).filter(|_| !is_wanted && facts.unit.is_some() && facts.enabled);
+    unit::in_the_way(server, &facts.others, own)
 }

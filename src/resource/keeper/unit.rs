@@ -1,7 +1,11 @@
 //! The unit that runs a keeper, and everything that root does for it.
 
+use serde::Serialize;
+
 use crate::formation::{Keeper, Server};
+use crate::probe::Answers;
 use crate::step::put_by_root;
+use crate::template;
 
 /// The mode of a unit: everybody may read it, as systemd's own.
 pub(super) const MODE: u32 = 0o644;
@@ -16,6 +20,58 @@ root systemctl start \"$1\"
 /// The unit that runs this server's `pg_autoctl`; one a node, as a host may have several.
 pub fn unit(server: &Server) -> String {
     format!("pgautofailover-{}.service", server.name)
+}
+
+/// A unit that muster rendered under another name: for this data directory, or for another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OtherUnit {
+    pub name: String,
+    /// systemd starts it at boot.
+    pub enabled: bool,
+    /// It runs, or systemd is about to start it once more.
+    pub active: bool,
+    /// Its line that says PGDATA.
+    pub environment: String,
+}
+
+/// `$unit`. A template of the user's begins with what it likes: what muster does not know for its own it leaves alone.
+pub(super) const PROBE: &str = r#"
+u=
+for f in /etc/systemd/system/pgautofailover-*.service; do
+  if [ "${f##*/}" = "$unit" ] || [ ! -f "$f" ] || [ ! -r "$f" ]; then continue; fi
+  l=; read -r l <"$f" || :
+  case $l in '# Rendered by muster: '*) ;; *) continue ;; esac
+  l=0; if [ -L "/etc/systemd/system/multi-user.target.wants/${f##*/}" ]; then l=1; fi
+  k=$(systemctl is-active "${f##*/}" 2>/dev/null) || :
+  u="$u$l ${k:-unknown} ${f##*/} $(grep '^Environment=' "$f" | grep PGDATA= | head -n 1)
+"
+done
+printf 'keeper.others:'; printf '%s' "$u" | base64 -w0; echo
+"#;
+
+pub(super) fn parse_others(answers: &Answers) -> Result<Vec<OtherUnit>, String> {
+    let text = answers.text("keeper.others")?.unwrap_or_default();
+    let read = |line: &str| {
+        let mut words = line.splitn(4, ' ');
+        let mut word = || words.next().ok_or_else(|| format!("keeper.others: {line:.80}"));
+        let (enabled, active) = (word()? == "1", !matches!(word()?, "inactive" | "failed"));
+        Ok(OtherUnit { enabled, active, name: word()?.to_owned(), environment: word()?.to_owned() })
+    };
+    text.lines().map(read).collect()
+}
+
+/// Why another unit keeps muster from a server: two of them would run one pg_autoctl, and one of them fail once a second.
+pub(super) fn in_the_way(server: &Server, others: &[OtherUnit], own: Option<&str>) -> Option<String> {
+    let environment = format!("Environment={}", template::systemd(&format!("PGDATA={}", server.pgdata)));
+    let is_same = |other: &&OtherUnit| other.environment == environment && (other.enabled || other.active);
+    let name = others.iter().find(is_same).map(|other| other.name.as_str()).or(own)?;
+    Some(format!(
+        "{name}, which muster made, runs the pg_autoctl of {} here and is not wanted any more: if the name has changed, give \
+         the old one again, or, on the host, `systemctl disable --now {name}` and remove {}, then apply again; PostgreSQL stops \
+         with it until then, and of a primary a standby takes over",
+        server.pgdata,
+        path(name)
+    ))
 }
 
 /// Where systemd looks for it.

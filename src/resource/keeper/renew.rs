@@ -1,0 +1,246 @@
+//! How a `pg_autoctl` that lives takes in another `pg_autoctl.cfg`, without a word to any process that is not meant.
+//!
+//! `pg_autoctl reload` is never called: where PostgreSQL ran before the keeper, its service for PostgreSQL knows no pid, and
+//! its signal goes to every process of that user. A hangup of the keeper's own service changes a few keys; with it the
+//! service writes the file anew, and every other key has its old value again. What it does not change is read when that
+//! service starts: it is ended, and pg_autoctl starts it anew within a second. PostgreSQL runs on, and the monitor, which
+//! waits for 20 seconds, sees nothing of it.
+
+use std::collections::BTreeSet;
+
+use crate::command::{Command, RunAs};
+use crate::formation::Server;
+use crate::resource::keeper::files::{has_password, parse_ini};
+use crate::step::{Action, Risk, Step};
+
+/// The first line of a file that pg_autoctl has not read yet. A service that has read the file writes it anew, and
+/// comments are gone: that is how a rerun knows whether it has.
+pub(super) const UNREAD: &str = "# muster: pg_autoctl has not read this yet";
+
+/// The keys that a hangup of `node-active` or `listener` takes in.
+/// Source: keeper_config_accept_new, monitor_config_accept_new and config_accept_new_ssloptions, 2.0 to 2.2.
+const BY_HANGUP: &[(&str, &str)] = &[
+    ("pg_autoctl", "monitor"),
+    ("pg_autoctl", "name"),
+    ("pg_autoctl", "hostname"),
+    ("ssl", "active"),
+    ("ssl", "sslmode"),
+    ("ssl", "ca_file"),
+    ("ssl", "crl_file"),
+    ("ssl", "cert_file"),
+    ("ssl", "key_file"),
+    ("replication", "maximum_backup_rate"),
+    ("replication", "backup_directory"),
+    ("timeout", "network_partition_timeout"),
+    ("timeout", "prepare_promotion_catchup"),
+    ("timeout", "prepare_promotion_walreceiver"),
+    ("timeout", "postgresql_restart_failure_timeout"),
+    ("timeout", "postgresql_restart_failure_max_retries"),
+];
+
+/// The keys by which the service `postgres` starts PostgreSQL; it reads them at its own start.
+/// Source: service_postgres_start, 2.0 to 2.2.
+const OF_POSTGRES: &[(&str, &str)] =
+    &[("postgresql", "pg_ctl"), ("postgresql", "port"), ("postgresql", "listen_addresses")];
+
+/// Which of pg_autoctl's services is to read the file: a data node's or a monitor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Service {
+    NodeActive,
+    Listener,
+}
+
+impl Service {
+    fn as_str(self) -> &'static str {
+        match self {
+            Service::NodeActive => "node-active",
+            Service::Listener => "listener",
+        }
+    }
+}
+
+/// What a service is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Hangup,
+    Restart,
+}
+
+/// A key of the file: section and name.
+pub(super) type Key = (String, String);
+
+/// The keys whose values differ, among those that `wanted` has.
+pub(super) fn changed(found: &str, wanted: &str) -> BTreeSet<Key> {
+    let found = parse_ini(found);
+    let value = |section: &str, key: &str| found.get(section).and_then(|keys| keys.get(key)).cloned();
+    let all = parse_ini(wanted);
+    let keys = all.iter().flat_map(|(section, keys)| keys.iter().map(move |pair| (section, pair)));
+    keys.filter(|(section, (key, wants))| value(section, key).as_ref() != Some(*wants))
+        .map(|(section, (key, _))| (section.clone(), key.clone()))
+        .collect()
+}
+
+/// The step by which a living pg_autoctl takes in `keys` of the file at `path`; `None` for keys that a run before this
+/// one changed: then it is not known which they were.
+pub(super) fn step(
+    server: &Server,
+    keeper: u32,
+    service: Service,
+    path: &str,
+    keys: Option<&BTreeSet<Key>>,
+    (before, after): (&str, &str),
+) -> Step {
+    let is_in = |table: &[(&str, &str)], (section, key): &Key| table.contains(&(section, key));
+    let is_told = [before, after].into_iter().any(has_password);
+    let by_hangup = |key: &Key| {
+        is_in(BY_HANGUP, key) && !(is_told && (key.0.as_str(), key.1.as_str()) == ("pg_autoctl", "monitor"))
+    };
+    let way = match keys {
+        Some(keys) if keys.iter().all(by_hangup) => Way::Hangup,
+        Some(_) | None => Way::Restart,
+    };
+    let starts_postgres = service == Service::NodeActive
+        && keys.is_none_or(|keys| keys.iter().any(|key| is_in(OF_POSTGRES, key)));
+    let because = match keys {
+        None => "it has not read its configuration since that was changed".to_owned(),
+        Some(keys) => {
+            let names: Vec<&str> = keys.iter().map(|(_, key)| key.as_str()).collect();
+            format!("its configuration changed in {}", names.join(", "))
+        }
+    };
+    let word = match way {
+        Way::Hangup => "hangup",
+        Way::Restart if starts_postgres => "restart-both",
+        Way::Restart => "restart",
+    };
+    let title = match (way, service) {
+        (Way::Hangup, _) => "reload the keeper".to_owned(),
+        (Way::Restart, service) => format!("restart the keeper's service {}", service.as_str()),
+    };
+    let names: BTreeSet<&str> = keys.into_iter().flatten().map(|(_, key)| key.as_str()).collect();
+    let command = Command::new(RunAs::User(server.os_user.clone()), TAKE_IN)
+        .args([keeper.to_string(), server.pgdata.clone(), path.to_owned(), service.as_str().to_owned()])
+        .args([word.to_owned(), UNREAD.to_owned()])
+        .args(names)
+        .timeout(300);
+    Step::new(&server.name, title, because, Action::Run(command)).risk(Risk::Reload)
+}
+
+/// `$1` pid of pg_autoctl, `$2` PGDATA, `$3` its file, `$4` service, `$5` hangup, restart or restart-both, `$6` the mark, then
+/// the keys that changed. A pid is signalled only while it is pg_autoctl's child and goes by the service's name.
+///
+/// pg_autoctl gives up, and PostgreSQL with it, when one of its services starts for the sixth time in 300 seconds (supervisor.c):
+/// a service that has been restarted before is left alone until it is 61 seconds old.
+const TAKE_IN: &str = r#"keeper=$1 pids=/tmp/pg_autoctl$2/pg_autoctl.pid file=$3 service=$4 how=$5 mark=$6
+shift 6
+fail() { echo "$1" >&2; exit 1; }
+stat() {
+  s=
+  { read -r s <"/proc/$1/stat"; } 2>/dev/null || return 1
+  set -- ${s##*")"}
+  parent=$2; shift 19; start=$1
+}
+is_service() {
+  stat "$1" && [ "$parent" = "$keeper" ] || return 1
+  case "$2 $(tr '\0' ' ' <"/proc/$1/cmdline" 2>/dev/null) " in
+  "node-active "*pg_autoctl*" node active "* | "node-active "*pg_autoctl*" service node-active "*) ;;
+  "listener "*pg_autoctl*" monitor listener "* | "listener "*pg_autoctl*" service listener "*) ;;
+  "postgres "*pg_autoctl*" start/stop postgres "* | "postgres "*pg_autoctl*" service postgres "*) ;;
+  *) return 1 ;;
+  esac
+}
+# The pid file's word; where it is not this keeper's, e.g. as it lies elsewhere, every process is looked at.
+pid_of() {
+  if [ "$(head -n 1 "$pids" 2>/dev/null)" = "$keeper" ]; then all=$(sed -n "s/^\([0-9][0-9]*\) $1\$/\1/p" "$pids")
+  else all=$(cd /proc && ls -d [0-9]*); fi
+  for p in $all; do
+    if is_service "$p" "$1"; then echo "$p"; return; fi
+  done
+}
+values() { for k; do grep "^ *$k *=" "$file" | sed 's/^ *//; s/ *= */ = /' || :; done; }
+is_unread() { [ "$(head -n 1 "$file")" = "$mark" ]; }
+tick=$(getconf CLK_TCK 2>/dev/null) || tick=100
+restart() {
+  stat "$keeper" || fail "pg_autoctl has ended"
+  born=$start
+  while :; do
+    old=$(pid_of "$1")
+    [ -n "$old" ] && stat "$old" || fail "pg_autoctl has no process for its service $1 now; apply again"
+    read -r up _ </proc/uptime
+    [ $((start - born)) -gt $((5 * tick)) ] && [ $((${up%.*} - start / tick)) -le 61 ] || break
+    sleep 1
+  done
+  kill -s "$2" "$old"
+  n=0
+  until new=$(pid_of "$1") && [ -n "$new" ] && [ "$new" != "$old" ]; do
+    n=$((n + 1))
+    [ "$n" -le 300 ] || fail "the keeper's service $1 is busy and has not ended in 60 s: it will when its transition is done; apply again then"
+    sleep 0.2
+  done
+}
+wanted=$(values "$@")
+case $how in
+hangup)
+  p=$(pid_of "$service")
+  [ -n "$p" ] || fail "pg_autoctl has no process for its service $service now; apply again"
+  kill -s HUP "$p"
+  ;;
+restart | restart-both)
+  # It only starts PostgreSQL and looks after it: told to end it would stop PostgreSQL first.
+  if [ "$how" = restart-both ]; then restart postgres KILL; fi
+  restart "$service" TERM
+  ;;
+esac
+n=0
+while is_unread; do
+  n=$((n + 1))
+  [ "$n" -le 300 ] || fail "the keeper has not read $file in 60 s: see its log"
+  sleep 0.2
+done
+if [ "$service" = listener ]; then sleep 1; fi
+[ -n "$(pid_of "$service")" ] || fail "the keeper's service $service does not stay: see its log"
+[ "$(values "$@")" = "$wanted" ] || fail "the keeper has not taken in every one of $*: see its log, and compare $file"
+"#;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BEFORE: &str = "[pg_autoctl]\nmonitor = postgres://autoctl_node@mon/x\n[postgresql]\nauth_method = md5\npg_ctl = /a\n\
+        [replication]\nmaximum_backup_rate = 100M\n";
+
+    fn word(change: (&str, &str), service: Service) -> (String, String) {
+        let text = include_str!("../../../inventory/lab.yml");
+        let formation = crate::inventory::parse("lab.yml", text, "inventory".as_ref()).expect("it is right");
+        let server = formation.servers().next().expect("it has servers");
+        let after = BEFORE.replace(change.0, change.1);
+        let keys = changed(BEFORE, &after);
+        let step = step(server, 7, service, "/cfg", Some(&keys), (BEFORE, &after));
+        let Action::Run(command) = step.action else { panic!("it runs a command") };
+        (step.title, command.args[4].clone())
+    }
+
+    #[test]
+    fn keys_that_a_keeper_adds_are_no_drift() {
+        assert_eq!(changed("[a]\nx = 1\ny=2\n", "[a]\nx = 1\n"), BTreeSet::new());
+        let x = |section: &str| BTreeSet::from([(section.to_owned(), "x".to_owned())]);
+        assert_eq!(changed("[a]\nx = 2\n", "[a]\nx = 1\n"), x("a"));
+        assert_eq!(changed("[b]\nx = 1\n", "[a]\nx = 1\n"), x("a"));
+    }
+
+    #[test]
+    fn what_a_hangup_does_not_change_is_read_at_a_start() {
+        let is = |change, title: &str, how: &str| {
+            assert_eq!(word(change, Service::NodeActive), (title.to_owned(), how.to_owned()), "{change:?}");
+        };
+        let restart = "restart the keeper's service node-active";
+        is(("100M", "1M"), "reload the keeper", "hangup");
+        is(("@mon/", "@mon2/"), "reload the keeper", "hangup");
+        is(("= md5", "= scram-sha-256"), restart, "restart");
+        is(("= /a", "= /b"), restart, "restart-both");
+        // A keeper writes both URIs to its log when it hears a hangup.
+        is(("autoctl_node@", "autoctl_node:pw@"), restart, "restart");
+        // A monitor's PostgreSQL is its pg_autoctl's own child: that of another would be restarted.
+        assert_eq!(word(("= /a", "= /b"), Service::Listener).1, "restart");
+    }
+}
