@@ -145,8 +145,16 @@ impl Formation {
 pub struct Roster {
     /// In the order of the inventory.
     pub hosts: Vec<Listed>,
-    /// Every group, with hosts or without, `all` among them.
-    pub groups: BTreeSet<String>,
+    /// Every group, with hosts or without, `all` and `ungrouped` among them, in the order of their first mention.
+    pub groups: Vec<ListedGroup>,
+}
+
+/// A group by its name in the inventory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedGroup {
+    pub name: String,
+    /// The names of its hosts and of those of the groups below it, in Ansible's order: outer groups first.
+    pub hosts: Vec<String>,
 }
 
 /// A host as the inventory names it, and how it is reached.
@@ -205,8 +213,8 @@ pub struct Host {
     pub known_hosts: Option<String>,
     /// `host_key`: public keys as in a `.pub` file. Where there are any, the host must show one of them.
     pub host_keys: Vec<String>,
-    /// `ansible_ssh_common_args` and `ansible_ssh_extra_args` as (keyword, value) of ssh_config, in their order:
-    /// the first value of a keyword counts, and what has a variable of its own goes before.
+    /// `ansible_ssh_args`, `ansible_ssh_common_args` and `ansible_ssh_extra_args` as (keyword, value) of ssh_config, in
+    /// their order: the first value of a keyword counts, and what has a variable of its own goes before.
     pub ssh_options: Vec<(String, String)>,
     /// `-F` in `ansible_ssh_common_args`: the only configuration that is read; `none` is none at all.
     pub ssh_config: Option<String>,
@@ -218,6 +226,10 @@ pub struct Host {
     /// Seconds a single command may take; `command_timeout`, default 600.
     pub command_timeout: u64,
     pub becoming: Become,
+    /// What muster does not speak of the way to the host, e.g. "`ansible_connection` is `winrm`"; such a host is never
+    /// of the formation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unspoken: Option<String>,
 }
 
 impl Host {
@@ -237,6 +249,7 @@ impl Host {
             connect_timeout: None,
             command_timeout: 600,
             becoming: Become { method: BecomeMethod::Sudo, password: None },
+            unspoken: None,
         }
     }
 }

@@ -87,8 +87,10 @@ fn the_lab() {
         ]
     );
     let worker = &node(&formation, "w1a").server;
-    assert_eq!(worker.host.identity_files, ["inventory/../.lab/id"]);
-    assert_eq!(worker.host.known_hosts.as_deref(), Some("inventory/../.lab/known_hosts"));
+    let here = std::env::current_dir().unwrap();
+    let file = |name: &str| here.join("inventory/../.lab").join(name).display().to_string();
+    assert_eq!(worker.host.identity_files, [file("id")]);
+    assert_eq!(worker.host.known_hosts, Some(file("known_hosts")));
     assert_eq!(worker.settings["max_connections"], "300");
     assert_eq!(worker.settings["checkpoint_completion_target"], "0.9");
     assert_eq!(worker.hba, ["hostssl app app 10.88.0.0/24 scram-sha-256"]);
@@ -537,8 +539,9 @@ fn a_formation_knows_whom_the_inventory_names() {
     let hosts: Vec<&str> = roster.hosts.iter().map(|host| host.name.as_str()).collect();
     let in_file = ["mon", "coord1", "coord2", "coord1r", "w1a", "w1b", "w1r", "w2a", "w2b", "w2r"];
     assert_eq!(hosts, in_file);
-    let groups: Vec<&str> = roster.groups.iter().map(String::as_str).collect();
-    assert_eq!(groups, ["all", "coordinator", "monitor", "readers", "worker1", "worker2", "workers"]);
+    let groups: Vec<&str> = roster.groups.iter().map(|group| group.name.as_str()).collect();
+    let declared = ["all", "ungrouped", "monitor", "coordinator", "workers", "worker1", "worker2", "readers"];
+    assert_eq!(groups, declared);
     let w1r: Vec<&str> = roster.hosts[6].groups.iter().map(String::as_str).collect();
     assert_eq!(w1r, ["all", "readers", "worker1", "workers"]);
 }
@@ -633,4 +636,103 @@ fn a_part_of_a_formation_and_a_monitor_alone() {
     assert_eq!((alone.name.as_str(), managed(&alone).pgdata.as_str()), ("default", "/pg"));
     let text = "all:\n  vars: {pgdata: /pg, auth: md5, monitor_password: s}\n  children:\n    monitor: {hosts: {mon: }}\n";
     assert_eq!(right(text).monitor_password().map(|password| password.reveal().to_owned()), Some("s".into()));
+}
+
+/// A name that other roles have is theirs in the whole inventory, once muster's own spelling of it is used anywhere.
+#[test]
+fn every_variable_has_a_spelling_of_its_own() {
+    let formation = right(
+        "all:\n  vars: {muster_pgdata: /pg, muster_formation: f, name: 'a b', role: web, group: admins, pgport: x, muster_pgport: 6000, ansible_user: play}\n  \
+         children:\n    db:\n      vars: {muster_role: postgres, muster_group: 0, muster_ansible_user: pgadmin, hba: what, muster_hba: [local a all peer]}\n      \
+         hosts: {a: {muster_name: one}, b: {muster_secondary: true, muster_hba: local b all peer}}\n    \
+         others: {hosts: {m: {muster_role: monitor}, web: {}}}\n",
+    );
+    let (one, two) = (node(&formation, "one"), node(&formation, "b"));
+    assert_eq!((formation.name.as_str(), one.server.pgdata.as_str(), one.server.pgport), ("f", "/pg", 6000));
+    assert_eq!((one.standing, two.standing), (Standing::Candidate, Standing::Secondary));
+    assert_eq!(two.server.hba, ["local a all peer", "local b all peer"]);
+    // How a host is reached is each host's own.
+    assert_eq!(one.server.host.user.as_deref(), Some("pgadmin"));
+    assert_eq!(managed(&formation).host.user.as_deref(), Some("play"));
+    assert_eq!(formation.outside, ["web"]);
+}
+
+#[test]
+fn rules_are_mappings_and_texts_as_well() {
+    let rules = |hba: &str| {
+        let text = format!(
+            "all:\n  vars: {{pgdata: /pg}}\n  children:\n    monitor: {{hosts: {{m: }}}}\n    postgres: {{hosts: {{a: , b: {{secondary: true}}}}}}\n  \
+             hosts: {{}}\npostgres:\n  vars:\n    hba: {hba}\n"
+        );
+        node(&right(&text), "a").server.hba.clone()
+    };
+    let expected = ["hostssl app,b all 10.0.0.0/8 scram-sha-256", "local all all peer map=ops"];
+    for hba in [
+        "['hostssl app,b all 10.0.0.0/8 scram-sha-256', local all all peer map=ops]",
+        "|\n      # ours\n      hostssl app,b all 10.0.0.0/8 scram-sha-256\n\n      local all all peer map=ops",
+        "[{type: hostssl, database: [app, b], user: all, address: 10.0.0.0/8, method: scram-sha-256}, {contype: local, databases: all, users: all, auth_method: peer, options: {map: ops}}]",
+        "[{type: hostssl, db: 'app,b', user: all, addr: 10.0.0.0/8, auth: scram-sha-256}, local all all peer map=ops]",
+        "\"hostssl app,b all 10.0.0.0/8 scram-sha-256\\nlocal all all peer map=ops\"",
+    ] {
+        assert_eq!(rules(hba), expected, "{hba}");
+    }
+    let one = "{type: host, database: all, user: all, address: 10.0.0.0, netmask: 255.0.0.0, method: md5}";
+    assert_eq!(rules(one), ["host all all 10.0.0.0 255.0.0.0 md5"]);
+}
+
+/// `ansible_ssh_args`, the variables, the other arguments: the first value counts, as on Ansible's command line.
+#[test]
+fn arguments_of_ssh_stand_where_ansible_has_them() {
+    let host = |vars: &str| {
+        let text = format!(
+            "all:\n  vars: {{pgdata: /pg}}\n  children:\n    monitor: {{hosts: {{m: {{{vars}}}}}}}\n"
+        );
+        managed(&right(&text)).host.clone()
+    };
+    let found = host(
+        "ansible_user: var, ansible_port: 1, ansible_ssh_private_key_file: k, ansible_ssh_common_args: -o User=common -p 3 -i c, ansible_ssh_args: -l args -o Port=2 -i a -R 1:b:2",
+    );
+    let options: Vec<String> =
+        found.ssh_options.iter().map(|(key, value)| format!("{key} {value}")).collect();
+    assert_eq!((found.user, found.port, found.identity_files.len()), (None, None, 0));
+    let expected = [
+        "User args",
+        "Port 2",
+        "IdentityFile a",
+        "IdentityFile \"/base/k\"",
+        "User common",
+        "Port 3",
+        "IdentityFile c",
+    ];
+    assert_eq!(options, expected);
+    // Empty is not given, and hides what an outer level gives.
+    let text = "all:\n  vars: {pgdata: /pg, ansible_user: ops, ansible_port: 22, nothing: ''}\n  children:\n    \
+                monitor: {hosts: {m: {ansible_user: '', ansible_port: ~, ansible_ssh_private_key_file: \"{{ nothing }}\", \
+                ansible_become_method: \"{{ no | default(omit) }}\", ansible_become_user: '', ansible_password: ''}}}\n";
+    let server = managed(&right(text)).clone();
+    assert_eq!((server.host.user, server.host.port, server.os_user.as_str()), (None, None, "postgres"));
+    assert!(server.host.identity_files.is_empty() && server.host.password.is_none());
+}
+
+/// Hosts outside may be reached by whatever there is.
+#[test]
+fn what_muster_does_not_speak_is_a_note_outside_the_formation() {
+    let formation = right(
+        "all:\n  vars: {pgdata: /pg}\n  children:\n    monitor: {hosts: {m: {ansible_connection: ansible.builtin.paramiko_ssh}}}\n    \
+         windows: {hosts: {w: {}}, vars: {ansible_connection: winrm, ansible_become_method: runas}}\n",
+    );
+    let listed = |name: &str| formation.roster.hosts.iter().find(|host| host.name == name).unwrap();
+    assert_eq!(listed("m").host.unspoken, None);
+    assert_eq!(listed("w").host.unspoken.as_deref(), Some("`ansible_connection` is `winrm`"));
+    let said = "muster cannot reach w, and leaves them be: of w `ansible_connection` is `winrm`, `ansible_become_method` is `runas`";
+    assert!(formation.warnings.contains(&said.to_owned()), "{:?}", formation.warnings);
+}
+
+#[test]
+fn a_list_of_hosts_takes_ranges() {
+    let Hosts { roster, .. } =
+        muster::inventory::hosts(&["n[1:3],m:22".to_owned()], &Arc::new(Keyring::empty()), Need::Nothing)
+            .unwrap_or_else(|problems| panic!("{}", shown(&problems)));
+    let names: Vec<&str> = roster.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(names, ["n1", "n2", "n3", "m"]);
 }

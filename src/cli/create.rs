@@ -15,6 +15,7 @@ use crate::create::{Given, Host, Inventory, Kind, Means, Origin, Row, inventory}
 use crate::error::{Exit, Problem};
 use crate::formation::Monitor;
 use crate::report;
+use crate::ssh::config;
 
 /// What was asked for; the environment is not looked at yet.
 #[derive(Debug)]
@@ -156,11 +157,26 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     }
 }
 
+/// As ssh reads a host, with its user and its port.
+fn host(text: &str) -> Result<Host, Problem> {
+    if text.starts_with('/') {
+        let problem = Problem::new(format!("HOST `{}` is a path", text.escape_debug()));
+        return Err(problem.hint("the data directory is given by --pgdata"));
+    }
+    let found = config::host_of_line(text).map_err(|why| {
+        let problem = Problem::new(format!("HOST {}", why.message));
+        problem.hint(
+            "write [USER@]HOST[:PORT] or ssh://USER@HOST:PORT, with a name that ssh knows or an address",
+        )
+    })?;
+    Host::new(&found.host, found.user, found.port)
+}
+
 /// The command line goes before the environment, as with pg_autoctl.
 fn made(arguments: &Arguments, connection: &[(&str, String)]) -> Result<Inventory, Vec<Problem>> {
     let (hosts, mut problems) =
         arguments.hosts.iter().fold((Vec::new(), Vec::new()), |(mut hosts, mut wrong), text| {
-            match Host::parse(text) {
+            match host(text) {
                 Ok(host) => hosts.push(host),
                 Err(problem) => wrong.push(problem),
             }

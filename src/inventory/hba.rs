@@ -1,7 +1,9 @@
 //! `hba:`, the operator's own lines of `pg_hba.conf`.
 
-use super::source::{Source, quote};
-use super::tree::{Node, Tree};
+use std::collections::BTreeMap;
+
+use super::source::{Source, Span, quote};
+use super::tree::{Entry, Node, Tree};
 use super::value::{self, Value};
 use crate::error::Problem;
 
@@ -29,34 +31,121 @@ const METHODS: [&str; 15] = [
 ];
 
 pub(super) fn read(node: &Node, source: &mut Source) -> Value {
-    let items = match &node.tree {
-        Tree::List(items) => items,
-        Tree::Null => return Value::Rules(Vec::new()),
-        other => {
-            source.problem(node.span, value::mismatch("hba", "a list of pg_hba.conf lines", other));
-            return Value::Bad;
-        }
-    };
+    let mut wrong = false;
     let mut rules = Vec::new();
-    for item in items {
-        match rule(item) {
+    for (text, at) in lines(node, source, &mut wrong) {
+        match rule(&text) {
             Ok(rule) => {
                 if trusts_strangers(rule) {
                     let what = "the rule lets anybody in without a password (trust beyond loopback)";
-                    source.warning("trust-from-afar", Some(item.span), format!("{what}: {}", quote(rule)));
+                    source.warning("trust-from-afar", Some(at), format!("{what}: {}", quote(rule)));
                 }
                 rules.push(rule.to_owned());
             }
-            Err(problem) => source.problem(item.span, problem),
+            Err(problem) => {
+                source.problem(at, problem);
+                wrong = true;
+            }
         }
     }
-    if rules.len() == items.len() { Value::Rules(rules) } else { Value::Bad }
+    if wrong { Value::Bad } else { Value::Rules(rules) }
 }
 
-fn rule(item: &Node) -> Result<&str, Problem> {
-    let Tree::Text(text) = &item.tree else {
-        return Err(value::mismatch("hba", "a list of pg_hba.conf lines", &item.tree));
+/// The lines with their places: a list of texts and mappings, or one text of several lines.
+fn lines(node: &Node, source: &mut Source, wrong: &mut bool) -> Vec<(String, Span)> {
+    let items = match &node.tree {
+        Tree::List(items) => items.as_slice(),
+        Tree::Map(_) => std::slice::from_ref(node),
+        Tree::Text(text) => {
+            let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+            return lines.map(|line| (line.to_owned(), node.span)).collect();
+        }
+        Tree::Null => return Vec::new(),
+        other => {
+            source.problem(node.span, value::mismatch("hba", "a list of pg_hba.conf lines", other));
+            *wrong = true;
+            return Vec::new();
+        }
     };
+    let mut lines = Vec::new();
+    for item in items {
+        let line = match &item.tree {
+            Tree::Text(text) => Ok(text.clone()),
+            Tree::Map(entries) => of_mapping(entries),
+            other => Err((value::mismatch("hba", "a list of pg_hba.conf lines", other), item.span)),
+        };
+        match line {
+            Ok(line) => lines.push((line, item.span)),
+            Err((problem, at)) => {
+                source.problem(at, problem);
+                *wrong = true;
+            }
+        }
+    }
+    lines
+}
+
+/// The columns of a rule, each by the names that modules and roles of Ansible's give it.
+const COLUMNS: [(&str, &[&str]); 7] = [
+    ("type", &["type", "contype"]),
+    ("database", &["database", "databases", "db", "dbs"]),
+    ("user", &["user", "users", "role", "roles"]),
+    ("address", &["address", "addresses", "addr", "source", "cidr"]),
+    ("netmask", &["netmask", "mask"]),
+    ("method", &["method", "auth_method", "auth"]),
+    ("options", &["options", "auth_options"]),
+];
+const SHAPE: &str =
+    "e.g. {type: hostssl, database: app, user: app, address: 10.0.0.0/8, method: scram-sha-256}";
+
+/// A rule given by its columns, as its line.
+fn of_mapping(entries: &[Entry]) -> Result<String, (Problem, Span)> {
+    let mut columns: BTreeMap<&str, String> = BTreeMap::new();
+    for entry in entries {
+        let named = COLUMNS.iter().find(|(_, names)| names.contains(&entry.key.as_str()));
+        let Some((column, _)) = named else {
+            let problem = Problem::new(format!("{} is no column of a rule of `hba`", quote(&entry.key)));
+            return Err((problem.hint(SHAPE), entry.key_span));
+        };
+        let word = |node: &Node| match &node.tree {
+            Tree::Text(text) | Tree::Number(text) => Some(text.clone()),
+            Tree::Flag { spelling, .. } => Some(spelling.clone()),
+            _ => None,
+        };
+        let text = match &entry.value.tree {
+            Tree::Null => Some(String::new()),
+            Tree::List(items) => items.iter().map(word).collect::<Option<Vec<_>>>().map(|all| all.join(",")),
+            // Options are `name=value`.
+            Tree::Map(pairs) if *column == "options" => {
+                let pair = |pair: &Entry| Some(format!("{}={}", pair.key, word(&pair.value)?));
+                pairs.iter().map(pair).collect::<Option<Vec<_>>>().map(|all| all.join(" "))
+            }
+            _ => word(&entry.value),
+        };
+        let Some(text) = text else {
+            let problem = Problem::new(format!("{} of a rule of `hba` must be text", quote(&entry.key)));
+            return Err((problem.hint(SHAPE), entry.value.span));
+        };
+        if !text.is_empty() && columns.insert(column, text).is_some() {
+            let problem = Problem::new(format!("the {column} of a rule of `hba` is given by two names"));
+            return Err((problem.hint(SHAPE), entry.key_span));
+        }
+    }
+    let at = entries.first().map_or(super::source::START, |entry| entry.key_span);
+    let is_local = columns.get("type").is_some_and(|kind| kind == "local");
+    for (column, needed) in
+        [("type", true), ("database", true), ("user", true), ("address", !is_local), ("method", true)]
+    {
+        if needed && !columns.contains_key(column) {
+            return Err((Problem::new(format!("a rule of `hba` has no {column}")).hint(SHAPE), at));
+        }
+    }
+    let order = ["type", "database", "user", "address", "netmask", "method", "options"];
+    let words = order.iter().filter(|column| !is_local || !matches!(**column, "address" | "netmask"));
+    Ok(words.filter_map(|column| columns.get(column)).cloned().collect::<Vec<_>>().join(" "))
+}
+
+fn rule(text: &str) -> Result<&str, Problem> {
     if let Some(problem) = value::unshowable("hba", text).or_else(|| unread(text.trim())) {
         return Err(problem);
     }

@@ -19,6 +19,16 @@ pub(super) struct Given {
     pub(super) value: Value,
     /// Where its text came from.
     pub(super) origin: Origin,
+    pub(super) spelling: Spelling,
+}
+
+/// Which of its names a variable is given by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    /// One that other roles may have, too.
+    Plain,
+    /// `muster_…`, which wins.
+    Own,
 }
 
 pub(super) type Level = BTreeMap<&'static str, Given>;
@@ -40,11 +50,24 @@ impl Host {
     /// The innermost value, and how far in it stands.
     pub(super) fn found(&self, name: &str) -> Option<(usize, &Given)> {
         debug_assert!(variable(name).is_some_and(|variable| variable.name == name), "no variable {name}");
-        self.levels.iter().enumerate().rev().find_map(|(level, given)| Some((level, given.get(name)?)))
+        let found = self.levels.iter().enumerate().rev();
+        let innermost = found.into_iter().find_map(|(level, given)| Some((level, given.get(name)?)));
+        innermost.filter(|(_, given)| !matches!(given.value, Value::Unset))
     }
 
     pub(super) fn given(&self, name: &str) -> Option<&Given> {
         self.found(name).map(|(_, given)| given)
+    }
+
+    /// The plugins of Ansible's that it is reached by, and muster has nothing for.
+    pub(super) fn foreign(&self) -> impl Iterator<Item = (&Given, &str)> {
+        ["ansible_connection", "ansible_become_method"].into_iter().filter_map(|name| {
+            let given = self.given(name)?;
+            match &given.value {
+                Value::Foreign(found) => Some((given, found.as_str())),
+                _ => None,
+            }
+        })
     }
 
     /// Every value, outer to inner.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::literal;
 use super::range;
 use super::source::{Source, Span, quote};
-use super::store::{Loop, Store, UNGROUPED, Vars};
+use super::store::{Loop, SourceName, Store, UNGROUPED, Vars};
 use super::tree::{Entry, Style};
 use super::words;
 use super::yaml::{add_host, is_plain_name, set_group_variable};
@@ -26,11 +26,11 @@ struct Pending {
 }
 
 /// Reads the text into the store.
-pub(super) fn read(text: &str, file: usize, name: &str, store: &mut Store, source: &mut Source) {
+pub(super) fn read(text: &str, file: usize, origin: &SourceName, store: &mut Store, source: &mut Source) {
     let mut reader = Reader {
         source,
         store,
-        file: name,
+        file: origin,
         number: file,
         group: UNGROUPED,
         section: Section::Hosts,
@@ -52,7 +52,7 @@ pub(super) fn looks_like(text: &str) -> bool {
 struct Reader<'s> {
     source: &'s mut Source,
     store: &'s mut Store,
-    file: &'s str,
+    file: &'s SourceName,
     number: usize,
     group: usize,
     section: Section,
@@ -163,8 +163,10 @@ impl Reader<'_> {
                 continue;
             };
             let start = (word.start + key.chars().count() + 1).min(word.end);
-            let entry = entry(key, value, at(word.start, start.saturating_sub(1)), at(start, word.end));
-            vars.insert(entry);
+            match entry(key, value, at(word.start, start.saturating_sub(1)), at(start, word.end)) {
+                Ok(entry) => vars.insert(entry),
+                Err(problem) => self.source.problem(at(start, word.end), problem),
+            }
         }
         if self.store.too_many().is_some() {
             return;
@@ -189,8 +191,10 @@ impl Reader<'_> {
         };
         let (key, value) = (key.trim(), value.trim());
         let start = length.saturating_sub(value.chars().count());
-        let entry = entry(key, value, at(0, key.chars().count()), at(start, length));
-        set_group_variable(self.store, self.group, entry, self.source);
+        match entry(key, value, at(0, key.chars().count()), at(start, length)) {
+            Ok(entry) => set_group_variable(self.store, self.group, entry, self.source),
+            Err(problem) => self.source.problem(at(start, length), problem),
+        }
     }
 
     fn child(&mut self, line: &str, at: Span) {
@@ -232,6 +236,7 @@ fn head(line: &str) -> Option<(&str, &str)> {
     (fits && ended).then_some((name, kind))
 }
 
-fn entry(key: &str, value: &str, key_span: Span, span: Span) -> Entry {
-    Entry { key: key.to_owned(), key_style: Style::Exact, key_span, value: literal::parse(value, span) }
+fn entry(key: &str, value: &str, key_span: Span, span: Span) -> Result<Entry, Problem> {
+    let value = literal::parse(value, span)?;
+    Ok(Entry { key: key.to_owned(), key_style: Style::Exact, key_span, value })
 }

@@ -1,17 +1,17 @@
 //! From variables as they are written to those that muster knows: the table's names, values of the right kind.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::alike::alike;
-use super::host::{Given, Level};
+use super::alike::{alike, nearest};
+use super::host::{Given, Level, Spelling};
 use super::jinja::{self, Refused, World};
 use super::source::{Source, quote};
 use super::store::{MERGED, Vars};
 use super::tree::{Entry, Node, Tree};
 use super::value::{self, Value};
-use super::variables::{Kind, VARIABLES, Variable, variable};
+use super::variables::{Kind, OWN, VARIABLES, Variable, variable};
 use crate::error::Problem;
 use crate::secrets::{Origin, Reference};
 
@@ -58,7 +58,8 @@ impl Known {
 
     /// Reads a level that may reach no host: what is wrong in it is wrong all the same.
     pub(super) fn look(&mut self, vars: &Arc<Vars>, source: &mut Source) {
-        self.read.entry(key(vars)).or_insert_with(|| read(vars, self.wanted, source));
+        let (world, wanted) = (&self.world, self.wanted);
+        self.read.entry(key(vars)).or_insert_with(|| read(vars, world, wanted, source));
     }
 
     /// The levels of a host, outer to inner.
@@ -82,21 +83,22 @@ impl Known {
                 let inner = &found[index + 1..];
                 let hidden = inner.iter().any(|read| read.has(variable.name));
                 if !hidden || MERGED.contains(&variable.name) {
-                    let (value, origin) = self.evaluate(host, variable, &entry.value, source);
+                    let (value, origin) = self.evaluate(host, variable, entry, source);
                     insert(&mut level, given(variable, entry, value, origin), source);
                 }
             }
             levels.push(Rc::new(level));
         }
+        prefer_own(&mut levels);
         levels
     }
 
     fn earlier(&self, host: usize, entry: &Entry, source: &mut Source) -> Level {
-        let known = variable(&entry.key).filter(|variable| (self.wanted)(variable));
+        let known = self.world.meant(&entry.key).filter(|variable| (self.wanted)(variable));
         let Some(variable) = known else { return Level::new() };
         let (value, origin) = match is_template(variable, &entry.value) {
-            true => self.evaluate(host, variable, &entry.value, source),
-            false => (value::read(variable, &entry.value, source), source.origin(entry.value.span)),
+            true => self.evaluate(host, variable, entry, source),
+            false => (read_value(variable, entry, &entry.value, source), source.origin(entry.value.span)),
         };
         Level::from([(variable.name, given(variable, entry, value, origin))])
     }
@@ -105,9 +107,10 @@ impl Known {
         &self,
         host: usize,
         variable: &Variable,
-        node: &Node,
+        entry: &Entry,
         source: &mut Source,
     ) -> (Value, Origin) {
+        let node = &entry.value;
         let evaluated = match self.world.evaluate(host, node) {
             Ok(evaluated) => evaluated,
             Err(Refused::Template(problem)) => {
@@ -121,6 +124,7 @@ impl Known {
             }
         };
         let jinja::Evaluated { node, from_secret, origin, from_reference } = evaluated;
+        let Some(node) = node else { return (Value::Unset, origin) };
         if from_reference && !is_reference(variable, &node) {
             let problem = Problem::new(format!(
                 "`{}`: its template takes in a password that is elsewhere",
@@ -132,7 +136,7 @@ impl Known {
             return (Value::Bad, origin);
         }
         let mark = source.mark();
-        let value = value::read(variable, &node, source);
+        let value = read_value(variable, entry, &node, source);
         if from_secret && !source.take_since(mark).is_empty() {
             let problem = Problem::new(format!("`{}` cannot be what its template gives", variable.name));
             source.problem(node.span, problem.hint("the value comes from a secret and is not shown"));
@@ -157,7 +161,36 @@ fn given(variable: &'static Variable, entry: &Entry, value: Value, origin: Origi
         Value::Secret(hidden) if hidden.origin() != Origin::Clear => hidden.origin(),
         _ => origin,
     };
-    Given { variable, key_span: entry.key_span, span: entry.value.span, value, origin }
+    let spelling = if entry.key.starts_with(OWN) { Spelling::Own } else { Spelling::Plain };
+    Given { variable, key_span: entry.key_span, span: entry.value.span, value, origin, spelling }
+}
+
+/// Where a host has a variable by its own spelling at any level, the plain one is somebody else's.
+fn prefer_own(levels: &mut [Rc<Level>]) {
+    let is_own = |given: &Given| given.spelling == Spelling::Own;
+    let own: BTreeSet<&'static str> = levels
+        .iter()
+        .flat_map(|level| level.values())
+        .filter(|g| is_own(g))
+        .map(|g| g.variable.name)
+        .collect();
+    if own.is_empty() {
+        return;
+    }
+    let is_others = |given: &Given| !is_own(given) && own.contains(given.variable.name);
+    for level in levels.iter_mut().filter(|level| level.values().any(is_others)) {
+        Rc::make_mut(level).retain(|_, given| !is_others(given));
+    }
+}
+
+/// Ansible takes an empty connection variable for one that is not given; so does muster.
+fn read_value(variable: &Variable, entry: &Entry, node: &Node, source: &mut Source) -> Value {
+    let of_ansible = entry.key.strip_prefix(OWN).unwrap_or(&entry.key).starts_with(ANSIBLE);
+    match &node.tree {
+        Tree::Null if of_ansible => Value::Unset,
+        Tree::Text(text) if of_ansible && text.is_empty() => Value::Unset,
+        _ => value::read(variable, node, source),
+    }
 }
 
 /// Whether a value has to be made for each host; an encrypted password is kept until a host needs it.
@@ -179,7 +212,7 @@ fn is_reference(variable: &Variable, node: &Node) -> bool {
     }
 }
 
-fn read(vars: &Vars, wanted: Wanted, source: &mut Source) -> Read {
+fn read(vars: &Vars, world: &World, wanted: Wanted, source: &mut Source) -> Read {
     let mut level = Level::new();
     let mut templates = Vec::new();
     // In the order of the file, so that of two names the second one is told.
@@ -187,13 +220,16 @@ fn read(vars: &Vars, wanted: Wanted, source: &mut Source) -> Read {
     entries.sort_by_key(|entry| entry.key_span);
     for entry in entries {
         hide_entry(entry, source);
+        if world.is_others(&entry.key) {
+            continue;
+        }
         match variable(&entry.key) {
             Some(variable) if !wanted(variable) => {}
             Some(variable) if is_template(variable, &entry.value) => {
                 templates.push((variable, entry.clone()))
             }
             Some(variable) => {
-                let value = value::read(variable, &entry.value, source);
+                let value = read_value(variable, entry, &entry.value, source);
                 insert(&mut level, given(variable, entry, value, source.origin(entry.value.span)), source);
             }
             None => unknown(entry, wanted, source),
@@ -204,15 +240,27 @@ fn read(vars: &Vars, wanted: Wanted, source: &mut Source) -> Read {
 
 fn insert(level: &mut Level, given: Given, source: &mut Source) {
     let name = given.variable.name;
-    let same = level.get(name).is_some_and(|first| first.value == given.value);
     let at = given.key_span;
-    if let Some(first) = level.insert(name, given)
-        && !same
-    {
-        let problem = Problem::new(format!("`{name}` is given under two of its names"));
-        let hint = format!("the other is on {}; keep one", source.line(first.key_span));
-        source.problem(at, problem.hint(hint));
+    let Some(first) = level.get(name) else {
+        level.insert(name, given);
+        return;
+    };
+    let unset = |given: &Given| matches!(given.value, Value::Unset);
+    match (first.spelling, given.spelling) {
+        (Spelling::Own, Spelling::Plain) => return,
+        (Spelling::Plain, Spelling::Own) => {}
+        (Spelling::Own, Spelling::Own) | (Spelling::Plain, Spelling::Plain) => {
+            if unset(&given) {
+                return;
+            }
+            if !unset(first) && first.value != given.value {
+                let problem = Problem::new(format!("`{name}` is given under two of its names"));
+                let hint = format!("the other is on {}; keep one", source.line(first.key_span));
+                source.problem(at, problem.hint(hint));
+            }
+        }
     }
+    level.insert(name, given);
 }
 
 /// What muster does not know is another's; a name that is nearly one of ours is probably a mistake.
@@ -220,6 +268,15 @@ fn unknown(entry: &Entry, wanted: Wanted, source: &mut Source) {
     let name = entry.key.as_str();
     let ours = VARIABLES.iter().filter(|variable| wanted(variable));
     let names = ours.flat_map(|v| v.other_names.iter().copied().chain([v.name]));
+    if let Some(rest) = name.strip_prefix(OWN) {
+        let near = nearest(rest, VARIABLES.iter().map(|variable| variable.name));
+        let near = near.map_or(String::new(), |near| format!("; did you mean `{OWN}{near}`?"));
+        return source.warning(
+            "near-miss",
+            Some(entry.key_span),
+            format!("{} is no variable of muster{near}", quote(name)),
+        );
+    }
     // What all of Ansible's names have in common makes none of them alike.
     let near = match name.strip_prefix(ANSIBLE) {
         Some(rest) => {

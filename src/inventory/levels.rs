@@ -58,13 +58,13 @@ impl Levels {
             levels.extend(files.get(&order).into_iter().flatten().cloned());
             levels.push(of_hosts[index].clone());
             let host = &sources.store.hosts[index];
-            let (name, file) = (host.name.clone(), host.file.clone());
+            let (name, file, folder) = (host.name.clone(), host.file.clone(), host.folder.clone());
             levels.extend(sources.host_files(&name, source));
             levels.retain(|level| !level.now.is_empty());
             let mut names: Vec<String> =
                 order.iter().map(|group| sources.store.groups[*group].name.clone()).collect();
             names.sort_unstable();
-            hosts.push(WorldHost { name, levels, groups: names, file });
+            hosts.push(WorldHost { name, levels, groups: names, file, folder });
         }
         let store = sources.store;
         let names = |group: usize| {

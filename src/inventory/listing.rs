@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::jinja::Refused;
 use super::levels::Levels;
 use super::scalar;
 use super::store::{ALL, Vars};
+use crate::error::Problem;
+use crate::formation::{Host, Listed, NodeName, Roster};
+use crate::pattern;
 
 /// What Ansible keeps for itself; an inventory's own variable of such a name is not shown. Source: INTERNAL_STATIC_VARS.
 const INTERNAL: &[&str] = &[
@@ -83,6 +87,40 @@ impl Listing {
     /// The variables of a host; nothing where there is no such host.
     pub fn host(&self, name: &str) -> Option<Value> {
         self.0.store.find_host(name).map(|host| Value::Object(self.vars_of(host)))
+    }
+
+    /// What a variable is to a host once its templates are filled in; nothing where the host has no such variable, or
+    /// it is left out by `omit`.
+    ///
+    /// # Errors
+    /// Why there is no value.
+    pub fn evaluated(&self, host: &str, name: &str) -> Result<Option<Value>, Vec<Problem>> {
+        let Some(host) = self.0.store.find_host(host) else { return Ok(None) };
+        let level = self.0.world.levels(host).iter().rev().find_map(|level| level.now.get(name));
+        let Some(entry) = level else { return Ok(None) };
+        match self.0.world.evaluate(host, &entry.value) {
+            Ok(evaluated) => Ok(evaluated.node.map(|node| scalar::value(&node))),
+            Err(Refused::Template(problem)) => Err(vec![problem]),
+            Err(Refused::Closed(_)) => Err(vec![Problem::new("it is encrypted")]),
+        }
+    }
+
+    /// The hosts that Ansible would run on, in its order.
+    ///
+    /// # Errors
+    /// As [`pattern::select`].
+    pub fn selected(&self, pattern: &str) -> Result<Vec<String>, Problem> {
+        let store = &self.0.store;
+        let listed = store.hosts.iter().zip(store.memberships()).map(|(host, groups)| Listed {
+            name: host.name.clone(),
+            node: NodeName(host.name.clone()),
+            groups: groups.into_iter().map(|group| store.groups[group].name.clone()).collect(),
+            host: Host::named(&host.name),
+            os_user: String::new(),
+        });
+        let roster = Roster { hosts: listed.collect(), groups: super::groups(&self.0) };
+        let selected = pattern::select(&roster, pattern, &|_| Err("no files are read here".to_owned()))?;
+        Ok(selected.into_iter().map(|node| node.0).collect())
     }
 
     /// Every name of a host.
@@ -178,23 +216,7 @@ fn python(value: &Value) -> String {
         Value::Bool(true) => "True".to_owned(),
         Value::Bool(false) => "False".to_owned(),
         Value::Number(number) => number.to_string(),
-        Value::String(text) => {
-            let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
-            let mut written = String::from(quote);
-            for c in text.chars() {
-                match c {
-                    '\n' => written.push_str("\\n"),
-                    '\r' => written.push_str("\\r"),
-                    '\t' => written.push_str("\\t"),
-                    '\\' => written.push_str("\\\\"),
-                    _ if c == quote => written.extend(['\\', c]),
-                    _ if c.is_control() => written.push_str(&format!("\\x{:02x}", u32::from(c))),
-                    _ => written.push(c),
-                }
-            }
-            written.push(quote);
-            written
-        }
+        Value::String(text) => quoted(text),
         Value::Array(items) => format!("[{}]", items.iter().map(python).collect::<Vec<_>>().join(", ")),
         Value::Object(pairs) => {
             let pair =
@@ -202,6 +224,25 @@ fn python(value: &Value) -> String {
             format!("{{{}}}", pairs.iter().map(pair).collect::<Vec<_>>().join(", "))
         }
     }
+}
+
+/// A text between Python's quotes.
+pub(super) fn quoted(text: &str) -> String {
+    let quote = if text.contains('\'') && !text.contains('"') { '"' } else { '\'' };
+    let mut written = String::from(quote);
+    for c in text.chars() {
+        match c {
+            '\n' => written.push_str("\\n"),
+            '\r' => written.push_str("\\r"),
+            '\t' => written.push_str("\\t"),
+            '\\' => written.push_str("\\\\"),
+            _ if c == quote => written.extend(['\\', c]),
+            _ if c.is_control() => written.push_str(&format!("\\x{:02x}", u32::from(c))),
+            _ => written.push(c),
+        }
+    }
+    written.push(quote);
+    written
 }
 
 fn line(depth: usize, text: &str) -> String {

@@ -3,14 +3,50 @@
 use super::scalar;
 use super::source::Span;
 use super::tree::{Entry, Node, Style, Tree};
+use crate::error::Problem;
 
 /// Deepest nesting; Python's own limit.
 const DEEPEST: usize = 200;
 
-/// Every part of the value has the place of the whole.
-pub(super) fn parse(text: &str, span: Span) -> Node {
-    let mut parser = Parser { rest: text.trim_start_matches([' ', '\t']), depth: 0, bytes: false, span };
-    parser.whole().unwrap_or_else(|| parser.node(Tree::Text(text.to_owned())))
+/// Every part of the value has the place of the whole. A number that is the whole value keeps its spelling: it may be a
+/// password, or a name.
+///
+/// # Errors
+/// A set or a mapping of what Python cannot have in one, which is where Ansible gives up.
+pub(super) fn parse(text: &str, span: Span) -> Result<Node, Problem> {
+    let start = text.trim_start_matches([' ', '\t']);
+    let mut parser = Parser { rest: start, depth: 0, bytes: false, unhashable: false, span };
+    match parser.whole() {
+        Some(_) if parser.unhashable => {
+            let problem = Problem::new("the value is a set, or a mapping, whose parts cannot be in one");
+            Err(problem.hint("two braces begin a template in quotes alone: \"{{ … }}\"; a number needs none"))
+        }
+        Some(Node { tree: Tree::Number(_), .. }) => {
+            let spelled = start[..start.len() - parser.rest.len()].trim_end();
+            Ok(Node { style: Style::Literal, ..parser.node(Tree::Number(spelled.to_owned())) })
+        }
+        Some(node) => Ok(node),
+        None => Ok(parser.node(Tree::Text(text.to_owned()))),
+    }
+}
+
+/// The value of a number as it is spelled.
+pub(super) fn value(spelled: &str) -> serde_json::Value {
+    unsigned(spelled).map_or_else(|| spelled.into(), |digits| scalar::number(&digits))
+}
+
+/// The same, where it is a whole number of ordinary size.
+pub(super) fn whole(spelled: &str) -> Option<i64> {
+    unsigned(spelled)?.parse().ok()
+}
+
+fn unsigned(spelled: &str) -> Option<String> {
+    let span = Span { file: 0, line: 0, column: 0, width: 0 };
+    let mut parser = Parser { rest: spelled, depth: 0, bytes: false, unhashable: false, span };
+    match parser.item()?.tree {
+        Tree::Number(digits) => Some(digits),
+        _ => None,
+    }
 }
 
 /// Each function takes what it reads off the rest; `None` is "no literal".
@@ -19,6 +55,8 @@ struct Parser<'a> {
     depth: usize,
     /// Whether the last text was one of bytes, which Ansible does not take for a template.
     bytes: bool,
+    /// Whether a set or the keys of a mapping hold a list, a set or a mapping.
+    unhashable: bool,
     span: Span,
 }
 
@@ -154,6 +192,7 @@ impl Parser<'_> {
         if !self.rest.starts_with(':') {
             let mut items: Vec<Node> = Vec::new();
             for item in self.others(first, &['}'])? {
+                self.unhashable |= matches!(item.tree, Tree::List(_) | Tree::Map(_));
                 if items.iter().all(|known| scalar::value(known) != scalar::value(&item)) {
                     items.push(item);
                 }
@@ -167,7 +206,8 @@ impl Parser<'_> {
                 return None;
             }
             let value = self.item()?;
-            let name = key_text(&key.tree)?;
+            self.unhashable |= matches!(key.tree, Tree::List(_) | Tree::Map(_));
+            let name = key_text(&key.tree);
             entries.retain(|entry| entry.key != name);
             entries.push(Entry { key: name, key_style: Style::Exact, key_span: self.span, value });
             self.space();
@@ -303,12 +343,13 @@ fn is_prefix(word: &str) -> bool {
 }
 
 /// A key as JSON would have it.
-fn key_text(tree: &Tree) -> Option<String> {
+fn key_text(tree: &Tree) -> String {
     match tree {
-        Tree::Null => Some("null".to_owned()),
-        Tree::Flag { value, .. } => Some(value.to_string()),
-        Tree::Number(text) | Tree::Text(text) => Some(text.clone()),
-        Tree::Vault(_) | Tree::List(_) | Tree::Map(_) => None,
+        Tree::Null => "null".to_owned(),
+        Tree::Flag { value, .. } => value.to_string(),
+        Tree::Number(text) | Tree::Text(text) => text.clone(),
+        // Of a mapping with these nothing is left.
+        Tree::Vault(_) | Tree::List(_) | Tree::Map(_) => String::new(),
     }
 }
 
@@ -316,7 +357,7 @@ fn number(text: &str) -> Option<String> {
     for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
         if let Some(digits) = text.strip_prefix(prefix) {
             let digits = digits.strip_prefix('_').unwrap_or(digits);
-            return Some(i128::from_str_radix(&ungrouped(digits)?, radix).ok()?.to_string());
+            return decimal(&ungrouped(digits)?, radix);
         }
     }
     let (mantissa, exponent) = match text.split_once('e') {
@@ -367,6 +408,30 @@ fn number(text: &str) -> Option<String> {
     }
 }
 
+/// A whole number in decimal, however long it is.
+fn decimal(digits: &str, radix: u32) -> Option<String> {
+    /// Python refuses what has more than 4300 digits in decimal; no hexadecimal one of this length does.
+    const LONGEST: usize = 3_500;
+    const PART: u64 = 1_000_000_000;
+    if digits.len() > LONGEST {
+        return None;
+    }
+    // The lowest nine digits come first.
+    let mut parts: Vec<u64> = vec![0];
+    for digit in digits.chars() {
+        let mut carry = u64::from(digit.to_digit(radix)?);
+        for part in &mut parts {
+            let sum = *part * u64::from(radix) + carry;
+            (*part, carry) = (sum % PART, sum / PART);
+        }
+        if carry > 0 {
+            parts.push(carry);
+        }
+    }
+    let (highest, lower) = parts.split_last()?;
+    Some(lower.iter().rev().fold(highest.to_string(), |text, part| format!("{text}{part:09}")))
+}
+
 /// Digits without the `_` between them.
 fn ungrouped(digits: &str) -> Option<String> {
     let fits =
@@ -381,7 +446,8 @@ mod tests {
     use super::*;
 
     fn read(text: &str) -> Value {
-        scalar::value(&parse(text, Span { file: 0, line: 1, column: 1, width: 1 }))
+        let at = Span { file: 0, line: 1, column: 1, width: 1 };
+        parse(text, at).map_or(json!("an error"), |node| scalar::value(&node))
     }
 
     #[test]
@@ -419,6 +485,10 @@ mod tests {
             ("1__0", json!("1__0")),
             ("'open", json!("'open")),
             ("f'x'", json!("f'x'")),
+            ("{{5432}}", json!("an error")),
+            ("{[1]: 2}", json!("an error")),
+            ("{{ x }}", json!("{{ x }}")),
+            ("0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF", json!(8.711228593176025e40)),
         ] {
             assert_eq!(read(text), expected, "{text}");
         }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::error::Problem;
 use crate::formation::{
-    Formation, Keeper, Listed, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster, Seed,
+    Formation, Keeper, Listed, ListedGroup, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster, Seed,
 };
 use crate::secrets::Keyring;
 
@@ -34,6 +34,7 @@ mod literal;
 mod monitor_uri;
 mod nodes;
 mod parts;
+mod plugin;
 mod range;
 mod scalar;
 mod schema;
@@ -67,6 +68,7 @@ use lint::Linted;
 use nodes::Role;
 use parts::Part;
 use source::Source;
+use source::quote;
 use sources::Sources;
 use topology::Member;
 use value::Value;
@@ -144,6 +146,7 @@ pub fn hosts(names: &[String], keyring: &Arc<Keyring>, need: Need) -> Result<Hos
     for host in &hosts {
         host.find_secrets(need, &mut source);
     }
+    unspoken(&hosts, &mut source);
     // A name on the monitor is a second name for a host; as somebody else's variable it may be anything.
     let mut aliases = Known::new(levels.world.clone(), |variable| variable.name == "name");
     let mut nodes: Vec<String> = Vec::new();
@@ -233,6 +236,7 @@ fn draft(sources: Sources, need: Need, source: &mut Source) -> Option<Draft> {
             Part::Outside | Part::Dismissed => strangers.push(host),
         }
     }
+    unspoken(&strangers, source);
     // What differs is told of the later name.
     members.sort_by(|a, b| a.host.name.cmp(&b.host.name));
     Some(Draft { levels, members, strangers, outside, whole })
@@ -308,10 +312,14 @@ fn hosts_of(levels: &Levels, mut of: impl FnMut(usize) -> Vec<Rc<host::Level>>) 
     store.hosts.iter().zip(store.memberships()).enumerate().map(host).collect()
 }
 
-/// The names of the groups, but for Ansible's own.
-fn groups(levels: &Levels) -> BTreeSet<String> {
-    let groups = levels.store.groups.iter().filter(|group| group.name != "ungrouped");
-    groups.map(|group| group.name.clone()).collect()
+/// The groups with their hosts in Ansible's order.
+fn groups(levels: &Levels) -> Vec<ListedGroup> {
+    let store = &levels.store;
+    let names = |group| store.hosts_below(group).into_iter().map(|host| store.hosts[host].name.clone());
+    let groups = store.groups.iter().enumerate();
+    groups
+        .map(|(index, group)| ListedGroup { name: group.name.clone(), hosts: names(index).collect() })
+        .collect()
 }
 
 fn member(host: Host, source: &mut Source) -> Member {
@@ -408,6 +416,24 @@ fn listed(host: &Host, node: String, source: &Source) -> Option<Listed> {
         host: nodes::reached(host, nodes::address(host), source),
         os_user: host.text("become_user")?,
     })
+}
+
+/// Says of hosts that muster cannot reach that it leaves them be.
+fn unspoken(hosts: &[Host], source: &mut Source) {
+    const MOST: usize = 5;
+    let names: Vec<&str> =
+        hosts.iter().filter(|host| host.foreign().next().is_some()).map(|host| host.name.as_str()).collect();
+    let Some(host) = hosts.iter().find(|host| host.foreign().next().is_some()) else { return };
+    let (shown, more) = names.split_at(names.len().min(MOST));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    let what = host.foreign().map(|(given, found)| format!("`{}` is {}", given.variable.name, quote(found)));
+    let what = what.collect::<Vec<String>>().join(", ");
+    let message = format!(
+        "muster cannot reach {}{more}, and leaves them be: of {} {what}",
+        shown.join(", "),
+        host.name
+    );
+    source.warning("not-spoken", None, message);
 }
 
 fn keepers(members: &[Member], source: &mut Source) {

@@ -7,7 +7,7 @@ use super::source::{Source, quote};
 use super::text::is_hostname;
 use super::value::{Setting, Value};
 use super::variables::{Fallback, VARIABLES, variable};
-use super::{settings, tls};
+use super::{settings, tls, value};
 use crate::error::Problem;
 use crate::formation::{
     Auth, Become, BecomeMethod, Connection, HbaEdit, Host as Reached, Initdb, Keeper, Node, NodeKind,
@@ -76,6 +76,9 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
             None => format!("give {doc}, e.g. in `vars:` of `all`"),
         };
         source.problem(host.span, problem.hint(hint));
+    }
+    for (given, found) in host.foreign() {
+        source.problem(given.span, value::foreign(given.variable, found));
     }
     let address = address(host);
     let hostname = host.text("hostname").unwrap_or_else(|| address.clone());
@@ -193,30 +196,32 @@ pub(super) fn address(host: &Host) -> String {
 /// How a host is reached, whatever it is to the formation.
 pub(super) fn reached(host: &Host, address: String, source: &Source) -> Reached {
     let file = |name: &str| Some(super::resolved(source.base(host.span_of(name)), &host.text(name)?));
-    // In the order of Ansible's command line: the first value of a keyword counts.
-    let arguments = || {
-        let names = ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"];
-        names.into_iter().filter_map(|name| match &host.given(name)?.value {
-            Value::SshArgs { options, config } => Some((options, config)),
-            _ => None,
-        })
-    };
+    let arguments = Arguments::of(host);
+    // Ansible's command line has `ansible_ssh_args`, then the variables, then the others; the first value counts.
+    let is_said = |keyword: &str| arguments.first.iter().any(|(said, _)| said.eq_ignore_ascii_case(keyword));
+    let mut identity_files: Vec<String> = file("ansible_ssh_private_key_file").into_iter().collect();
+    let mut ssh_options = arguments.first.clone();
+    if is_said("IdentityFile") {
+        let files = identity_files.drain(..).map(|file| ("IdentityFile".to_owned(), format!("\"{file}\"")));
+        ssh_options.extend(files);
+    }
+    let (port, user) = (host.number("ansible_port"), host.text("ansible_user"));
     Reached {
         connection: match host.text("ansible_connection").as_deref() {
             Some("local") => Connection::Local,
             _ => Connection::Ssh,
         },
         address,
-        port: host.number("ansible_port"),
-        user: host.text("ansible_user"),
-        identity_files: file("ansible_ssh_private_key_file").into_iter().collect(),
+        port: port.filter(|_| !is_said("Port")),
+        user: user.filter(|_| !is_said("User")),
+        identity_files,
         known_hosts: file("known_hosts"),
         host_keys: match host.given("host_key").map(|given| &given.value) {
             Some(Value::HostKeys(keys)) => keys.clone(),
             _ => Vec::new(),
         },
-        ssh_options: arguments().flat_map(|(options, _)| options.clone()).collect(),
-        ssh_config: arguments().find_map(|(_, config)| config.clone()),
+        ssh_options: ssh_options.into_iter().chain(arguments.others).collect(),
+        ssh_config: arguments.config,
         password: host.secret("ansible_password"),
         connect_timeout: host.number("connect_timeout"),
         command_timeout: host.number("command_timeout").unwrap_or(600),
@@ -228,6 +233,33 @@ pub(super) fn reached(host: &Host, address: String, source: &Source) -> Reached 
             },
             password: host.secret("ansible_become_password"),
         },
+        unspoken: host
+            .foreign()
+            .next()
+            .map(|(given, found)| format!("`{}` is {}", given.variable.name, quote(found))),
+    }
+}
+
+/// What the inventory gives of ssh's command line.
+#[derive(Default)]
+struct Arguments {
+    first: Vec<(String, String)>,
+    others: Vec<(String, String)>,
+    config: Option<String>,
+}
+
+impl Arguments {
+    fn of(host: &Host) -> Arguments {
+        let mut found = Arguments::default();
+        for name in ["ansible_ssh_args", "ansible_ssh_common_args", "ansible_ssh_extra_args"] {
+            let Some(Value::SshArgs { options, config }) = host.given(name).map(|given| &given.value) else {
+                continue;
+            };
+            let into = if name == "ansible_ssh_args" { &mut found.first } else { &mut found.others };
+            into.extend(options.iter().cloned());
+            found.config = found.config.take().or_else(|| config.clone());
+        }
+        found
     }
 }
 

@@ -10,7 +10,6 @@ use super::nodes::{SECONDARY_GROUPS, role_groups};
 use super::source::{Source, Span, quote};
 use super::store::{ALL, Store};
 use super::value::Value;
-use super::variables::variable;
 use crate::error::Problem;
 
 /// What a host is to the formation.
@@ -102,7 +101,7 @@ fn revealing(levels: &Levels, host: usize) -> Option<(&'static str, Span)> {
     let own =
         levels.world.levels(host).iter().filter(|vars| !for_all.iter().any(|all| Arc::ptr_eq(all, vars)));
     own.flat_map(|vars| vars.now.values()).find_map(|entry| {
-        let name = variable(&entry.key)?.name;
+        let name = levels.world.meant(&entry.key)?.name;
         OURS.contains(&name).then_some((name, entry.key_span))
     })
 }

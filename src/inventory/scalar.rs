@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use regex_lite::Regex;
 use serde_json::{Map, Number, Value, json};
 
+use super::literal;
 use super::tree::{Node, Style, Tree};
 
 /// The value of a node in `--list`, and to a template.
@@ -15,6 +16,7 @@ pub(super) fn value(node: &Node) -> Value {
             plain(spelling)
         }
         (Tree::Flag { value, .. }, _) => Value::Bool(*value),
+        (Tree::Number(text), Style::Literal) => literal::value(text),
         (Tree::Number(text), _) => number(text),
         (Tree::Text(text), Style::Unsafe) => json!({ "__ansible_unsafe": text }),
         (Tree::Text(text), _) => Value::String(text.clone()),
@@ -22,7 +24,7 @@ pub(super) fn value(node: &Node) -> Value {
         (Tree::List(items), _) => Value::Array(items.iter().map(value).collect()),
         (Tree::Map(entries), _) => {
             let key = |key: &str, style| match (style, plain(key)) {
-                (Style::Exact | Style::Unsafe, _) => key.to_owned(),
+                (Style::Exact | Style::Literal | Style::Unsafe, _) => key.to_owned(),
                 (Style::Plain, Value::String(text)) => text,
                 (Style::Plain, other) => other.to_string(),
             };
@@ -41,6 +43,12 @@ pub(super) fn tree(text: &str) -> Tree {
         Value::String(text) => Tree::Text(text),
         Value::Array(_) | Value::Object(_) => Tree::Text(text.to_owned()),
     }
+}
+
+/// Whether a number has no point and no exponent.
+pub(super) fn is_whole(text: &str) -> bool {
+    let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
+    !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
 /// A number as JSON has it; one too large for that is near enough.
@@ -76,7 +84,7 @@ fn regex(text: &str) -> Regex {
     Regex::new(&format!("^(?:{text})$")).expect("a fixed expression")
 }
 
-fn plain(text: &str) -> Value {
+pub(super) fn plain(text: &str) -> Value {
     match text {
         "" | "~" | "null" | "Null" | "NULL" => return Value::Null,
         "yes" | "Yes" | "YES" | "true" | "True" | "TRUE" | "on" | "On" | "ON" => return Value::Bool(true),
@@ -88,6 +96,9 @@ fn plain(text: &str) -> Value {
     if !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.')) {
         return Value::String(text.to_owned());
     }
+    if let Some(endless) = endless(text) {
+        return Value::String(endless.to_owned());
+    }
     if FLOAT.is_match(text) {
         return float(&text.replace('_', ""));
     }
@@ -95,6 +106,45 @@ fn plain(text: &str) -> Value {
         return int(&text.replace('_', "")).unwrap_or_else(|| Value::String(text.to_owned()));
     }
     Value::String(time(text).unwrap_or_else(|| text.to_owned()))
+}
+
+/// What JSON has no number for, in one spelling.
+fn endless(text: &str) -> Option<&'static str> {
+    match text {
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => Some(".inf"),
+        "-.inf" | "-.Inf" | "-.INF" => Some("-.inf"),
+        ".nan" | ".NaN" | ".NAN" => Some(".nan"),
+        _ => None,
+    }
+}
+
+/// What `!!int` makes of a text.
+pub(super) fn whole(text: &str) -> Option<String> {
+    match plain(text.trim()) {
+        Value::Number(number) if !number.is_f64() => Some(number.to_string()),
+        // `08` has no implicit type, and `int` reads no octal in it either.
+        _ => {
+            text.trim().parse::<i128>().ok().filter(|_| !text.trim().starts_with('0')).map(|n| n.to_string())
+        }
+    }
+}
+
+/// What `!!float` makes of a text.
+pub(super) fn real(text: &str) -> Option<String> {
+    let plain = text.trim().replace('_', "").to_ascii_lowercase();
+    if endless(&plain).is_some() {
+        return Some(plain);
+    }
+    let digits = |c: char| c.is_ascii_digit() || matches!(c, '.' | '-' | '+' | 'e' | ':');
+    if plain.is_empty() || !plain.chars().all(digits) {
+        return None;
+    }
+    let parts = plain.trim_start_matches(['-', '+']).split(':');
+    parts.map(|part| part.parse::<f64>().ok()).collect::<Option<Vec<f64>>>()?;
+    match float(&plain) {
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
 }
 
 fn int(text: &str) -> Option<Value> {

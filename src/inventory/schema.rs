@@ -5,7 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use super::settings::OWNED;
-use super::variables::{Fallback, Kind, Scope, VARIABLES, Variable};
+use super::variables::{Fallback, Kind, OWN, Scope, VARIABLES, Variable};
 
 /// A value with a template in it can be of any variable.
 const TEMPLATE: &str = r"\{[\{%#]";
@@ -51,6 +51,7 @@ fn variables() -> Map<String, Value> {
     let mut properties = Map::new();
     for variable in VARIABLES {
         properties.insert(variable.name.to_owned(), property(variable));
+        properties.insert(format!("{OWN}{}", variable.name), property(variable));
         for other in variable.other_names {
             let mut property = property(variable);
             property["deprecated"] = json!(true);
@@ -65,6 +66,9 @@ fn property(variable: &Variable) -> Value {
     let template = json!({"type": "string", "pattern": TEMPLATE});
     let mut choices = choices(variable.kind);
     choices.push(template);
+    if variable.name.starts_with("ansible_") {
+        choices.push(json!({"enum": ["", null], "description": "as if it were not given"}));
+    }
     let mut property = json!({"description": description(variable), "anyOf": choices});
     if let Fallback::Is(text) = variable.default {
         property["default"] = match (variable.kind, text.parse::<i64>()) {
@@ -101,6 +105,8 @@ fn choices(kind: Kind) -> Vec<Value> {
             json!({"type": "string", "pattern": "^[+-]?[0-9]+$"}),
         ],
         Kind::Choice(words) => vec![json!({"enum": words})],
+        // Others' plugins are for hosts outside the formation.
+        Kind::Plugin(words) => vec![json!({"enum": words}), json!({"type": "string", "minLength": 1})],
         Kind::Text { expected, .. } if expected.starts_with("an absolute path") => {
             vec![json!({"type": "string", "pattern": "^/", "description": expected})]
         }
@@ -134,6 +140,10 @@ fn choices(kind: Kind) -> Vec<Value> {
         Kind::HostKeys => {
             vec![json!({"type": "string"}), json!({"type": "array", "items": {"type": "string"}})]
         }
-        Kind::Rules => vec![json!({"type": ["array", "null"], "items": {"type": "string"}})],
+        Kind::Rules => vec![
+            json!({"type": ["array", "null"], "items": {"type": ["string", "object"]}}),
+            json!({"type": "object"}),
+            json!({"type": "string", "pattern": "(local|host)"}),
+        ],
     }
 }

@@ -5,19 +5,46 @@ use std::process::Command;
 
 use super::known::hide_secrets;
 use super::source::{Source, Span, quote};
-use super::store::{Loop, Store, Vars};
+use super::store::{Loop, SourceName, Store, Vars};
 use super::tree::{self, Entry, Node, Tree};
 use super::yaml::{add_host, is_plain_name, mapping, set_group_variable};
 use crate::error::Problem;
-use crate::program::{self, Errors, PATIENCE, Silent};
+use crate::program::{self, Errors, PATIENCE, Said, Silent};
 
 /// Runs the program and puts what it says into the store.
-pub(super) fn read(path: &Path, name: &str, base: &Path, store: &mut Store, source: &mut Source) {
+pub(super) fn read(
+    path: &Path,
+    name: &str,
+    is: &SourceName,
+    base: &Path,
+    store: &mut Store,
+    source: &mut Source,
+) {
     let said = match run(path, &["--list"]) {
         Ok(said) => said,
         Err(problem) => return source.problem_of_file(problem),
     };
-    let Some(root) = document(&said, &format!("{name} --list"), base, source) else { return };
+    let each = |host: &str, source: &mut Source| match run(path, &["--host", host]) {
+        Ok(said) => document(&said, &format!("{name} --host {host}"), base, source),
+        Err(problem) => {
+            source.problem_of_file(problem);
+            None
+        }
+    };
+    take(&said, &format!("{name} --list"), each, is, base, store, source);
+}
+
+/// Puts an answer to `--list` into the store; what it does not say of a host's variables is asked for.
+pub(super) fn take(
+    said: &str,
+    name: &str,
+    mut each: impl FnMut(&str, &mut Source) -> Option<Node>,
+    is: &SourceName,
+    base: &Path,
+    store: &mut Store,
+    source: &mut Source,
+) {
+    let Some(root) = document(said, name, base, source) else { return };
     let Some(groups) = mapping(&root, "the answer", "a mapping of groups", source) else { return };
     let mut hosts: Vec<(String, Span)> = Vec::new();
     let mut told = None;
@@ -26,7 +53,7 @@ pub(super) fn read(path: &Path, name: &str, base: &Path, store: &mut Store, sour
             let parts = mapping(&entry.value, "`_meta`", "a mapping", source).unwrap_or_default();
             told = parts.iter().find(|part| part.key == "hostvars").map(|part| &part.value).or(told);
         } else if is_plain_name("group", &entry.key, entry.key_span, source) {
-            group(entry, name, &mut hosts, store, source);
+            group(entry, is, &mut hosts, store, source);
         }
     }
     let told = match told.map(|told| mapping(told, "`hostvars`", "a mapping of hosts", source)) {
@@ -37,19 +64,22 @@ pub(super) fn read(path: &Path, name: &str, base: &Path, store: &mut Store, sour
     for (host, span) in hosts {
         let vars = match told {
             Some(told) => told.iter().find(|entry| entry.key == host).map(|entry| entry.value.clone()),
-            None => match run(path, &["--host", &host]) {
-                Ok(said) => document(&said, &format!("{name} --host {host}"), base, source),
-                Err(problem) => return source.problem_of_file(problem),
-            },
+            None => each(&host, source),
         };
         let Some(vars) = vars else { continue };
         let entries = mapping(&vars, &quote(&host), "a mapping of variables", source).unwrap_or_default();
         let vars: Vars = entries.iter().cloned().collect();
-        add_host(store, &host, span, name, None, None, vars);
+        add_host(store, &host, span, is, None, None, vars);
     }
 }
 
-fn group(entry: &Entry, file: &str, hosts: &mut Vec<(String, Span)>, store: &mut Store, source: &mut Source) {
+fn group(
+    entry: &Entry,
+    file: &SourceName,
+    hosts: &mut Vec<(String, Span)>,
+    store: &mut Store,
+    source: &mut Source,
+) {
     let group = store.group(&entry.key);
     let mut add = |name: &str, span: Span, store: &mut Store, source: &mut Source| {
         if is_plain_name("host", name, span, source) {
@@ -147,6 +177,11 @@ fn run(path: &Path, arguments: &[&str]) -> Result<String, Problem> {
         Silent::CannotStart(error) => failed(format!("cannot be started: {error}")),
         Silent::Failed(why) => failed(why),
     })?;
+    answer(&said, failed)
+}
+
+/// What a program printed, where it ended well.
+pub(super) fn answer(said: &Said, failed: impl Fn(String) -> Problem) -> Result<String, Problem> {
     if said.status.success() {
         return Ok(String::from_utf8_lossy(&said.stdout).into_owned());
     }

@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::known::hide_secrets;
-use super::source::{Seal, Source, Span, quote};
-use super::store::{Store, UNGROUPED, Vars};
+use super::source::{self, Seal, Source, Span, quote};
+use super::store::{SourceName, Store, UNGROUPED, Vars};
 use super::tree::{self, Tree};
 use super::yaml::{Whole, add_host, is_plain_name, mapping};
-use super::{ini, range, script, yaml};
+use super::{ini, plugin, range, script, yaml};
 use crate::bounded;
 use crate::error::{Place, Problem};
 use crate::program::MOST_BYTES;
@@ -28,6 +28,8 @@ const ENDINGS: [&str; 4] = ["", ".yml", ".yaml", ".json"];
 pub(super) struct Sources {
     pub(super) store: Store,
     pub(super) whole: Whole,
+    /// What was read so far, for a plugin of Ansible's that adds to it.
+    names: Vec<String>,
     /// In the order of the sources.
     folders: Vec<PathBuf>,
     /// Files of variables, each read once.
@@ -36,30 +38,54 @@ pub(super) struct Sources {
 
 impl Sources {
     pub(super) fn new() -> Self {
-        Sources { store: Store::new(), whole: Whole::Yes, folders: Vec::new(), read: BTreeMap::new() }
+        Sources {
+            store: Store::new(),
+            whole: Whole::Yes,
+            names: Vec::new(),
+            folders: Vec::new(),
+            read: BTreeMap::new(),
+        }
     }
 
     /// Reads one source.
     pub(super) fn add(&mut self, name: &str, source: &mut Source) {
         let path = Path::new(name);
         if name.contains(',') && !path.exists() {
+            self.names.push(name.to_owned());
             return self.list(name, source);
         }
-        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new("")) };
-        self.folders.push(folder.to_owned());
+        // However it is spelled: where paths start does not hang on the current folder.
+        let whole = absolute(path);
+        let folder = if path.is_dir() { &whole } else { whole.parent().unwrap_or(&whole) };
+        self.folders.push(if path.is_dir() { path } else { path.parent().unwrap_or(path) }.to_owned());
         self.read_path(path, folder, source);
+        self.names.push(name.to_owned());
     }
 
     /// Reads a text as if it were a file; relative paths in it start at `base`.
     pub(super) fn add_text(&mut self, name: &str, text: &str, base: &Path, source: &mut Source) {
-        self.add_sealed(name, text, Seal::None, base, source);
+        let is = SourceName { path: name.to_owned(), folder: base.display().to_string() };
+        self.add_sealed(name, &is, text, Seal::None, base, source);
     }
 
-    fn add_sealed(&mut self, name: &str, text: &str, seal: Seal, base: &Path, source: &mut Source) {
+    fn add_sealed(
+        &mut self,
+        name: &str,
+        is: &SourceName,
+        text: &str,
+        seal: Seal,
+        base: &Path,
+        source: &mut Source,
+    ) {
         let file = source.add_as(seal, name, text, base);
         let ending = Path::new(name).extension().and_then(|ending| ending.to_str());
+        if ending == Some("toml") {
+            let problem = Problem::new("this is an inventory in TOML, which is not read here");
+            let hint = "`ansible-inventory -i THIS --list --yaml` makes YAML of it; give that to muster";
+            return source.problem(Span { file, ..source::START }, problem.hint(hint));
+        }
         if ini::looks_like(text) || ending == Some("ini") {
-            return ini::read(text, file, name, &mut self.store, source);
+            return ini::read(text, file, is, &mut self.store, source);
         }
         let mark = source.mark();
         let root = tree::read(text, file, source);
@@ -70,33 +96,42 @@ impl Sources {
         let is_map = root.as_ref().is_some_and(|root| matches!(root.tree, Tree::Map(_)));
         if !is_map && !text.trim().is_empty() {
             let as_yaml = source.take_since(mark);
-            ini::read(text, file, name, &mut Store::new(), source);
+            ini::read(text, file, is, &mut Store::new(), source);
             let named_yaml = matches!(ending, Some("yml" | "yaml" | "json"));
             if source.take_since(mark).is_empty() || !named_yaml && as_yaml.is_empty() {
-                return ini::read(text, file, name, &mut self.store, source);
+                return ini::read(text, file, is, &mut self.store, source);
             }
             source.put_back(as_yaml);
         }
+        if let Some((plugin, at)) = root.as_ref().and_then(yaml::plugin) {
+            let sources: Vec<&str> = self.names.iter().map(String::as_str).chain([name]).collect();
+            return plugin::read(&plugin, at, &sources, is, base, &mut self.store, source);
+        }
         if let Some(root) = root
-            && yaml::read(&root, name, &mut self.store, source) == Whole::No
+            && yaml::read(&root, is, &mut self.store, source) == Whole::No
         {
             self.whole = Whole::No;
         }
     }
 
     fn list(&mut self, names: &str, source: &mut Source) {
-        let file = source.add("-i", names, Path::new(""));
+        let file = source.add("-i", names, &absolute(Path::new("")));
+        let folder = absolute(Path::new("")).display().to_string();
+        let is = SourceName { path: names.to_owned(), folder };
         for name in names.split(',').map(str::trim).filter(|name| !name.is_empty()) {
             let column = name.as_ptr().addr() - names.as_ptr().addr() + 1;
             let span = Span { file, line: 1, column, width: name.chars().count() };
-            match range::split_port(name) {
-                Ok((host, port)) if is_plain_name("host", host, span, source) => {
-                    if self.store.find_host(host).is_none() {
-                        add_host(&mut self.store, host, span, names, port, Some(UNGROUPED), Vars::default());
-                    }
+            let (hosts, port) = match range::expand(name) {
+                Ok(found) => found,
+                Err(problem) => {
+                    source.problem(span, problem);
+                    continue;
                 }
-                Ok(_) => {}
-                Err(problem) => source.problem(span, problem),
+            };
+            for host in hosts {
+                if is_plain_name("host", &host, span, source) && self.store.find_host(&host).is_none() {
+                    add_host(&mut self.store, &host, span, &is, port, Some(UNGROUPED), Vars::default());
+                }
             }
         }
     }
@@ -106,16 +141,19 @@ impl Sources {
             return self.folder(path, base, source);
         }
         let name = path.display().to_string();
+        let whole = absolute(path);
+        let folder = whole.parent().unwrap_or(&whole).display().to_string();
+        let is = SourceName { path: whole.display().to_string(), folder };
         let bytes = match read_file(path) {
             Ok(bytes) => bytes,
             Err(problem) => return source.problem_of_file(problem),
         };
         let executable = path.metadata().is_ok_and(|file| file.permissions().mode() & 0o111 != 0);
         if executable && script::is_program(&bytes) {
-            return script::read(path, &name, base, &mut self.store, source);
+            return script::read(path, &name, &is, base, &mut self.store, source);
         }
         if let Some((text, seal)) = text_of(&name, bytes, base, source) {
-            self.add_sealed(&name, &text, seal, base, source);
+            self.add_sealed(&name, &is, &text, seal, base, source);
         }
     }
 
@@ -153,7 +191,7 @@ impl Sources {
             }
             for name in names.iter().filter(|name| !name.starts_with('/')) {
                 for file in found(&folder, name) {
-                    levels.extend(self.variables(file, &base, source));
+                    levels.extend(self.variables(file, &absolute(&base), source));
                 }
             }
         }
@@ -186,6 +224,19 @@ impl Sources {
         self.read.insert(file, vars.clone());
         Some(vars)
     }
+}
+
+/// The path from the root, without `.` and `..`; symbolic links stay what they are called.
+fn absolute(path: &Path) -> PathBuf {
+    let whole = std::env::current_dir().unwrap_or_default().join(path);
+    whole.components().fold(PathBuf::new(), |mut made, part| {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(made.pop()),
+            Component::RootDir | Component::Prefix(_) | Component::Normal(_) => made.push(part),
+        }
+        made
+    })
 }
 
 /// The file of a name, or the files of its folder.

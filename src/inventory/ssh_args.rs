@@ -49,6 +49,15 @@ const FLAGS: &[(char, Meaning)] = &[
     ('X', Meaning::Ignored),
     ('x', Meaning::Ignored),
     ('Y', Meaning::Ignored),
+    // As their `-o` forms: nobody but the host's own ssh would listen.
+    ('g', Meaning::Ignored),
+    ('f', Meaning::Ignored),
+    ('N', Meaning::Ignored),
+    ('y', Meaning::Ignored),
+    ('L', Meaning::IgnoredWithValue),
+    ('R', Meaning::IgnoredWithValue),
+    ('D', Meaning::IgnoredWithValue),
+    ('P', Meaning::IgnoredWithValue),
     ('S', Meaning::IgnoredWithValue),
     ('E', Meaning::IgnoredWithValue),
     ('e', Meaning::IgnoredWithValue),
@@ -132,12 +141,13 @@ mod tests {
             ("-Ja -p2222 -4", "ProxyJump a; Port 2222; AddressFamily inet"),
             ("-o ProxyCommand='ssh -W %h:%p \"b\"'", "ProxyCommand ssh -W %h:%p \"b\""),
             ("-oUser=x -o 'Port 22' -o 'Port = 23'", "User x; Port 22; Port 23"),
+            ("-gL 1:a:2 -R2:b:3 -D 1080 -o x=y", "x y"),
             ("-vCJ b -F none -F other -i k -S path -A", "-F none; ProxyJump b; IdentityFile k"),
         ] {
             assert_eq!(read(text).as_deref(), Ok(is), "{text}");
         }
         for (text, part) in [
-            ("-L 1:a:2", "-L means nothing"),
+            ("-W a:2", "-W means nothing"),
             ("bastion", "no option of ssh"),
             ("-J", "has no value"),
             ("-o User", "-o User has no value"),

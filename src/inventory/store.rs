@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::scalar;
 use super::source::Span;
 use super::tree::Entry;
+use super::variables::OWN;
 
 /// Variables of one level, by name; the last one of a name counts.
 #[derive(Clone, Default)]
@@ -15,8 +17,10 @@ pub(super) struct Vars {
 
 impl Vars {
     pub(super) fn insert(&mut self, entry: Entry) {
+        let said = scalar::value(&entry.value);
         if let Some(earlier) = self.now.insert(entry.key.clone(), entry)
-            && MERGED.contains(&earlier.key.as_str())
+            && scalar::value(&earlier.value) != said
+            && MERGED.contains(&earlier.key.strip_prefix(OWN).unwrap_or(&earlier.key))
         {
             self.earlier.push(earlier);
         }
@@ -77,8 +81,15 @@ pub(super) struct HostEntry {
     /// Where it is first named.
     pub(super) span: Span,
     pub(super) vars: Vars,
-    /// The source that named it first.
+    /// The source that named it first, and the folder of that.
     pub(super) file: String,
+    pub(super) folder: String,
+}
+
+/// A source, as `inventory_file` and `inventory_dir` tell of it: absolute, but for a list of hosts.
+pub(super) struct SourceName {
+    pub(super) path: String,
+    pub(super) folder: String,
 }
 
 /// Why a group cannot be the child of another.
@@ -123,7 +134,7 @@ impl Store {
     }
 
     /// The host of that name; whether it is new.
-    pub(super) fn host(&mut self, name: &str, span: Span, file: &str) -> (usize, Mention) {
+    pub(super) fn host(&mut self, name: &str, span: Span, file: &SourceName) -> (usize, Mention) {
         if let Some(host) = self.host_of.get(name) {
             return (*host, Mention::Again);
         }
@@ -131,7 +142,13 @@ impl Store {
             self.too_many = Some(format!("more than {MOST_HOSTS} hosts"));
             return (0, Mention::Again);
         }
-        let entry = HostEntry { name: name.to_owned(), span, vars: Vars::default(), file: file.to_owned() };
+        let entry = HostEntry {
+            name: name.to_owned(),
+            span,
+            vars: Vars::default(),
+            file: file.path.clone(),
+            folder: file.folder.clone(),
+        };
         self.hosts.push(entry);
         self.host_of.insert(name.to_owned(), self.hosts.len() - 1);
         (self.hosts.len() - 1, Mention::First)

@@ -32,6 +32,8 @@ pub(super) enum Style {
     Plain,
     /// What the tree says.
     Exact,
+    /// A number of an INI inventory, as it is spelt there: Python says what it is.
+    Literal,
     /// `!unsafe`: braces in it are no template.
     Unsafe,
 }
@@ -78,8 +80,9 @@ impl Tree {
 /// Reads one document; a syntax error ends it, a key given twice is reported and the first one kept.
 pub(super) fn read(text: &str, file: usize, source: &mut Source) -> Option<Node> {
     let options = serde_saphyr::options! {
-        strict_booleans: true,
-        strict_indentation: true,
+        strict_booleans: false, // so that `!!bool yes` is one; the others are told by their spelling below
+        // As PyYAML: brackets and what is in them may stand at the left of their key.
+        strict_indentation: false,
         with_snippet: false, // it shows neighbouring lines, which may hold a password
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         non_finite_float_policy: NonFiniteFloatPolicy::AsString,
@@ -150,7 +153,7 @@ enum Raw {
     Number,
     Text(String),
     List(Vec<Spanned<Tagged<Raw>>>),
-    Map(Vec<(Spanned<String>, Spanned<Tagged<Raw>>)>),
+    Map(Vec<(Spanned<Raw>, Spanned<Tagged<Raw>>)>),
 }
 
 struct Reader<'a, 's> {
@@ -161,8 +164,8 @@ struct Reader<'a, 's> {
     source: &'s mut Source,
 }
 
-/// Tags that say what a scalar is anyway.
-const PLAIN_TAGS: [&str; 6] = ["str", "int", "float", "bool", "seq", "map"];
+/// YAML's own tags, as far as they make what an inventory can hold.
+const TAGS: [&str; 7] = ["str", "int", "float", "bool", "null", "seq", "map"];
 
 impl Reader<'_, '_> {
     fn node(&mut self, raw: Spanned<Tagged<Raw>>) -> Node {
@@ -172,7 +175,11 @@ impl Reader<'_, '_> {
         let mut style = self.style(at);
         let mut tree = match value {
             Raw::Null => Tree::Null,
-            Raw::Flag(value) => Tree::Flag { value, spelling: self.spelling(at) },
+            Raw::Flag(value) => match self.spelling(at) {
+                spelling if tag.is_some() || is_boolean(&spelling) => Tree::Flag { value, spelling },
+                // What it means hangs on who reads it: `yes` is one for a flag, and a text for others.
+                spelling => Tree::Text(spelling),
+            },
             Raw::Number => Tree::Number(self.spelling(at)),
             Raw::Text(text) => Tree::Text(text),
             Raw::List(items) => Tree::List(items.into_iter().map(|item| self.node(item)).collect()),
@@ -192,7 +199,18 @@ impl Reader<'_, '_> {
                     _ => self.source.problem(span, Problem::new("`!vault` is for text")),
                 }
             }
-            Some(tag) if is_plain_tag(tag) => style = if tag.ends_with("str") { Style::Exact } else { style },
+            Some("!") => {}
+            Some(tag) if own_tag(tag).is_some() => {
+                let name = own_tag(tag).unwrap_or_default();
+                match tagged(name, tree, self.spelling(at)) {
+                    Ok(made) => (tree, style) = made,
+                    Err(kept) => {
+                        let problem = Problem::new(format!("this is no value for `!!{name}`"));
+                        self.source.problem(span, problem.hint("remove the tag, or correct the value"));
+                        tree = kept;
+                    }
+                }
+            }
             Some(tag) => {
                 let name = super::source::quote(tag);
                 self.source.problem(
@@ -223,23 +241,38 @@ impl Reader<'_, '_> {
         marked && before[above.len()..].contains('\n') && !mark.ends_with(':')
     }
 
-    fn entries(&mut self, raw: Vec<(Spanned<String>, Spanned<Tagged<Raw>>)>) -> Vec<Entry> {
+    /// A key as it is spelled; Python has no mapping with a list or a mapping for a key.
+    fn key(&mut self, key: Spanned<Raw>) -> Option<String> {
+        match key.value {
+            Raw::Text(text) => Some(text),
+            Raw::Null | Raw::Flag(_) | Raw::Number => Some(self.spelling(key.defined)),
+            Raw::List(_) | Raw::Map(_) => {
+                let problem = Problem::new("a list or a mapping cannot be a key");
+                let hint = "a template is written in quotes: \"{{ … }}\"";
+                self.source.problem(span(key.defined, self.file), problem.hint(hint));
+                None
+            }
+        }
+    }
+
+    fn entries(&mut self, raw: Vec<(Spanned<Raw>, Spanned<Tagged<Raw>>)>) -> Vec<Entry> {
         let mut entries: Vec<Entry> = Vec::with_capacity(raw.len());
         let mut seen = std::collections::BTreeMap::new();
         for (key, value) in raw {
             let key_span = span(key.defined, self.file);
             let key_style = self.style(key.defined);
-            if let Some(first) = seen.insert(key.value.clone(), key_span) {
-                let name = super::source::quote(&key.value);
+            let Some(key) = self.key(key) else { continue };
+            if let Some(first) = seen.insert(key.clone(), key_span) {
+                let name = super::source::quote(&key);
                 self.source.problem(
                     key_span,
                     Problem::new(format!("{name} is given twice in one mapping"))
                         .hint(format!("it is also on {}; keep one", self.source.line(first))),
                 );
-                seen.insert(key.value, first);
+                seen.insert(key, first);
                 continue;
             }
-            entries.push(Entry { key: key.value, key_style, key_span, value: self.node(value) });
+            entries.push(Entry { key, key_style, key_span, value: self.node(value) });
         }
         entries
     }
@@ -266,9 +299,46 @@ fn vault_of_json(mut entries: Vec<Entry>, plain: Style) -> Tree {
     }
 }
 
-fn is_plain_tag(tag: &str) -> bool {
-    let name = tag.strip_prefix("!!").or_else(|| tag.strip_prefix("tag:yaml.org,2002:"));
-    tag == "!" || name.is_some_and(|name| PLAIN_TAGS.contains(&name))
+/// Whether YAML 1.2 takes it for a boolean.
+fn is_boolean(spelling: &str) -> bool {
+    ["true", "True", "TRUE", "false", "False", "FALSE"].contains(&spelling)
+}
+
+/// The name of one of YAML's own tags.
+fn own_tag(tag: &str) -> Option<&'static str> {
+    let name = tag.strip_prefix("!!").or_else(|| tag.strip_prefix("tag:yaml.org,2002:"))?;
+    TAGS.into_iter().find(|known| *known == name)
+}
+
+/// What stands between quotes; a number in them needs no escapes.
+fn unquoted(spelling: &str) -> &str {
+    let between = |quote: char| spelling.strip_prefix(quote)?.strip_suffix(quote);
+    between('"').or_else(|| between('\'')).unwrap_or(spelling)
+}
+
+/// What a value becomes by a tag, with or without quotes; where it cannot, the value itself.
+fn tagged(name: &str, tree: Tree, spelling: String) -> Result<(Tree, Style), Tree> {
+    let text = match &tree {
+        Tree::Text(text) => text.clone(),
+        Tree::Null | Tree::Flag { .. } | Tree::Number(_) => unquoted(&spelling).to_owned(),
+        Tree::Vault(_) | Tree::List(_) | Tree::Map(_) => {
+            let fits = matches!((name, &tree), ("seq", Tree::List(_)) | ("map", Tree::Map(_)));
+            return if fits { Ok((tree, Style::Exact)) } else { Err(tree) };
+        }
+    };
+    let made = match name {
+        "str" => Some(Tree::Text(text)),
+        "null" => Some(Tree::Null),
+        "bool" => match text.to_ascii_lowercase().as_str() {
+            "yes" | "true" | "on" => Some(Tree::Flag { value: true, spelling: text }),
+            "no" | "false" | "off" => Some(Tree::Flag { value: false, spelling: text }),
+            _ => None,
+        },
+        "int" => super::scalar::whole(&text).map(Tree::Number),
+        "float" => super::scalar::real(&text).map(Tree::Number),
+        _ => None,
+    };
+    made.map(|tree| (tree, Style::Exact)).ok_or(tree)
 }
 
 /// A scalar as it is spelt: `!unsafe` keeps what YAML makes of it.

@@ -9,7 +9,7 @@ use super::settings;
 use super::source::{Source, Span, quote};
 use super::ssh_args;
 use super::text::is_host_key;
-use super::tree::{Node, Tree};
+use super::tree::{Node, Style, Tree};
 use super::variables::{Kind, Variable};
 use crate::error::Problem;
 use crate::formation::MonitorUri;
@@ -30,6 +30,10 @@ pub(super) enum Value {
         config: Option<String>,
     },
     HostKeys(Vec<String>),
+    /// A plugin of Ansible's that muster has nothing for: a mistake where muster has to reach the host.
+    Foreign(String),
+    /// Given, and as if it were not: empty, or `omit`.
+    Unset,
     /// Already reported: whoever needs the value stays quiet about it.
     Bad,
 }
@@ -63,6 +67,7 @@ pub(super) fn read(variable: &Variable, node: &Node, source: &mut Source) -> Val
         Kind::Flag => flag(variable, node),
         Kind::Number { least, most } => number(variable, node, least, most),
         Kind::Choice(words) => choice(variable, node, words),
+        Kind::Plugin(words) => plugin(variable, node, words),
         Kind::Text { expected, check } => text(variable, node, expected, check),
         Kind::Secret => Hidden::read(variable, node).map(Value::Secret),
         Kind::MonitorUri => monitor(variable, node),
@@ -131,6 +136,7 @@ fn flag(variable: &Variable, node: &Node) -> Result<Value, Problem> {
 fn number(variable: &Variable, node: &Node, least: i64, most: i64) -> Result<Value, Problem> {
     let expected = format!("a number from {least} to {most}");
     let number = match &node.tree {
+        Tree::Number(text) if node.style == Style::Literal => super::literal::whole(text),
         Tree::Number(text) | Tree::Text(text) => text.parse().ok(),
         _ => None,
     };
@@ -159,6 +165,41 @@ fn choice(variable: &Variable, node: &Node, words: &[&str]) -> Result<Value, Pro
         Some(near) if words.len() > 1 => problem.hint(format!("did you mean `{near}`?")),
         _ => problem,
     })
+}
+
+/// Where Ansible keeps the plugins that muster has something for.
+const COLLECTIONS: [&str; 3] = ["ansible.builtin.", "ansible.legacy.", "community.general."];
+
+fn plugin(variable: &Variable, node: &Node, words: &[&str]) -> Result<Value, Problem> {
+    let Tree::Text(found) = &node.tree else {
+        return choice(variable, node, words);
+    };
+    let short = COLLECTIONS.iter().find_map(|collection| found.strip_prefix(collection)).unwrap_or(found);
+    let short = if short == "paramiko_ssh" { "paramiko" } else { short };
+    if words.contains(&short) {
+        return Ok(Value::Text(short.to_owned()));
+    }
+    match unshowable(variable.name, found) {
+        Some(problem) => Err(problem),
+        None => Ok(Value::Foreign(found.clone())),
+    }
+}
+
+/// What to say where muster itself has to speak it.
+pub(super) fn foreign(variable: &Variable, found: &str) -> Problem {
+    let Kind::Plugin(words) = variable.kind else { return Problem::new(format!("`{}`", variable.name)) };
+    let problem = Problem::new(format!(
+        "`{}` must be one of {}, not {}",
+        variable.name,
+        words.join(", "),
+        quote(found)
+    ));
+    match nearest(found.rsplit('.').next().unwrap_or(found), words.iter().copied()) {
+        Some(near) => problem.hint(format!("did you mean `{near}`?")),
+        None => problem.hint(
+            "muster reaches hosts by ssh; give the host another value, or leave it out with `role: none`",
+        ),
+    }
 }
 
 fn text(variable: &Variable, node: &Node, expected: &str, check: fn(&str) -> bool) -> Result<Value, Problem> {

@@ -33,6 +33,8 @@ pub enum Kind {
         most: i64,
     },
     Choice(&'static [&'static str]),
+    /// A plugin of Ansible's, by its short name or its full one; others are spoken by others.
+    Plugin(&'static [&'static str]),
     Text {
         expected: &'static str,
         check: fn(&str) -> bool,
@@ -60,10 +62,18 @@ pub enum Fallback {
     Required,
 }
 
-/// Looks a variable up by its name or one of its other names.
+/// Looks a variable up by its name, one of its other names, or its own spelling.
 pub fn variable(name: &str) -> Option<&'static Variable> {
-    VARIABLES.iter().find(|variable| variable.name == name || variable.other_names.contains(&name))
+    match name.strip_prefix(OWN) {
+        Some(plain) => VARIABLES.iter().find(|variable| variable.name == plain),
+        None => {
+            VARIABLES.iter().find(|variable| variable.name == name || variable.other_names.contains(&name))
+        }
+    }
 }
+
+/// In front of a variable's name it makes a name that no other role has.
+pub const OWN: &str = "muster_";
 
 impl Variable {
     /// Whether it says how a host is reached, be it of the formation or not.
@@ -86,7 +96,7 @@ impl Variable {
 }
 
 use Fallback::{From, Is, Required};
-use Kind::{Choice, Flag, HostKeys, Number, Rules, Secret, Settings, SshArgs};
+use Kind::{Choice, Flag, HostKeys, Number, Plugin, Rules, Secret, Settings, SshArgs};
 use Scope::{Formation, Group, Node, Server};
 
 use super::text::*;
@@ -203,7 +213,7 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         Rules,
         From("none"),
-        "Lines for pg_hba.conf in their order; the rules of outer levels come first.",
+        "Lines for pg_hba.conf in their order, also as mappings or as one text; the rules of outer levels come first.",
     ),
     row("data_checksums", Server, Flag, Is("true"), "initdb --data-checksums."),
     row("encoding", Server, WORD, Is("UTF8"), "initdb --encoding."),
@@ -347,9 +357,15 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         SshArgs,
         From("none"),
-        "Options of ssh: -o, -J, -F, -i, -p, -l, -b and more; variables go before them, ssh_config comes after.",
+        "Options of ssh: -o, -J, -F, -i, -p, -l, -b and more, -L, -R, -D without effect; variables go before them, ssh_config comes after.",
     ),
-    row("ansible_ssh_args", Server, SshArgs, From("none"), "More of them, ahead of the others."),
+    row(
+        "ansible_ssh_args",
+        Server,
+        SshArgs,
+        From("none"),
+        "More of them, ahead of the others: User, Port and IdentityFile in them go before the variables.",
+    ),
     row("ansible_ssh_extra_args", Server, SshArgs, From("none"), "More of them, behind the others."),
     row(
         "ansible_password",
@@ -362,7 +378,7 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "ansible_become_method",
         Server,
-        Choice(&["sudo", "su", "doas"]),
+        Plugin(&["sudo", "su", "doas"]),
         Is("sudo"),
         "How another user is become on the host; doas needs `permit nopass`.",
     ),
@@ -377,7 +393,7 @@ pub static VARIABLES: &[Variable] = &[
     row(
         "ansible_connection",
         Server,
-        Choice(&["ssh", "smart", "paramiko", "local"]),
+        Plugin(&["ssh", "smart", "paramiko", "local"]),
         Is("ssh"),
         "With local, commands run on this machine itself; the others are ssh.",
     ),

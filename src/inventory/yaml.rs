@@ -3,15 +3,24 @@
 use super::alike::nearest;
 use super::range;
 use super::source::{Source, Span, quote};
-use super::store::{ALL, Loop, Mention, Store, Vars};
+use super::store::{ALL, Loop, Mention, SourceName, Store, Vars};
 use super::tree::{Entry, Node, Style, Tree};
 use crate::error::Problem;
 
 /// Reads a document into the store; whether everything in it could be read.
-pub(super) fn read(root: &Node, file: &str, store: &mut Store, source: &mut Source) -> Whole {
+pub(super) fn read(root: &Node, file: &SourceName, store: &mut Store, source: &mut Source) -> Whole {
     let mut reader = Reader { source, store, file, whole: Whole::Yes };
     reader.root(root);
     reader.whole
+}
+
+/// The plugin of Ansible's that a file is the configuration of, and where it says so.
+pub(super) fn plugin(root: &Node) -> Option<(String, Span)> {
+    let Tree::Map(entries) = &root.tree else { return None };
+    entries.iter().find_map(|entry| match (entry.key.as_str(), &entry.value.tree) {
+        ("plugin", Tree::Text(name)) => Some((name.clone(), entry.key_span)),
+        _ => None,
+    })
 }
 
 /// Whether a part could not be read, so that more hosts or variables may be meant than are there.
@@ -24,7 +33,7 @@ pub(super) enum Whole {
 struct Reader<'s> {
     source: &'s mut Source,
     store: &'s mut Store,
-    file: &'s str,
+    file: &'s SourceName,
     whole: Whole,
 }
 
@@ -35,12 +44,6 @@ impl Reader<'_> {
             return;
         };
         for entry in entries {
-            if entry.key == "plugin" {
-                let problem = Problem::new("this is the configuration of one of Ansible's inventory plugins");
-                let hint = "`ansible-inventory --list` makes an inventory of it; give that to muster";
-                self.source.problem(entry.key_span, problem.hint(hint));
-                return;
-            }
             self.group(entry, &[]);
         }
     }
@@ -194,7 +197,7 @@ pub(super) fn add_host(
     store: &mut Store,
     name: &str,
     span: Span,
-    file: &str,
+    file: &SourceName,
     port: Option<u16>,
     group: Option<usize>,
     vars: Vars,

@@ -6,19 +6,23 @@
 //! all:!readers    without those
 //! workers:&readers  only those that are in both
 //! w?a*, [wc]*     globs, ~^w\d  a regular expression: of hosts' names and of groups' names
-//! workers[0], [-1], [0:2]  of what the name means, in the order of the inventory; the last one is counted in
+//! workers[0], [-1], [0:2]  of what the name means, in Ansible's order; the last one is counted in
 //! @rerun          the patterns of a file, one a line
 //! ```
+//!
+//! A pattern with a comma is taken apart at commas alone, so that `fd00::1,fd00::2` are two hosts; one that is mixed is refused.
+//! Ansible's order is that of a group's own hosts, then of those of the groups below it.
 //!
 //! The order of the terms does not matter: first everything is put together, then `&`, then `!`. Where nothing is put
 //! together, `all` is meant.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv6Addr;
 
 use regex_lite::Regex;
 
 use crate::error::{Place, Problem};
-use crate::formation::{Listed, NodeName, Roster};
+use crate::formation::{Listed, ListedGroup, NodeName, Roster};
 
 #[cfg(test)]
 mod tests;
@@ -26,7 +30,7 @@ mod tests;
 /// Gives the text of the file of an `@FILE`, or why it cannot be read.
 pub type Read<'r> = &'r dyn Fn(&str) -> Result<String, String>;
 
-/// The hosts in the order of the inventory, each once.
+/// The hosts in the order in which Ansible has `all` of them, each once.
 ///
 /// # Errors
 /// A name that nobody has, a pattern that cannot be read, and one that selects nobody.
@@ -56,7 +60,11 @@ pub fn select(roster: &Roster, pattern: &str, read: Read) -> Result<Vec<NodeName
     if chosen.is_empty() {
         return Err(Problem::new(format!("`{pattern}` selects no host")).hint(groups_hint(roster)));
     }
-    let chosen = chosen.into_iter().filter_map(|host| roster.hosts.get(host));
+    // Of all hosts none is without a place; the others would follow.
+    let everybody = group(roster, "all").map_or_else(Vec::new, |all| of_group(roster, all));
+    let rest = chosen.iter().copied().filter(|host| !everybody.contains(host));
+    let in_order = everybody.iter().copied().filter(|host| chosen.contains(host)).chain(rest);
+    let chosen = in_order.filter_map(|host| roster.hosts.get(host));
     Ok(chosen.map(|host| host.node.clone()).collect())
 }
 
@@ -78,7 +86,7 @@ struct Term {
 /// The terms of a pattern, those of its files in their place.
 fn with_files(roster: &Roster, pattern: &str, read: Read) -> Result<Vec<Term>, Problem> {
     let mut all = Vec::new();
-    for (sign, text) in of_line(roster, pattern) {
+    for (sign, text) in of_line(roster, pattern)? {
         match (text.strip_prefix('@'), sign) {
             (None, _) => all.push(Term { sign, text: text.to_owned(), place: None }),
             (Some(file), Sign::Add) => all.extend(of_file(roster, file, read)?),
@@ -92,9 +100,31 @@ fn with_files(roster: &Roster, pattern: &str, read: Read) -> Result<Vec<Term>, P
     Ok(all)
 }
 
-/// A name may hold a colon: an IPv6 address.
-fn of_line<'p>(roster: &Roster, line: &'p str) -> Vec<(Sign, &'p str)> {
-    if is_known(roster, line) { vec![(Sign::Add, line)] } else { terms(line) }
+/// The terms of a line; a name may hold a colon, as an IPv6 address does.
+fn of_line<'p>(roster: &Roster, line: &'p str) -> Result<Vec<(Sign, &'p str)>, Problem> {
+    let with_commas = parts(line, ',');
+    if with_commas.len() == 1 {
+        let (_, name) = signed(line.trim());
+        let whole = is_known(roster, name) || name.parse::<Ipv6Addr>().is_ok();
+        return Ok(if whole { vec![signed(line.trim())] } else { terms(parts(line, ':')) });
+    }
+    let is_one = |part: &str| {
+        let (_, name) = signed(part);
+        let is_name = is_known(roster, name) || name.parse::<Ipv6Addr>().is_ok();
+        is_name || name.starts_with(['~', '@']) || parts(name, ':').len() < 2
+    };
+    match with_commas.iter().map(|part| part.trim()).find(|part| !is_one(part)) {
+        None => Ok(terms(with_commas)),
+        Some(mixed) => {
+            let problem = Problem::new(format!("`{line}` mixes commas and colons"));
+            let commas = parts(line, ',').into_iter().flat_map(|part| parts(part, ':'));
+            let commas: Vec<&str> = commas.map(str::trim).filter(|part| !part.is_empty()).collect();
+            Err(problem.hint(format!(
+                "for Ansible `{mixed}` is one name then; if it is several, write `{}`",
+                commas.join(",")
+            )))
+        }
+    }
 }
 
 /// The patterns of a file, one a line; those that are empty or begin with `#` are none.
@@ -121,7 +151,7 @@ fn of_file(roster: &Roster, file: &str, read: Read) -> Result<Vec<Term>, Problem
             let problem = Problem::new("a file of patterns names no other file");
             return Err(problem.hint("give both: @one:@other").at(place));
         }
-        let terms = of_line(roster, line).into_iter();
+        let terms = of_line(roster, line).map_err(|problem| problem.at(place.clone()))?.into_iter();
         found.extend(terms.map(|(sign, text)| Term {
             sign,
             text: text.to_owned(),
@@ -136,8 +166,8 @@ fn of_file(roster: &Roster, file: &str, read: Read) -> Result<Vec<Term>, Problem
     }
 }
 
-/// The parts between colons and commas; those within brackets part nothing.
-fn terms(pattern: &str) -> Vec<(Sign, &str)> {
+/// The parts between the separators; those within brackets part nothing.
+fn parts(pattern: &str, separator: char) -> Vec<&str> {
     let (mut depth, mut escaped, mut start) = (0_u32, false, 0);
     let mut parts = Vec::new();
     for (at, c) in pattern.char_indices() {
@@ -146,7 +176,7 @@ fn terms(pattern: &str) -> Vec<(Sign, &str)> {
             '\\' => escaped = true,
             '[' | '(' | '{' => depth += 1,
             ']' | ')' | '}' => depth = depth.saturating_sub(1),
-            ':' | ',' if depth == 0 => {
+            c if c == separator && depth == 0 => {
                 parts.push(&pattern[start..at]);
                 start = at + 1;
             }
@@ -154,21 +184,23 @@ fn terms(pattern: &str) -> Vec<(Sign, &str)> {
         }
     }
     parts.push(&pattern[start..]);
-    let signed = |part: &'_ str| match part.split_at_checked(1) {
-        Some(("&", _)) => Sign::Keep,
-        Some(("!", _)) => Sign::Drop,
-        Some(_) | None => Sign::Add,
-    };
-    let parts = parts.into_iter().map(str::trim).filter(|part| !part.is_empty());
     parts
-        .map(|part| match signed(part) {
-            Sign::Add => (Sign::Add, part),
-            sign => (sign, part[1..].trim()),
-        })
-        .collect()
 }
 
-/// The hosts of one term, in the order of the inventory.
+/// What a part does, and what it is about.
+fn signed(part: &str) -> (Sign, &str) {
+    match part.split_at_checked(1) {
+        Some(("&", rest)) => (Sign::Keep, rest.trim()),
+        Some(("!", rest)) => (Sign::Drop, rest.trim()),
+        Some(_) | None => (Sign::Add, part),
+    }
+}
+
+fn terms(parts: Vec<&str>) -> Vec<(Sign, &str)> {
+    parts.into_iter().map(str::trim).filter(|part| !part.is_empty()).map(signed).collect()
+}
+
+/// The hosts of one term in Ansible's order; of several names that a glob means, one may come twice.
 fn meant(roster: &Roster, term: &str) -> Result<Vec<usize>, Problem> {
     if let Some(text) = term.strip_prefix('~') {
         let regex = Regex::new(&format!("^(?:{text})")).map_err(|error| {
@@ -198,9 +230,6 @@ fn meant(roster: &Roster, term: &str) -> Result<Vec<usize>, Problem> {
 
 /// A name of a host or group, or a glob of names.
 fn named(roster: &Roster, name: &str) -> Result<Vec<usize>, Problem> {
-    if name == "all" || name == "*" {
-        return Ok((0..roster.hosts.len()).collect());
-    }
     if name.contains(['*', '?', '[']) {
         let regex = Regex::new(&glob(name)).map_err(|_| {
             Problem::new(format!("`{name}` is no pattern")).hint("`[` needs its `]`, as in `w[12]a`")
@@ -210,11 +239,11 @@ fn named(roster: &Roster, name: &str) -> Result<Vec<usize>, Problem> {
     if let Some(host) = roster.hosts.iter().position(|host| is_called(host, name)) {
         return Ok(vec![host]);
     }
-    if is_known(roster, name) {
-        return Ok(positions(roster, |host| is_in(host, name)));
+    if let Some(group) = group(roster, name) {
+        return Ok(of_group(roster, group));
     }
     let hosts = roster.hosts.iter().flat_map(|host| [host.name.as_str(), &host.node.0]);
-    let known = hosts.chain(roster.groups.iter().map(String::as_str));
+    let known = hosts.chain(roster.groups.iter().map(|group| group.name.as_str()));
     let near = known.map(|known| (strsim::normalized_damerau_levenshtein(name, known), known));
     let near = near.filter(|(alike, _)| *alike >= ALIKE).max_by(|a, b| a.0.total_cmp(&b.0));
     let hint = near.map_or_else(|| groups_hint(roster), |(_, near)| format!("did you mean `{near}`?"));
@@ -274,21 +303,26 @@ fn glob(glob: &str) -> String {
     regex + ")$"
 }
 
+/// The hosts of the groups that are called so, then the hosts that are.
 fn matching(roster: &Roster, regex: &Regex) -> Vec<usize> {
-    let groups: Vec<&String> = roster.groups.iter().filter(|group| regex.is_match(group)).collect();
-    positions(roster, |host| {
-        regex.is_match(&host.name)
-            || regex.is_match(&host.node.0)
-            || groups.iter().any(|group| is_in(host, group))
-    })
+    let groups = roster.groups.iter().filter(|group| regex.is_match(&group.name));
+    let hosts = roster.hosts.iter().enumerate();
+    let called = hosts.filter(|(_, host)| regex.is_match(&host.name) || regex.is_match(&host.node.0));
+    groups.flat_map(|group| of_group(roster, group)).chain(called.map(|(at, _)| at)).collect()
 }
 
-fn positions(roster: &Roster, test: impl Fn(&Listed) -> bool) -> Vec<usize> {
-    roster.hosts.iter().enumerate().filter(|(_, host)| test(host)).map(|(at, _)| at).collect()
+fn group<'r>(roster: &'r Roster, name: &str) -> Option<&'r ListedGroup> {
+    roster.groups.iter().find(|group| group.name == name)
+}
+
+fn of_group(roster: &Roster, group: &ListedGroup) -> Vec<usize> {
+    let place: BTreeMap<&str, usize> =
+        roster.hosts.iter().enumerate().map(|(at, host)| (host.name.as_str(), at)).collect();
+    group.hosts.iter().filter_map(|name| place.get(name.as_str()).copied()).collect()
 }
 
 fn is_known(roster: &Roster, name: &str) -> bool {
-    name == UNGROUPED || roster.groups.contains(name) || roster.hosts.iter().any(|host| is_called(host, name))
+    group(roster, name).is_some() || roster.hosts.iter().any(|host| is_called(host, name))
 }
 
 /// The inventory's name, or the monitor's where that is another.
@@ -299,13 +333,12 @@ fn is_called(host: &Listed, name: &str) -> bool {
 /// Every host that is in no group but `all`.
 const UNGROUPED: &str = "ungrouped";
 
-fn is_in(host: &Listed, group: &str) -> bool {
-    host.groups.contains(group) || group == UNGROUPED && host.groups.iter().all(|of| of == "all")
-}
-
 fn groups_hint(roster: &Roster) -> String {
     const MOST: usize = 12;
-    let names: Vec<&str> = roster.groups.iter().take(MOST).map(String::as_str).collect();
-    let more = if roster.groups.len() > MOST { ", …" } else { "" };
+    let mut names: Vec<&str> =
+        roster.groups.iter().map(|group| group.name.as_str()).filter(|name| *name != UNGROUPED).collect();
+    names.sort_unstable();
+    let more = if names.len() > MOST { ", …" } else { "" };
+    names.truncate(MOST);
     format!("the groups are {}{more}; `muster ping` names every host", names.join(", "))
 }

@@ -1,11 +1,11 @@
 //! Patterns against the names of one inventory.
 
 use super::select;
-use crate::formation::{Host, Listed, NodeName, Roster};
+use crate::formation::{Host, Listed, ListedGroup, NodeName, Roster};
 
 /// As in `inventory/lab.yml`, but for a host on its own, one with another name on the monitor and an address.
 fn roster() -> Roster {
-    let hosts = [
+    let given = [
         ("mon", "mon", "monitor"),
         ("coord1", "coord1", "coordinator"),
         ("coord1r", "coord1r", "coordinator readers"),
@@ -17,7 +17,7 @@ fn roster() -> Roster {
         ("alone", "alone", ""),
     ];
     let groups = |of: &str| of.split_whitespace().chain(["all"]).map(str::to_owned).collect();
-    let hosts: Vec<Listed> = hosts
+    let hosts: Vec<Listed> = given
         .iter()
         .map(|(name, node, of)| Listed {
             name: (*name).into(),
@@ -27,8 +27,23 @@ fn roster() -> Roster {
             os_user: "postgres".into(),
         })
         .collect();
-    let declared = hosts.iter().flat_map(|host| host.groups.clone()).chain(["spare".to_owned()]).collect();
-    Roster { hosts, groups: declared }
+    let mut names = vec!["all", "ungrouped"];
+    for (_, _, of) in given {
+        names.extend(of.split_whitespace());
+    }
+    names.push("spare");
+    let mut groups: Vec<ListedGroup> = Vec::new();
+    for name in names {
+        let is_in = |host: &&Listed| match name {
+            "ungrouped" => host.groups.len() == 1,
+            _ => host.groups.contains(name),
+        };
+        let hosts = hosts.iter().filter(is_in).map(|host| host.name.clone()).collect();
+        if groups.iter().all(|group| group.name != name) {
+            groups.push(ListedGroup { name: name.to_owned(), hosts });
+        }
+    }
+    Roster { hosts, groups }
 }
 
 /// Files for `@`.
@@ -58,7 +73,12 @@ fn patterns_select_as_ansible_does() {
         // Put together, in the inventory's order, each once.
         ("w2a:mon", "mon w2a"),
         ("w2a,mon, worker1", "mon w1a w1r w2a"),
-        ("worker1:w1a,w1a", "w1a w1r"),
+        ("worker1,w1a,w1a", "w1a w1r"),
+        // With a comma colons part nothing.
+        ("fe80::1,mon", "mon six"),
+        ("all,!fe80::1,!workers", "mon coord1 coord1r alone"),
+        ("!fe80::1", "mon coord1 coord1r w1a w1r w2a w2b alone"),
+        ("~w(?:1|2)a,mon", "mon w1a w2a"),
         // First all that is put together, then `&`, then `!`, wherever they stand.
         ("workers:&readers", "w1r"),
         ("workers:!readers", "w1a w2a w2b six"),
@@ -146,6 +166,8 @@ fn a_pattern_that_means_nobody_says_why() {
         ("", "the pattern is empty", "`all`"),
         (" , ", "the pattern is empty", "`all`"),
         ("all:!", "there is no host and no group ``", "the groups are"),
+        ("worker1:w1a,mon", "`worker1:w1a,mon` mixes commas and colons", "write `worker1,w1a,mon`"),
+        ("fe80::2,mon", "there is no host and no group `fe80::2`", "did you mean `fe80::1`?"),
         ("@lost", "cannot read the patterns of `lost`: no such file", "relative to the current folder"),
         ("all:!@rerun", "`@rerun` is a file of patterns", "in front of the names"),
         ("@nested", "a file of patterns names no other file", "give both"),

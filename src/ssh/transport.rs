@@ -99,6 +99,10 @@ impl Transport {
         host: &Host,
         hops: &mut Vec<Hop>,
     ) -> Result<Session, Failure> {
+        if let Some(what) = &host.unspoken {
+            let hint = "muster reaches hosts by ssh alone; leave this one out, as in `all:!HOST`".to_owned();
+            return Err(Failure::Unreachable { reason: what.clone(), hint });
+        }
         let host = &self.with_passwords(host).await?;
         match host.connection {
             Connection::Local => Session::local(name, host, &self.credentials),

@@ -231,6 +231,8 @@ fn is_in_clear(given: &Given) -> bool {
         | Value::Rules(_)
         | Value::SshArgs { .. }
         | Value::HostKeys(_)
+        | Value::Foreign(_)
+        | Value::Unset
         | Value::Bad => false,
     }
 }

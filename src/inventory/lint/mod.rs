@@ -117,6 +117,16 @@ pub static LINTS: &[Lint] = &[
         "what it says is without effect here: see docs/ssh.md",
     ),
     row(
+        "not-spoken",
+        "a host outside the formation is reached by something that muster does not speak",
+        "commands leave it out; nothing else is wrong with it",
+    ),
+    row(
+        "asked-ansible",
+        "the hosts come from one of Ansible's inventory plugins, which `ansible-inventory` was asked for",
+        "this is said so that you know what was run here",
+    ),
+    row(
         "unused-template",
         "a file in `templates_dir` that replaces nothing",
         "correct its name, or move it away",

@@ -29,6 +29,21 @@ pub(super) fn one(text: &str) -> Result<Jump, String> {
     jump.ok_or_else(|| format!("{text:?} is no [user@]host[:port]"))
 }
 
+/// A host of a command line that may have a port: as a hop, and an IPv6 address needs no brackets.
+///
+/// # Errors
+///
+/// What is none.
+pub(super) fn host_of_line(text: &str) -> Result<Jump, String> {
+    let bare = text.rsplit_once('@').map_or(text, |(_, host)| host);
+    let found = match bare.parse::<std::net::Ipv6Addr>() {
+        Ok(_) => destination(text)?,
+        Err(_) => one(text)?,
+    };
+    check(&found)?;
+    Ok(found)
+}
+
 /// The destination of a command line: a URI, or a host that may have a user and no port.
 ///
 /// # Errors
@@ -204,6 +219,25 @@ mod tests {
             assert!(destination(wrong).is_err(), "{wrong}");
         }
         assert_eq!(destination("ana@::1").unwrap().host, "::1");
+        let of_line = |text: &str| host_of_line(text).map(|found| (found.user, found.host, found.port));
+        let is = |user: Option<&str>, host: &str, port| Ok((user.map(str::to_owned), host.to_owned(), port));
+        for (text, found) in [
+            ("db1", is(None, "db1", None)),
+            ("admin@db1.example:2222", is(Some("admin"), "db1.example", Some(2222))),
+            ("10.0.0.1:22", is(None, "10.0.0.1", Some(22))),
+            ("fe80::1", is(None, "fe80::1", None)),
+            ("u@[::1]:2222", is(Some("u"), "::1", Some(2222))),
+            ("CORP\\jdoe@db1", is(Some("CORP\\jdoe"), "db1", None)),
+            ("jdoe@corp.example@db1:22", is(Some("jdoe@corp.example"), "db1", Some(22))),
+            ("ssh://ops@db1:2222", is(Some("ops"), "db1", Some(2222))),
+        ] {
+            assert_eq!(of_line(text), found, "{text}");
+        }
+        for wrong in
+            ["", "@db1", "db1:0", "db1:99999", "[::1", "[::1]x", "-oProxyCommand=x", "a b", "/srv/pg"]
+        {
+            assert!(host_of_line(wrong).is_err(), "{wrong}");
+        }
         assert_eq!(decode("a%00"), None);
     }
 }

@@ -117,6 +117,15 @@ pub fn jump(text: &str) -> Result<Jump, Problem> {
     jump::one(text).map_err(Problem::new)
 }
 
+/// A host that a command line names: as [`jump`], and an IPv6 address needs no brackets.
+///
+/// # Errors
+///
+/// What is none.
+pub fn host_of_line(text: &str) -> Result<Jump, Problem> {
+    jump::host_of_line(text).map_err(Problem::new)
+}
+
 /// One `-o`: `Keyword=value` or `Keyword value`.
 ///
 /// # Errors

@@ -7,17 +7,23 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use minijinja::value::{Enumerator, Object, Serde, Value, ValueKind};
+use minijinja::value::{Enumerator, Object, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior};
 use zeroize::Zeroizing;
 
-use super::scalar;
 use super::source::quote;
 use super::store::Vars;
 use super::tree::{Entry, Node, Style, Tree};
-use super::variables::{Kind, variable};
+use super::variables::{Kind, OWN, Variable, variable};
 use crate::error::Problem;
 use crate::secrets::{Closed, Keyring, Origin, Reference};
+
+mod chained;
+mod filters;
+mod lookup;
+mod python;
+mod regexes;
+mod tree;
 
 /// How deep one value may stand on others.
 const DEEPEST: usize = 20;
@@ -30,9 +36,6 @@ const LONGEST_TEMPLATE: usize = 2_000;
 /// Bytes of a value.
 const LONGEST: usize = 1 << 20;
 
-/// Ansible's plugins, which read what is on the control machine.
-const FUNCTIONS: [&str; 3] = ["lookup", "query", "q"];
-
 /// Every host with its levels of variables, as templates see them.
 pub(super) struct World {
     hosts: Vec<WorldHost>,
@@ -41,7 +44,7 @@ pub(super) struct World {
     environment: Environment<'static>,
     depth: AtomicUsize,
     count: AtomicUsize,
-    secret: AtomicBool,
+    secret: Arc<AtomicBool>,
     vaulted: AtomicBool,
     reference: AtomicBool,
     /// Why something encrypted could not be read; templates can say no more than that they failed.
@@ -49,6 +52,8 @@ pub(super) struct World {
     keyring: Arc<Keyring>,
     /// The files that are encrypted as a whole.
     sealed: BTreeSet<usize>,
+    /// What is given as `muster_…` anywhere, so that the plain name is somebody else's everywhere.
+    claimed: BTreeSet<&'static str>,
     this: Weak<World>,
 }
 
@@ -58,13 +63,15 @@ pub(super) struct WorldHost {
     pub(super) levels: Vec<Arc<Vars>>,
     /// Without `all`, by name.
     pub(super) groups: Vec<String>,
-    /// The source that named the host first.
+    /// The source that named the host first, and its folder: absolute, but for a list of hosts.
     pub(super) file: String,
+    pub(super) folder: String,
 }
 
 /// A value without templates.
 pub(super) struct Evaluated {
-    pub(super) node: Node,
+    /// `None` is `omit`: as if it had not been given.
+    pub(super) node: Option<Node>,
     /// Whether a password went into it, so that it may not be shown.
     pub(super) from_secret: bool,
     /// Whether a variable went into it that only says where a password is.
@@ -108,13 +115,19 @@ impl World {
         environment.set_debug(false);
         environment.set_fuel(Some(FUEL));
         environment
-            .set_unknown_method_callback(|_, value, method, arguments| python(value, method, arguments));
-        for name in FUNCTIONS {
-            let refused = move |_: minijinja::value::Rest<Value>| -> Result<Value, Error> {
-                Err(Error::new(ErrorKind::UnknownFunction, format!("`{name}` is Ansible's alone")))
-            };
-            environment.add_function(name, refused);
-        }
+            .set_formatter(|out, _, value| out.write_str(&python::printed(value)?).map_err(Error::from));
+        environment.set_unknown_method_callback(|_, value, method, arguments| {
+            python::method(value, method, arguments)
+        });
+        let secret = Arc::new(AtomicBool::new(false));
+        environment.add_global("omit", Value::from_object(tree::Omit));
+        environment.add_function(chained::FUNCTION, chained::follow);
+        filters::add(&mut environment);
+        regexes::add(&mut environment);
+        lookup::add(&mut environment, &secret);
+        let keys = hosts.iter().flat_map(|host| &host.levels).flat_map(|level| level.now.keys());
+        let own = keys.filter(|key| key.starts_with(OWN)).filter_map(|key| variable(key));
+        let claimed = own.filter(|variable| !variable.reaches()).map(|variable| variable.name).collect();
         let host_of = hosts.iter().enumerate().map(|(index, host)| (host.name.clone(), index)).collect();
         Arc::new_cyclic(|this| World {
             hosts,
@@ -123,18 +136,29 @@ impl World {
             environment,
             depth: AtomicUsize::new(0),
             count: AtomicUsize::new(0),
-            secret: AtomicBool::new(false),
+            secret,
             vaulted: AtomicBool::new(false),
             reference: AtomicBool::new(false),
             closed: Mutex::default(),
             keyring,
             sealed,
+            claimed,
             this: this.clone(),
         })
     }
 
     pub(super) fn levels(&self, host: usize) -> &[Arc<Vars>] {
         &self.hosts[host].levels
+    }
+
+    /// Whether a name that muster knows is another role's in this inventory.
+    pub(super) fn is_others(&self, key: &str) -> bool {
+        !key.starts_with(OWN) && variable(key).is_some_and(|variable| self.claimed.contains(variable.name))
+    }
+
+    /// The variable of muster's that a name is.
+    pub(super) fn meant(&self, key: &str) -> Option<&'static Variable> {
+        variable(key).filter(|_| !self.is_others(key))
     }
 
     /// The value as this host has it.
@@ -144,7 +168,7 @@ impl World {
     pub(super) fn evaluate(&self, host: usize, node: &Node) -> Result<Evaluated, Refused> {
         self.depth.store(0, Ordering::Relaxed);
         self.count.store(0, Ordering::Relaxed);
-        for flag in [&self.secret, &self.vaulted, &self.reference] {
+        for flag in [self.secret.as_ref(), &self.vaulted, &self.reference] {
             flag.store(false, Ordering::Relaxed);
         }
         *self.closed() = None;
@@ -152,7 +176,7 @@ impl World {
             Some(closed) => Refused::Closed(Box::new(closed)),
             None => Refused::Template(problem(&error)),
         })?;
-        let node = Node { span: node.span, tree, style: Style::Exact };
+        let node = tree.map(|tree| Node { span: node.span, tree, style: Style::Exact });
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         Ok(Evaluated {
             node,
@@ -176,22 +200,27 @@ impl World {
         })
     }
 
-    /// Keeps what is no template as it is spelt.
-    fn tree(&self, host: usize, node: &Node) -> Result<Tree, Error> {
+    /// Keeps what is no template as it is spelt; `None` is `omit`, which leaves nothing behind in a list or a mapping either.
+    fn tree(&self, host: usize, node: &Node) -> Result<Option<Tree>, Error> {
         if !is_template(node) {
-            return Ok(node.tree.clone());
+            return Ok(Some(node.tree.clone()));
         }
-        let inner = |node: &Node| Ok(Node { tree: self.tree(host, node)?, ..node.clone() });
-        Ok(match &node.tree {
-            Tree::Text(text) => tree(&self.render(host, text)?, node)?,
-            Tree::List(items) => Tree::List(items.iter().map(inner).collect::<Result<_, Error>>()?),
+        let inner = |node: &Node| Ok(self.tree(host, node)?.map(|tree| Node { tree, ..node.clone() }));
+        Ok(Some(match &node.tree {
+            Tree::Text(text) => return tree::tree(&self.render(host, text)?, node),
+            Tree::List(items) => {
+                let items = items.iter().map(inner).collect::<Result<Vec<Option<Node>>, Error>>()?;
+                Tree::List(items.into_iter().flatten().collect())
+            }
             Tree::Map(entries) => {
-                let entry = |entry: &Entry| Ok(Entry { value: inner(&entry.value)?, ..entry.clone() });
-                Tree::Map(entries.iter().map(entry).collect::<Result<_, Error>>()?)
+                let entry =
+                    |entry: &Entry| Ok(inner(&entry.value)?.map(|value| Entry { value, ..entry.clone() }));
+                let entries = entries.iter().map(entry).collect::<Result<Vec<Option<Entry>>, Error>>()?;
+                Tree::Map(entries.into_iter().flatten().collect())
             }
             Tree::Vault(text) => Tree::Text(self.decrypted(text)?.to_string()),
             other => other.clone(),
-        })
+        }))
     }
 
     fn render(&self, host: usize, text: &str) -> Result<Value, Error> {
@@ -216,6 +245,9 @@ impl World {
     fn render_one(&self, host: usize, text: &str) -> Result<Value, Error> {
         let Some(world) = self.this.upgrade() else { return Err(error("the inventory is gone")) };
         let context = Value::from_object(HostVars { world, host });
+        // What stands in `raw` is no template.
+        let rewritten = if text.contains("raw") { text.to_owned() } else { chained::rewritten(text) };
+        let text = rewritten.as_str();
         // An expression alone keeps its type: a list stays one.
         let alone = text.trim().strip_prefix("{{").and_then(|text| text.strip_suffix("}}"));
         let expression = alone.map(|text| text.strip_prefix('-').unwrap_or(text));
@@ -238,7 +270,9 @@ impl World {
     /// The names in a template that nobody gave this host.
     fn undefined(&self, host: usize, names: impl IntoIterator<Item = String>) -> Option<String> {
         let host = self.this.upgrade().map(|world| Arc::new(HostVars { world, host }))?;
-        let known = |name: &str| host.get_value(&Value::from(name)).is_some() || FUNCTIONS.contains(&name);
+        let ours =
+            |name: &str| lookup::FUNCTIONS.contains(&name) || [chained::FUNCTION, "omit"].contains(&name);
+        let known = |name: &str| host.get_value(&Value::from(name)).is_some() || ours(name);
         let mut names: Vec<String> = names.into_iter().filter(|name| !known(name)).collect();
         names.sort_unstable();
         let names: Vec<String> = names.iter().map(|name| quote(name)).collect();
@@ -279,13 +313,11 @@ impl World {
                 Ok(Value::from(items?))
             }
             Tree::Map(entries) => {
-                let pair = |entry: &Entry| Ok((entry.key.clone(), self.value(host, &entry.value)?));
-                let pairs: Result<BTreeMap<String, Value>, Error> = entries.iter().map(pair).collect();
-                Ok(Value::from(pairs?))
+                let pair = |entry: &Entry| Ok((tree::key(entry), self.value(host, &entry.value)?));
+                let pairs: Result<tree::Pairs, Error> = entries.iter().map(pair).collect();
+                Ok(pairs?.value())
             }
-            Tree::Null | Tree::Flag { .. } | Tree::Number(_) | Tree::Text(_) => {
-                Ok(Value::from(Serde(scalar::value(node))))
-            }
+            Tree::Null | Tree::Flag { .. } | Tree::Number(_) | Tree::Text(_) => Ok(tree::scalar(node)),
         }
     }
 }
@@ -317,15 +349,15 @@ impl fmt::Debug for HostVars {
 impl Object for HostVars {
     fn get_value(self: &Arc<Self>, key: &Value) -> Option<Value> {
         let host = &self.world.hosts[self.host];
-        let folder = || std::path::Path::new(&host.file).parent().map(|path| path.display().to_string());
         Some(match key.as_str()? {
             "inventory_hostname" => host.name.as_str().into(),
             "inventory_hostname_short" => short(&host.name).into(),
             "inventory_file" => host.file.as_str().into(),
-            "inventory_dir" => folder().unwrap_or_default().into(),
+            "inventory_dir" => host.folder.as_str().into(),
             "group_names" => Value::from(host.groups.clone()),
             "groups" => Value::from(self.world.groups.clone()),
             "hostvars" => Value::from_object(All { world: self.world.clone() }),
+            "vars" => Value::from_object(HostVars { world: self.world.clone(), host: self.host }),
             name => return self.world.variable(self.host, name),
         })
     }
@@ -361,71 +393,6 @@ pub(super) fn short(name: &str) -> &str {
     }
 }
 
-/// The methods of Python's texts and mappings that inventories use; minijinja has filters in their place.
-fn python(value: &Value, method: &str, arguments: &[Value]) -> Result<Value, Error> {
-    let unknown = || Error::new(ErrorKind::UnknownMethod, format!("the method `{method}` is not known here"));
-    let word = |at: usize| arguments.get(at).and_then(Value::as_str);
-    let Some(text) = value.as_str() else {
-        return match (method, arguments) {
-            ("get", [key]) => Ok(defined(value.get_item(key)?, &Value::from(()))),
-            ("get", [key, default]) => Ok(defined(value.get_item(key)?, default)),
-            ("keys", []) => Ok(Value::from(value.try_iter()?.collect::<Vec<Value>>())),
-            _ => Err(unknown()),
-        };
-    };
-    Ok(match (method, arguments) {
-        ("upper", []) => text.to_uppercase().into(),
-        ("lower", []) => text.to_lowercase().into(),
-        ("strip", []) => text.trim().into(),
-        ("split", []) => Value::from(text.split_whitespace().map(Value::from).collect::<Vec<_>>()),
-        ("split", [_]) => {
-            let separator = word(0).filter(|separator| !separator.is_empty()).ok_or_else(unknown)?;
-            Value::from(text.split(separator).map(Value::from).collect::<Vec<_>>())
-        }
-        ("replace", [_, _]) => {
-            let (from, to) = word(0).zip(word(1)).ok_or_else(unknown)?;
-            if text.len().saturating_mul(to.len() + 1) > LONGEST {
-                return Err(error("what `replace` gives is too long"));
-            }
-            text.replace(from, to).into()
-        }
-        ("startswith", [_]) => text.starts_with(word(0).ok_or_else(unknown)?).into(),
-        ("endswith", [_]) => text.ends_with(word(0).ok_or_else(unknown)?).into(),
-        _ => return Err(unknown()),
-    })
-}
-
-fn defined(value: Value, default: &Value) -> Value {
-    if value.is_undefined() { default.clone() } else { value }
-}
-
-/// A value as a tree again, by way of JSON.
-fn tree(value: &Value, at: &Node) -> Result<Tree, Error> {
-    let json = serde_json::to_value(value).map_err(|_| error("what the template gives is no text"))?;
-    Ok(from_json(json, at).tree)
-}
-
-fn from_json(json: serde_json::Value, at: &Node) -> Node {
-    use serde_json::Value as Json;
-    let tree = match json {
-        Json::Null => Tree::Null,
-        Json::Bool(value) => Tree::Flag { value, spelling: value.to_string() },
-        Json::Number(number) => Tree::Number(number.to_string()),
-        Json::String(text) => Tree::Text(text),
-        Json::Array(items) => Tree::List(items.into_iter().map(|item| from_json(item, at)).collect()),
-        Json::Object(pairs) => {
-            let entry = |(key, value)| Entry {
-                key,
-                key_style: Style::Exact,
-                key_span: at.span,
-                value: from_json(value, at),
-            };
-            Tree::Map(pairs.into_iter().map(entry).collect())
-        }
-    };
-    Node { span: at.span, tree, style: Style::Exact }
-}
-
 /// minijinja says that something is undefined, and not what.
 fn named(why: Error, names: impl Fn() -> Option<String>) -> Error {
     match (why.kind(), why.detail()) {
@@ -455,7 +422,9 @@ fn problem(why: &Error) -> Problem {
         ErrorKind::UnknownFilter
         | ErrorKind::UnknownFunction
         | ErrorKind::UnknownTest
-        | ErrorKind::UnknownMethod => "filters and functions are minijinja's; those of Ansible are not there",
+        | ErrorKind::UnknownMethod => {
+            "docs/inventory.md names the filters, functions and methods that are there"
+        }
         ErrorKind::UndefinedError => {
             "templates see the variables of the inventory; facts of hosts are not there"
         }
