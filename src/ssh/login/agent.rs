@@ -11,6 +11,7 @@ use russh::keys::{Certificate, HashAlg};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
 
+use super::list;
 use crate::ssh::host_key::Doorman;
 
 /// An agent may want a confirmation, or a touch of the token; sshd gives up after as long (`LoginGraceTime`).
@@ -25,30 +26,32 @@ pub(super) struct Agent {
 }
 
 impl Agent {
+    /// Its owner may have to unlock it before it lists its keys: the caller stops the host's clock meanwhile.
     pub(super) async fn connect(handle: &Handle<Doorman>, path: Option<&Path>) -> Agent {
         let Some(path) = path else {
             return Agent { client: None, identities: Vec::new(), trouble: None };
         };
-        match Agent::identities(handle, path).await {
-            Ok((client, identities)) => Agent { client: Some(client), identities, trouble: None },
-            Err(error) => {
-                let trouble = Some(format!("the agent at {}: {error}", path.display()));
-                Agent { client: None, identities: Vec::new(), trouble }
-            }
-        }
+        let listed = timeout(PATIENCE, Agent::identities(handle, path)).await;
+        let error = match listed {
+            Ok(Ok((client, identities))) => return Agent { client: Some(client), identities, trouble: None },
+            Ok(Err(error)) => error,
+            Err(_) => format!("it has not listed its keys within {} s", PATIENCE.as_secs()),
+        };
+        let trouble = Some(format!("the agent at {}: {error}", path.display()));
+        Agent { client: None, identities: Vec::new(), trouble }
     }
 
     async fn identities(
         handle: &Handle<Doorman>,
         path: &Path,
-    ) -> Result<(AgentClient<UnixStream>, Vec<AgentIdentity>), russh::keys::Error> {
-        let mut client = AgentClient::connect_uds(path).await?;
+    ) -> Result<(AgentClient<UnixStream>, Vec<AgentIdentity>), String> {
+        let mut stream = UnixStream::connect(path).await.map_err(|error| error.to_string().to_lowercase())?;
         if let Some(binding) = handle.agent_session_binding() {
             // Shows keys that are limited to certain hosts. Other agents than OpenSSH's do not know the request.
-            let _ = client.bind_session(binding, false).await;
+            let _ = AgentClient::connect(&mut stream).bind_session(binding, false).await;
         }
-        let identities = client.request_identities().await?;
-        Ok((client, identities))
+        let identities = list::identities(&mut stream).await?;
+        Ok((AgentClient::connect(stream), identities))
     }
 
     pub(super) fn is_there(&self) -> bool {

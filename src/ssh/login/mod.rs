@@ -3,6 +3,7 @@
 mod agent;
 mod clock;
 mod key_file;
+mod list;
 mod offers;
 mod password;
 mod pen;
@@ -116,7 +117,8 @@ impl<'a> Login<'a> {
     }
 
     async fn attempt(&mut self, handle: &mut Handle<Doorman>) -> Result<Entry, Failure> {
-        let agent = Agent::connect(handle, self.settings.identity_agent.as_deref()).await;
+        let agent = Agent::connect(handle, self.settings.identity_agent.as_deref());
+        let agent = self.clock.stopped(agent).await;
         let mut line = Line { handle, agent, failures: 0, rsa: None, open: None };
         self.connections += 1;
         let stood = self.clock.stood();
