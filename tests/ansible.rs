@@ -448,7 +448,7 @@ fn made_templates(seed: u64) -> Case {
     let mut chance = StdRng::seed_from_u64(1_000 + seed);
     let pick = |chance: &mut StdRng, of: &[&str]| of[chance.random_range(0..of.len())].to_owned();
     let words = ["yes", "'no'", "'False'", "off", "'0'", "1", "'On'", "true"];
-    let mut keys = vec!["zeta", "alpha", "mid", "b2", "'10'", "x_y"];
+    let mut keys = ["zeta", "alpha", "mid", "b2", "'10'", "x_y"];
     let mut vars = String::new();
     for name in ["f0", "f1", "f2"] {
         vars += &format!("    {name}: {}\n", pick(&mut chance, &words));

@@ -72,11 +72,12 @@ fn lines(node: &Node, source: &mut Source, wrong: &mut bool) -> Vec<(String, Spa
         let line = match &item.tree {
             Tree::Text(text) => Ok(text.clone()),
             Tree::Map(entries) => of_mapping(entries),
-            other => Err((value::mismatch("hba", "a list of pg_hba.conf lines", other), item.span)),
+            other => Err(Box::new((value::mismatch("hba", "a list of pg_hba.conf lines", other), item.span))),
         };
         match line {
             Ok(line) => lines.push((line, item.span)),
-            Err((problem, at)) => {
+            Err(told) => {
+                let (problem, at) = *told;
                 source.problem(at, problem);
                 *wrong = true;
             }
@@ -99,13 +100,13 @@ const SHAPE: &str =
     "e.g. {type: hostssl, database: app, user: app, address: 10.0.0.0/8, method: scram-sha-256}";
 
 /// A rule given by its columns, as its line.
-fn of_mapping(entries: &[Entry]) -> Result<String, (Problem, Span)> {
+fn of_mapping(entries: &[Entry]) -> Result<String, Box<(Problem, Span)>> {
     let mut columns: BTreeMap<&str, String> = BTreeMap::new();
     for entry in entries {
         let named = COLUMNS.iter().find(|(_, names)| names.contains(&entry.key.as_str()));
         let Some((column, _)) = named else {
             let problem = Problem::new(format!("{} is no column of a rule of `hba`", quote(&entry.key)));
-            return Err((problem.hint(SHAPE), entry.key_span));
+            return Err(Box::new((problem.hint(SHAPE), entry.key_span)));
         };
         let word = |node: &Node| match &node.tree {
             Tree::Text(text) | Tree::Number(text) => Some(text.clone()),
@@ -124,11 +125,11 @@ fn of_mapping(entries: &[Entry]) -> Result<String, (Problem, Span)> {
         };
         let Some(text) = text else {
             let problem = Problem::new(format!("{} of a rule of `hba` must be text", quote(&entry.key)));
-            return Err((problem.hint(SHAPE), entry.value.span));
+            return Err(Box::new((problem.hint(SHAPE), entry.value.span)));
         };
         if !text.is_empty() && columns.insert(column, text).is_some() {
             let problem = Problem::new(format!("the {column} of a rule of `hba` is given by two names"));
-            return Err((problem.hint(SHAPE), entry.key_span));
+            return Err(Box::new((problem.hint(SHAPE), entry.key_span)));
         }
     }
     let at = entries.first().map_or(super::source::START, |entry| entry.key_span);
@@ -137,7 +138,7 @@ fn of_mapping(entries: &[Entry]) -> Result<String, (Problem, Span)> {
         [("type", true), ("database", true), ("user", true), ("address", !is_local), ("method", true)]
     {
         if needed && !columns.contains_key(column) {
-            return Err((Problem::new(format!("a rule of `hba` has no {column}")).hint(SHAPE), at));
+            return Err(Box::new((Problem::new(format!("a rule of `hba` has no {column}")).hint(SHAPE), at)));
         }
     }
     let order = ["type", "database", "user", "address", "netmask", "method", "options"];

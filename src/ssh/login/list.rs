@@ -30,9 +30,7 @@ where
     let mut answer = vec![0; usize::try_from(length).map_err(|error| error.to_string())?];
     stream.read_exact(&mut answer).await.map_err(broken)?;
     match answer.split_first() {
-        Some((&IDENTITIES_ANSWER, rest)) => {
-            parse(rest).map_err(|_| "its list of keys is cut off".to_owned())
-        }
+        Some((&IDENTITIES_ANSWER, rest)) => parse(rest).map_err(|_| "its list of keys is cut off".to_owned()),
         Some(_) | None => Err("it does not list its keys; it may be locked".to_owned()),
     }
 }
