@@ -10,6 +10,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod tls;
+pub use tls::{SslMode, Tls};
+
 /// The name of a node, or of the monitor's host: unique in a formation, the key of every map.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -432,53 +435,6 @@ pub enum HbaEdit {
     Lan,
     /// `--skip-pg-hba`: only the user's rules; neither muster nor a keeper adds any.
     Skip,
-}
-
-/// Network encryption of one server.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tls {
-    /// `--no-ssl`.
-    Off,
-    /// `--ssl-self-signed`: muster makes a key pair for this node alone.
-    SelfSigned { mode: SslMode },
-    /// `--server-cert`, `--server-key`, `--ssl-ca-file`, `--ssl-crl-file`: paths on the target.
-    Files { cert: String, key: String, ca: Option<String>, crl: Option<String>, mode: SslMode },
-}
-
-/// libpq's `sslmode`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum SslMode {
-    Disable,
-    Allow,
-    Prefer,
-    Require,
-    VerifyCa,
-    VerifyFull,
-}
-
-impl SslMode {
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SslMode::Disable => "disable",
-            SslMode::Allow => "allow",
-            SslMode::Prefer => "prefer",
-            SslMode::Require => "require",
-            SslMode::VerifyCa => "verify-ca",
-            SslMode::VerifyFull => "verify-full",
-        }
-    }
-}
-
-impl Tls {
-    /// `sslmode` of the connection strings: `prefer` without TLS, as pg_autoctl writes it.
-    pub fn mode(&self) -> SslMode {
-        match self {
-            Tls::Off => SslMode::Prefer,
-            Tls::SelfSigned { mode } | Tls::Files { mode, .. } => *mode,
-        }
-    }
 }
 
 /// Options of `initdb`.

@@ -2,10 +2,10 @@
 //!
 //! Source: the agent's protocol, draft-ietf-sshm-ssh-agent, section 3.5.
 
+use russh::keys::Certificate;
 use russh::keys::agent::AgentIdentity;
 use russh::keys::key::parse_public_key;
 use russh::keys::ssh_encoding::{Decode as _, Reader as _};
-use russh::keys::{Certificate, PublicKey};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 const REQUEST_IDENTITIES: u8 = 11;
@@ -49,18 +49,19 @@ fn parse(mut rest: &[u8]) -> Result<Vec<AgentIdentity>, russh::keys::ssh_encodin
     rest.finish(identities)
 }
 
-fn identity(blob: &[u8], comment: String) -> Option<AgentIdentity> {
+fn identity(mut blob: &[u8], comment: String) -> Option<AgentIdentity> {
     // A certificate is signed by a key; one signed by a certificate, and so on, is nobody's.
     if blob.windows(CERTIFICATE.len()).filter(|window| *window == CERTIFICATE).count() > 1 {
         return None;
     }
-    if let Ok(key) = parse_public_key(blob)
-        && !key.algorithm().as_str().as_bytes().ends_with(CERTIFICATE)
-    {
-        return Some(AgentIdentity::PublicKey { key: PublicKey::new(key.key_data().clone(), ""), comment });
+    let whole = blob;
+    let name = Vec::decode(&mut blob).ok()?;
+    if name.ends_with(CERTIFICATE) {
+        let certificate = Certificate::from_bytes(whole).ok()?;
+        return Some(AgentIdentity::Certificate { certificate, comment });
     }
-    let certificate = Certificate::from_bytes(blob).ok()?;
-    Some(AgentIdentity::Certificate { certificate, comment })
+    let key = parse_public_key(whole).ok()?;
+    Some(AgentIdentity::PublicKey { key, comment })
 }
 
 #[cfg(test)]
