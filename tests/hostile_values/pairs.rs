@@ -55,11 +55,15 @@ fn same(harmless: &[Calm], hostile: &[Word], parts: &[(String, &str)]) -> Result
             words.sort();
             words
         };
-        // A server that listens on every address is met on this machine's own.
-        let met = |text: &str| match text.rsplit_once(':') {
-            Some(("*" | "0.0.0.0", port)) => format!("127.0.0.1:{port}"),
-            Some(("[::]", port)) => format!("[::1]:{port}"),
-            Some(_) | None => text.to_owned(),
+        // A server is met at the first address it listens on, and on this machine's own if that is every address.
+        let met = |text: &str| {
+            let Some((hosts, port)) = text.rsplit_once(':') else { return text.to_owned() };
+            match hosts.split(',').next().unwrap_or_default().trim() {
+                "" | "*" | "0.0.0.0" => format!("127.0.0.1:{port}"),
+                "::" | "[::]" => format!("[::1]:{port}"),
+                first if first.contains(':') && !first.starts_with('[') => format!("[{first}]:{port}"),
+                first => format!("{first}:{port}"),
+            }
         };
         let is_same = list(&wanted) == list(found) || met(&wanted) == *found;
         if wanted != *found && !(kind == "probe: argument" && is_same) {
