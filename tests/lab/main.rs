@@ -10,7 +10,6 @@
 
 mod adopt;
 mod bastions;
-mod changes;
 mod create;
 mod fleet;
 mod formation;
