@@ -117,7 +117,7 @@ pub fn jump(text: &str) -> Result<Jump, Problem> {
     jump::one(text).map_err(Problem::new)
 }
 
-/// A host that a command line names: as [`jump`], and an IPv6 address needs no brackets.
+/// A host that a command line names: as [`jump()`], and an IPv6 address needs no brackets.
 ///
 /// # Errors
 ///
