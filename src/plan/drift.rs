@@ -161,10 +161,8 @@ pub(super) fn drifted(
     }
     let found_rules = found("pg_hba.conf");
     // The rules for strangers are their keepers' work and this node's: they are missed only where others are.
-    let rules = match hba::drift(found_rules, &hba(world, server, node, &[])?) {
-        Some(_) => hba::drift(found_rules, &hba(world, server, node, &world.strangers())?),
-        None => None,
-    };
+    let least = hba(world, server, node, &[])?;
+    let rules = hba::drift(found_rules, &hba(world, server, node, &world.strangers())?, &least);
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
         let because = "its rules differ from the inventory's";
         match found_rules.filter(|found| drift.running && hba::tightens(found, &rules)) {

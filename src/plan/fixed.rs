@@ -25,7 +25,11 @@ pub(super) fn refusal(world: &World, server: &Server, seen: &Seen) -> Option<Str
             Some(_) => None,
             None => port(server, text("postgresql-auto-failover.conf")),
         })
-        .or_else(|| initdb(server, made?))
+        .or_else(|| match node {
+            // Its data may be a copy of what somebody else has made.
+            Some(node) if !world.strangers_of(node.group).is_empty() => None,
+            Some(_) | None => initdb(server, made?),
+        })
 }
 
 /// The words of every refusal here: what it is, what the inventory says, and both ways out.

@@ -21,6 +21,7 @@ static char *node_conninfo;
 static char *local_hostname;
 static char *citus_cluster_name;
 static int	use_secondary_nodes;
+static bool enable_ddl_propagation;
 
 static const struct config_enum_entry use_secondary_nodes_words[] = {
 	{"never", 0, false},
@@ -53,5 +54,7 @@ _PG_init(void)
 							   &citus_cluster_name, "default", PGC_SU_BACKEND, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
 	DefineCustomEnumVariable("citus.use_secondary_nodes", "Whether reads go to secondaries.", NULL,
 							 &use_secondary_nodes, 0, use_secondary_nodes_words, PGC_SU_BACKEND, 0, NULL, NULL, NULL);
+	DefineCustomBoolVariable("citus.enable_ddl_propagation", "Whether other nodes get what is created here.", NULL,
+							 &enable_ddl_propagation, true, PGC_USERSET, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("citus");
 }
