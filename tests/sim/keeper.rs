@@ -1,5 +1,7 @@
 //! What lives in the world by itself: `pg_autoctl run` on every host that has it, and systemd after a reboot.
 
+use std::collections::BTreeMap;
+
 use muster::formation::{Monitor as Wanted, NodeName};
 use muster::resource::replication::{Upstream, slot};
 use muster::resource::settings;
@@ -275,23 +277,27 @@ impl World {
         lost.map_or(Ok(()), |key| Err(format!("the keeper has not taken in {key}")))
     }
 
-    /// What it read counts, key by key; it writes its file anew.
+    /// What it takes of its file counts; everything else, `auth_method` among it, it writes back as it was. Where
+    /// PostgreSQL ran as it started it says where the socket is, too.
     fn remember(&mut self, on: &NodeName, is_taken: impl Fn(&str) -> bool) {
         let path = config_path(self.server(on));
         let host = self.host(&on.0);
-        let found = host.files[&path].clone();
-        let before = host.remembers.clone();
-        let key = |line: &str| line.split_once(" =").map(|(key, _)| key.to_owned());
-        let lines = found.lines().filter(|line| !line.starts_with('#')).map(|line| match key(line) {
-            // A key may stand in two sections.
-            Some(key) if !is_taken(&key) && !before.lines().any(|old| old == line) => {
-                let start = format!("{key} =");
-                let mut olds = before.lines().filter(|line| line.starts_with(&start));
-                olds.next().unwrap_or(line).to_owned()
+        let (found, before) = (entries(&host.files[&path]), entries(&host.remembers));
+        let mut now = if before.is_empty() { found.clone() } else { before };
+        now.retain(|(section, key), _| found.contains_key(&(*section, *key)) || !is_taken(key));
+        now.extend(found.iter().filter(|((_, key), _)| is_taken(key)));
+        if is_taken("host") && host.runs() {
+            now.entry(("postgresql", "host")).or_insert("/var/run/postgresql");
+        }
+        let mut text = String::new();
+        let mut last = "";
+        for ((section, key), value) in &now {
+            if *section != last {
+                text += &format!("[{section}]\n");
+                last = section;
             }
-            Some(_) | None => line.to_owned(),
-        });
-        let text = lines.collect::<Vec<_>>().join("\n") + "\n";
+            text += &format!("{key} = {value}\n");
+        }
         host.files.insert(path, text.clone());
         host.remembers = text;
     }
@@ -313,6 +319,19 @@ impl World {
             Wanted::External(_) => None,
         }
     }
+}
+
+/// Sections, keys and values of a `pg_autoctl.cfg`.
+pub(crate) fn entries(text: &str) -> BTreeMap<(&str, &str), &str> {
+    let mut section = "";
+    let mut entries = BTreeMap::new();
+    for line in text.lines() {
+        match line.strip_prefix('[').and_then(|line| line.strip_suffix(']')) {
+            Some(name) => section = name,
+            None => entries.extend(line.split_once(" = ").map(|(key, value)| ((section, key), value))),
+        }
+    }
+    entries
 }
 
 fn serves(state: State) -> bool {

@@ -7,6 +7,7 @@ use muster::inventory::parse;
 use muster::inventory::variables::VARIABLES;
 use muster::resource::data::STANDBY_CONF;
 
+use crate::keeper::entries;
 use crate::oracle::complaints;
 use crate::run::{Dice, Trouble, converge, execute, plan_for};
 use crate::world::{Seeing, World, config_path};
@@ -365,10 +366,19 @@ fn differs_from(fresh: &World, world: &World) -> Vec<String> {
             }
         }
         let path = config_path(server);
-        let found_config = is.files.get(&path).map_or(Vec::new(), |text| lines(text));
-        let mut wanted = should.files.get(&path).map_or(Vec::new(), |text| lines(text)).into_iter();
-        if !wanted.all(|line| found_config.contains(&line)) {
-            found.push(format!("{name}: pg_autoctl.cfg differs"));
+        let [is, should] = [is, should].map(|host| {
+            let mut entries = host.files.get(&path).map(|text| entries(text)).unwrap_or_default();
+            // A keeper that starts beside a running server says where the socket is.
+            if server.pghost.is_none() {
+                entries.remove(&("postgresql", "host"));
+            }
+            entries
+        });
+        if is != should {
+            let more = is.iter().filter(|(key, value)| should.get(*key) != Some(*value));
+            let less = should.iter().filter(|(key, value)| is.get(*key) != Some(*value));
+            let (more, less): (Vec<_>, Vec<_>) = (more.collect(), less.collect());
+            found.push(format!("{name}: pg_autoctl.cfg differs: has {more:?}, should have {less:?}"));
         }
     }
     let pools = |world: &World| -> Vec<String> {

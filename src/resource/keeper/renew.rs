@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use crate::command::{Command, RunAs};
 use crate::formation::Server;
-use crate::resource::keeper::files::{has_password, parse_ini};
+use crate::resource::keeper::files::{Ini, has_password, parse_ini};
 use crate::step::{Action, Risk, Step};
 
 /// The first line of a file that pg_autoctl has not read yet. A service that has read the file writes it anew, and
@@ -36,6 +36,19 @@ const BY_HANGUP: &[(&str, &str)] = &[
     ("timeout", "prepare_promotion_walreceiver"),
     ("timeout", "postgresql_restart_failure_timeout"),
     ("timeout", "postgresql_restart_failure_max_retries"),
+];
+
+/// The keys that muster writes for some servers and not for others: one that the inventory no longer has goes away.
+/// Whatever else only the file has is the keeper's own: it writes down what it finds, e.g. where the socket of a
+/// running server is (`host`). A password is in `~/.pgpass`: one that is here, too, a standby would go on using.
+/// Source: what write_ini_to_stream leaves out where it is empty, 2.0 to 2.2.
+const MAY_LEAVE: &[(&str, &str)] = &[
+    ("ssl", "ca_file"),
+    ("ssl", "crl_file"),
+    ("ssl", "cert_file"),
+    ("ssl", "key_file"),
+    ("replication", "password"),
+    ("citus", "cluster_name"),
 ];
 
 /// The keys by which the service `postgres` starts PostgreSQL; it reads them at its own start.
@@ -69,15 +82,14 @@ enum Way {
 /// A key of the file: section and name.
 pub(super) type Key = (String, String);
 
-/// The keys whose values differ, among those that `wanted` has.
+/// The keys whose values differ, among those that `wanted` has, and those of muster's that it has no longer.
 pub(super) fn changed(found: &str, wanted: &str) -> BTreeSet<Key> {
-    let found = parse_ini(found);
-    let value = |section: &str, key: &str| found.get(section).and_then(|keys| keys.get(key)).cloned();
-    let all = parse_ini(wanted);
-    let keys = all.iter().flat_map(|(section, keys)| keys.iter().map(move |pair| (section, pair)));
-    keys.filter(|(section, (key, wants))| value(section, key).as_ref() != Some(*wants))
-        .map(|(section, (key, _))| (section.clone(), key.clone()))
-        .collect()
+    let (found, wanted) = (parse_ini(found), parse_ini(wanted));
+    let value = |ini: &Ini, (section, key): &Key| ini.get(section).and_then(|keys| keys.get(key)).cloned();
+    let keys =
+        wanted.iter().flat_map(|(section, keys)| keys.keys().map(|key| (section.clone(), key.clone())));
+    let may_leave = MAY_LEAVE.iter().map(|(section, key)| ((*section).to_owned(), (*key).to_owned()));
+    keys.chain(may_leave).filter(|key| value(&found, key) != value(&wanted, key)).collect()
 }
 
 /// The step by which a living pg_autoctl takes in `keys` of the file at `path`; `None` for keys that a run before this
@@ -232,6 +244,22 @@ mod tests {
         let x = |section: &str| BTreeSet::from([(section.to_owned(), "x".to_owned())]);
         assert_eq!(changed("[a]\nx = 2\n", "[a]\nx = 1\n"), x("a"));
         assert_eq!(changed("[b]\nx = 1\n", "[a]\nx = 1\n"), x("a"));
+    }
+
+    #[test]
+    fn keys_of_musters_that_the_inventory_has_no_longer_go_away() {
+        let key = |section: &str, key: &str| BTreeSet::from([(section.to_owned(), key.to_owned())]);
+        let wanted = "[ssl]\nactive = 1\n[replication]\nmaximum_backup_rate = 1M\n";
+        let with = |section: &str, line: &str| {
+            let head = format!("[{section}]\n");
+            changed(&wanted.replace(&head, &format!("{head}{line}\n")), wanted)
+        };
+        assert_eq!(with("ssl", "ca_file = /ca"), key("ssl", "ca_file"));
+        assert_eq!(with("ssl", "crl_file = /crl"), key("ssl", "crl_file"));
+        assert_eq!(with("replication", "password = old"), key("replication", "password"));
+        // What a keeper has found out by itself, and what another section has by that name.
+        assert_eq!(with("replication", "backup_directory = /b"), BTreeSet::new());
+        assert_eq!(with("replication", "ca_file = /ca"), BTreeSet::new());
     }
 
     #[test]
