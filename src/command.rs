@@ -133,6 +133,17 @@ pub enum Failure {
 }
 
 impl Failure {
+    /// With where to look behind the cause, for what a program said.
+    pub fn pointing(self, at: impl FnOnce(&str) -> Option<String>) -> Failure {
+        let Failure::Refused { status, stderr } = self else { return self };
+        let at = first_cause(&stderr).and_then(|cause| Some((cause.to_owned(), at(cause)?)));
+        let stderr = match at {
+            Some((cause, at)) => stderr.replacen(&cause, &format!("{cause} ({at})"), 1),
+            None => stderr,
+        };
+        Failure::Refused { status, stderr }
+    }
+
     /// The cause in one line: PostgreSQL's own words where it said any.
     pub fn cause(&self) -> String {
         match self {
@@ -187,6 +198,14 @@ mod tests {
         assert_eq!(refused(said), "psql:<stdin>:2: ERROR:  role \"x\" does not exist");
         assert_eq!(refused("\n  mkdir: no\nmore"), "mkdir: no");
         assert_eq!(refused(" \n"), "it ended with status 3");
+    }
+
+    #[test]
+    fn a_place_stands_behind_the_cause() {
+        let said = Failure::Refused { status: 65, stderr: "starting\nFATAL: no x\nbye\n".to_owned() };
+        let pointing = said.clone().pointing(|cause| cause.ends_with(" x").then(|| "x: db.yml:3".to_owned()));
+        assert_eq!(pointing.cause(), "FATAL: no x (x: db.yml:3)");
+        assert_eq!(said.clone().pointing(|_| None), said);
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::fleet::{Events, Fleet};
 use crate::formation::NodeName;
 use crate::plan::Plan;
 use crate::resource::lock::{self, Holder};
-use crate::step::{Action, Stage, Step};
+use crate::step::{Action, Check, Risk, Stage, Step};
 
 /// Pauses between two questions of a `Wait`: short at first, as most answers change at once.
 const PAUSES: [u64; 5] = [150, 250, 400, 600, 800];
@@ -49,7 +49,7 @@ pub async fn execute(
         outcomes.entry(node.clone()).or_default().unreachable = Some(failure.cause());
     }
     let (failed, _) = watch::channel::<BTreeSet<NodeName>>(outcomes.keys().cloned().collect());
-    let run = Run { fleet, events, stop, failed, holder };
+    let run = Run { plan, fleet, events, stop, failed, holder };
     for (stage, nodes) in &plan.stages {
         run.send(Event::StageStarted { stage: *stage, seconds: fleet.seconds() });
         let tasks = nodes.iter().map(|(node, steps)| run.node(*stage, node, steps));
@@ -75,6 +75,7 @@ impl NodeOutcome {
 }
 
 struct Run<'a> {
+    plan: &'a Plan,
     fleet: &'a Fleet,
     events: &'a Events,
     stop: watch::Receiver<Stop>,
@@ -113,6 +114,7 @@ impl Run<'_> {
                     continue;
                 }
                 End::Failed(failure) => {
+                    let failure = self.pointing(step, failure);
                     outcome.failed = Some(format!("{title}: {}", failure.cause()));
                     if matches!(failure, Failure::Lost { .. } | Failure::TimedOut { .. }) {
                         outcome.unknown.push(title.clone());
@@ -133,6 +135,19 @@ impl Run<'_> {
             break;
         }
         outcome
+    }
+
+    /// What a server does not take of its configuration is told with its place in the inventory.
+    fn pointing(&self, step: &Step, failure: Failure) -> Failure {
+        let is_about_settings = match &step.action {
+            Action::Put(file) => matches!(file.check, Check::Configuration { .. }),
+            Action::Run(_) => step.risk == Risk::Reload,
+            Action::Wait { .. } => false,
+        };
+        match self.plan.given.get(&step.on).filter(|_| is_about_settings) {
+            Some(given) => failure.pointing(|said| given.told(said)),
+            None => failure,
+        }
     }
 
     /// Why a step is not to start.

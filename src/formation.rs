@@ -309,6 +309,9 @@ pub struct Server {
     pub tls: Tls,
     /// `settings:`: any GUC the user sets, name to value as text (unquoted).
     pub settings: BTreeMap<String, String>,
+    /// Where those stand in the inventory that has them in a file: `db.yml:13`. For people alone.
+    #[serde(skip)]
+    pub settings_at: BTreeMap<String, String>,
     /// `hba:`: the user's rules, in order, each one line of `pg_hba.conf`.
     pub hba: Vec<String>,
     pub initdb: Initdb,

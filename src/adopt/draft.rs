@@ -121,6 +121,7 @@ pub fn server(
         },
         tls: tls(config)?,
         settings: BTreeMap::new(),
+        settings_at: BTreeMap::new(),
         hba: Vec::new(),
         initdb: Initdb { data_checksums: true, encoding: "UTF8".to_owned(), locale: "C.UTF-8".to_owned() },
         os_user: os_user.to_owned(),

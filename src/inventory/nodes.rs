@@ -89,6 +89,7 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
     let hba_edit = hba_edit(host, source);
     let pgdata = host.text("pgdata").map(|pgdata| normal(&pgdata));
     let keeper = keeper(host, adopted, source);
+    let settings = merged_settings(host, role, source);
     Some(Server {
         name: NodeName(name?),
         hostname: is_resolvable.then_some(hostname)?,
@@ -102,7 +103,8 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
         listen: host.text("listen")?,
         auth: auth(&host.text("auth")?),
         hba_edit: hba_edit?,
-        settings: merged_settings(host, role, source),
+        settings_at: settings.iter().map(|(name, given)| (name.clone(), source.at(given.span))).collect(),
+        settings: settings.into_iter().map(|(name, given)| (name, given.value)).collect(),
         hba: host.all("hba").filter_map(|given| rules(&given.value)).flatten().cloned().collect(),
         initdb: Initdb {
             data_checksums: host.flag("data_checksums"),
@@ -279,7 +281,7 @@ fn hba_edit(host: &Host, source: &mut Source) -> Option<HbaEdit> {
     }
 }
 
-fn merged_settings(host: &Host, role: Role, source: &mut Source) -> BTreeMap<String, String> {
+fn merged_settings(host: &Host, role: Role, source: &mut Source) -> BTreeMap<String, Setting> {
     let mut merged: BTreeMap<String, Setting> = BTreeMap::new();
     for given in host.all("settings") {
         if let Value::Settings(settings) = &given.value {
@@ -290,7 +292,7 @@ fn merged_settings(host: &Host, role: Role, source: &mut Source) -> BTreeMap<Str
         settings::check_for_kind(kind, &merged, source);
     }
     settings::check_sockets(host.text("pghost").as_deref(), &merged, source);
-    merged.into_iter().map(|(name, setting)| (name, setting.value)).collect()
+    merged
 }
 
 fn rules(value: &Value) -> Option<&Vec<String>> {

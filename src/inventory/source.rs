@@ -296,6 +296,11 @@ impl Source {
         }
     }
 
+    /// As an operator names it beside the inventory: `db.yml:13`.
+    pub(super) fn at(&self, span: Span) -> String {
+        format!("{}:{}", self.name(span), span.line)
+    }
+
     /// The name of a span's file.
     pub(super) fn name(&self, span: Span) -> &str {
         self.files.get(span.file).map_or("", |file| &file.name)

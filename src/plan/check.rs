@@ -63,21 +63,22 @@ fn settings(server: &Server, software: &Software) -> Option<String> {
         .iter()
         .find_map(|(name, value)| Some((name, value, guc::wrong(name, value, Some(major))?)));
     let (name, value, wrong) = wrong?;
+    let at = server.settings_at.get(name).map_or("the inventory's settings", String::as_str);
     Some(match wrong {
         guc::Wrong::Unknown(near) => {
             let near = near.map_or(String::new(), |near| format!(" (did you mean {near}?)"));
-            format!(
-                "PostgreSQL has no setting {name}{near}: correct it in the inventory's settings, or remove it"
-            )
+            format!("PostgreSQL has no setting {name}{near}: correct it in {at}, or remove it")
         }
         guc::Wrong::Elsewhere(first, last) => {
             let versions = if first == last { first.to_string() } else { format!("{first} to {last}") };
             format!(
-                "PostgreSQL {major} has no setting {name}, {versions} has: remove it from the inventory's settings for this host"
+                "PostgreSQL {major} has no setting {name}, {versions} has: remove it for this host ({at})"
             )
         }
         guc::Wrong::Value(expected) => {
-            format!("the setting {name} must be {expected} for PostgreSQL {major}, not {value:.80}")
+            format!(
+                "the setting {name} must be {expected} for PostgreSQL {major}, not {value:.80}: correct it in {at}"
+            )
         }
     })
 }

@@ -28,6 +28,7 @@ use crate::facts::Facts;
 use crate::formation::{Formation, NodeName};
 use crate::resource::citus::{self, CitusFacts, CitusNode, Coordinator, Remote, Wanted};
 use crate::resource::data::Pgdata;
+use crate::resource::given::Given;
 use crate::scope::Scope;
 use crate::step::{Risk, Stage, Step};
 
@@ -57,6 +58,9 @@ pub struct Plan {
     pub limit: Option<BTreeSet<NodeName>>,
     /// Why there will be more to plan once this plan is done.
     pub partial: Option<String>,
+    /// Where the inventory has the settings that a server may refuse: for what is told then alone.
+    #[serde(skip)]
+    pub given: BTreeMap<NodeName, Given>,
 }
 
 /// A node of the formation that the inventory does not name.
@@ -126,7 +130,8 @@ pub fn plan(formation: &Formation, facts: &Facts, today: Date) -> Result<Plan, P
 /// As [`plan`].
 pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) -> Result<Plan, Problem> {
     let (outside, limit) = (formation.outside.clone(), scope.limit().cloned());
-    let mut plan = Plan { outside, limit, ..Plan::default() };
+    let given = formation.servers().map(|server| (server.name.clone(), Given::of(server))).collect();
+    let mut plan = Plan { outside, limit, given, ..Plan::default() };
     let world = World::new(formation, scope, facts, today, &mut plan);
     if scope.is_whole() {
         plan.strangers = world.unnamed();

@@ -221,7 +221,9 @@ pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {
         plan.note(node, format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
     for error in &database.setting_errors {
-        plan.note(node, format!("PostgreSQL does not take what its configuration says: {error}"));
+        let at = plan.given.get(node).and_then(|given| given.told(error));
+        let at = at.map_or(String::new(), |at| format!(" ({at})"));
+        plan.note(node, format!("PostgreSQL does not take what its configuration says: {error}{at}"));
     }
     for error in &database.hba_errors {
         plan.note(node, format!("pg_hba.conf, {error}"));

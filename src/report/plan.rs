@@ -195,6 +195,7 @@ mod tests {
             ],
             limit: Some(["coord1", "w1a", "w1b"].map(NodeName::from).into()),
             partial: None,
+            given: BTreeMap::new(),
         }
     }
 

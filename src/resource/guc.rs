@@ -111,6 +111,11 @@ pub fn milliseconds(name: &str, value: &str) -> Option<f64> {
     })
 }
 
+/// Whether it takes any text, e.g. names of libraries or folders; of an extension's that is not known.
+pub fn is_text(name: &str) -> bool {
+    rows(name).any(|row| matches!(row.kind, Kind::Text))
+}
+
 /// The number that a setting is read as, in its own unit.
 pub fn count(name: &str, value: &str) -> Option<f64> {
     rows(name).find_map(|row| match &row.kind {

@@ -1,6 +1,6 @@
 //! What only a real server says of its settings: whether it would start with them, and whether anybody gets in.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::fleet::Lab;
 
@@ -37,6 +37,12 @@ all:
     lab.inventory_of("settings", &text)
 }
 
+/// Where that stands which a server does not take: coord1 is on the last line.
+fn in_the_inventory(inventory: &Path, name: &str) -> String {
+    let lines = std::fs::read_to_string(inventory).expect("it has just been written").lines().count();
+    format!("({name}: {}:{lines})", inventory.display())
+}
+
 /// What is in the data directory of muster's own.
 fn left(lab: &Lab) -> String {
     lab.root("coord1", &format!("ls -A {PGDATA} | grep muster || true"))
@@ -70,7 +76,8 @@ fn settings_that_a_server_cannot_have() {
         ("logging_collector: on, log_directory: /no/such/log", "log_directory is /no/such/log"),
     ] {
         let wrong = inventory(&lab, settings);
-        lab.muster(&wrong, &["apply", "--yes"]).exits(2).says(says);
+        let (name, _) = settings.rsplit_once(", ").unwrap_or(("", settings)).1.split_once(':').unwrap();
+        lab.muster(&wrong, &["apply", "--yes"]).exits(2).says(says).says(&in_the_inventory(&wrong, name));
         assert_eq!(lab.root("coord1", &conf), before, "{settings}");
         assert_eq!(left(&lab), "", "{settings}");
     }
@@ -78,7 +85,8 @@ fn settings_that_a_server_cannot_have() {
     // Each new session fails with this, and no check of a file tells: what was there before comes back.
     for name in ["session_preload_libraries", "local_preload_libraries"] {
         let wrong = inventory(&lab, &format!("work_mem: 7MB, {name}: nosuch"));
-        lab.muster(&wrong, &["apply", "--yes"]).exits(2).says("nobody could log in any more").says("nosuch");
+        let run = lab.muster(&wrong, &["apply", "--yes"]).exits(2).says("nobody could log in any more");
+        run.says("nosuch").says(&in_the_inventory(&wrong, name));
         assert_eq!(lab.psql("coord1", &format!("show {name}")), "");
         assert_eq!(left(&lab), "", "{name}");
     }

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName};
 use crate::resource::database::DatabaseFacts;
+use crate::resource::given::Given;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{self, bytes};
 
@@ -40,8 +41,10 @@ pub(super) fn notes(
                 if !names.is_empty() {
                     note(name, format!("takes effect after a restart: {}", names.join(", ")));
                 }
+                let given = server.map(Given::of).unwrap_or_default();
                 for error in &database.setting_errors {
-                    note(name, format!("PostgreSQL does not take what its configuration says: {error}"));
+                    let at = given.told(error).map_or(String::new(), |at| format!(" ({at})"));
+                    note(name, format!("PostgreSQL does not take what its configuration says: {error}{at}"));
                 }
                 for error in &database.hba_errors {
                     note(name, format!("pg_hba.conf, {error}"));
