@@ -1,13 +1,12 @@
 //! How standbys connect to their primary when TLS is switched: their keepers see to it by a restart, which is waited for.
 
-use crate::command::Stdin;
 use crate::formation::{Keeper, Node};
 use crate::plan::World;
 use crate::plan::drift::running;
 use crate::plan::node::{Driver, driver};
 use crate::plan::replicate::OWN_WAIT;
 use crate::resource::data::{self, Pgdata};
-use crate::resource::settings;
+use crate::resource::{replication, settings};
 use crate::sql;
 use crate::state::State;
 use crate::step::{Action, Content, File, Risk, Step};
@@ -20,11 +19,13 @@ pub(super) fn connects_otherwise(world: &World, node: &Node) -> bool {
     let conf = found.standby_conf.as_ref().map_or("", |conf| conf.reveal());
     let wanted = sql::ssl_conninfo(&node.server.tls);
     // A keeper may have its own way to write it: what counts is that every word is there.
-    let is_there = |word: &str| {
-        let mut words = conf.split([' ', '\'', '\n']);
-        words.any(|found| found == word)
-    };
-    is_standby && found.standby && !conf.is_empty() && !wanted.split(' ').all(is_there)
+    let is_there = |word: &str| words(conf).any(|found| found == word);
+    is_standby && found.standby && !conf.is_empty() && !words(&wanted).all(is_there)
+}
+
+/// Words of a conninfo, also where it is quoted.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split([' ', '\'', '\n']).filter(|word| !word.is_empty())
 }
 
 /// What is done about that once its keeper has been told.
@@ -41,17 +42,13 @@ pub(super) fn steps(world: &World, node: &Node) -> Vec<Step> {
 }
 
 fn wait(world: &World, node: &Node) -> Step {
-    let mode = node.server.tls.mode().as_str();
-    // A word of libpq's, and nothing else is in it.
-    let query = format!(
-        "select case when not pg_is_in_recovery() or current_setting('primary_conninfo') ~ {}\n\
-         and exists (select from pg_stat_wal_receiver where status = 'streaming') then 't' else 'f' end;\n",
-        sql::literal(&format!("sslmode={mode}( |$)"))
-    );
-    let bin = world.bin(node.name());
-    let command = sql::local(&node.server, bin, &node.username, "postgres", Stdin::Text(query));
-    let wait = Action::Wait { command, answers: vec!["t".to_owned()], timeout: OWN_WAIT };
+    let wanted = sql::ssl_conninfo(&node.server.tls);
+    let words: Vec<&str> = words(&wanted).collect();
+    let command =
+        replication::follows(node, world.bin(node.name()), &world.formation.name, &world.uri, &words);
+    let wait = Action::Wait { command, answers: vec!["follows".to_owned()], timeout: OWN_WAIT };
     let because = "its keeper restarts PostgreSQL, which is to connect to its primary in another way";
+    let mode = node.server.tls.mode().as_str();
     Step::new(node.name(), format!("wait until it streams with sslmode={mode}"), because, wait)
 }
 

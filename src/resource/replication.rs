@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{MonitorUri, Node, NodeKind};
-use crate::resource::data::{LOCK, new_dir};
+use crate::resource::data::{LOCK, STANDBY_CONF, new_dir};
 use crate::resource::monitor::NodeRow;
 use crate::session::PSQL;
-use crate::sql::{self, MONITOR, conninfo_value, local, ssl_conninfo};
+use crate::sql::{self, MONITOR, conninfo_value, local, monitor_env, ssl_conninfo};
 use crate::state::State;
 use crate::step::{Action, Step};
 
@@ -115,6 +115,46 @@ pub fn wait_until_it_streams(id: u64, primary: &Node, bin: &str) -> Step {
     let wait = Action::Wait { command, answers: vec!["streaming".to_owned()], timeout: 60 };
     let title = format!("wait until it streams from {}", primary.name());
     Step::new(primary.name(), title, "it did not when muster looked", wait).needs([primary.name().clone()])
+}
+
+/// `$1` bin, `$2` socket directory or empty, `$3` port, `$4` user, `$5` formation, `$6` name. Standard input asks the standby
+/// for how many seconds it has run. The monitor takes a standby that was stopped for unhealthy until its keeper has reported
+/// that it runs again.
+const FOLLOWS: &str = r#"since=$(psql ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -f -)
+case $since in
+promoted) echo follows ;;
+'') echo "it does not stream yet as it shall" ;;
+*) monitor -v since="$since" -v formation="$5" -v name="$6" <<'SQL'
+select case when reportedpgisrunning and now() - reporttime < least(:since, 3) * interval '1 s' then 'follows'
+else 'its keeper has not reported yet that it runs' end
+from pgautofailover.node where formationid = :'formation' and nodename = :'name';
+SQL
+;;
+esac
+"#;
+
+/// Asks whether a standby's keeper has written how it connects to its primary, with each of these words, and has brought
+/// that about: `follows`, or what is still to come.
+///
+/// A keeper writes the file, has it read by a reload, and restarts PostgreSQL after that: who streams by then is about to be
+/// shut down. Times of files are whole seconds. Source: keeper_ensure_configuration, 2.0 to 2.2.
+pub fn follows(node: &Node, bin: &str, formation: &str, uri: &MonitorUri, words: &[&str]) -> Command {
+    let words: Vec<String> = words.iter().map(|word| sql::literal(word)).collect();
+    let query = format!(
+        "select case when not pg_is_in_recovery() then 'promoted'\n\
+         when regexp_split_to_array(current_setting('primary_conninfo'), '[ '']+') @> array[{words}]\n\
+         and exists (select from pg_stat_wal_receiver where status = 'streaming')\n\
+         and (pg_postmaster_start_time() >= file.modification or file.modification < now() - interval '60 s')\n\
+         then extract(epoch from now() - pg_postmaster_start_time())::text end from pg_stat_file({file}) file;\n",
+        words = words.join(", "),
+        file = sql::literal(STANDBY_CONF),
+    );
+    let server = &node.server;
+    let script = format!("bin=$1\n{PSQL}{MONITOR}{FOLLOWS}");
+    let command = Command::new(RunAs::User(server.os_user.clone()), script)
+        .args([bin.to_owned(), server.pghost.clone().unwrap_or_default(), server.pgport.to_string()])
+        .args([node.username.clone(), formation.to_owned(), node.name().0.clone()]);
+    monitor_env(command, uri).stdin(Stdin::Text(query))
 }
 
 fn has_slot(node_id: u64) -> String {
@@ -239,7 +279,7 @@ pub fn synchronous_standby_names(
         Synchronous::AsMonitorSays => "set synchronous_standby_names as the monitor says",
         Synchronous::Off => "clear synchronous_standby_names",
     };
-    Step::new(node.name(), title, because, Action::Run(sql::monitor_env(command, uri)))
+    Step::new(node.name(), title, because, Action::Run(monitor_env(command, uri)))
 }
 
 #[cfg(test)]

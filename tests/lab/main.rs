@@ -10,6 +10,7 @@
 
 mod adopt;
 mod bastions;
+mod changes;
 mod create;
 mod fleet;
 mod formation;
