@@ -159,11 +159,7 @@ impl Run<'_> {
         if failed.contains(node) {
             return Some("an earlier step failed".to_owned());
         }
-        let lost = !step.needs.is_empty() && step.needs.iter().all(|needed| failed.contains(needed));
-        lost.then(|| {
-            let names: Vec<&str> = step.needs.iter().map(|needed| needed.0.as_str()).collect();
-            format!("it needs {}, which did not get there", names.join(" or "))
-        })
+        step.lost(&failed)
     }
 
     async fn step(&self, stage: Stage, node: &NodeName, step: &Step) -> End {
@@ -253,8 +249,6 @@ impl Run<'_> {
         if *self.stop.borrow() != Stop::Go {
             return Some("stopped by the operator".to_owned());
         }
-        let failed = self.failed.borrow();
-        (!step.needs.is_empty() && step.needs.iter().all(|needed| failed.contains(needed)))
-            .then(|| "what it waits for failed".to_owned())
+        step.lost(&self.failed.borrow())
     }
 }

@@ -1,5 +1,7 @@
 //! A step: one thing that is done to one host, with its reason and its risk.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
@@ -29,13 +31,15 @@ pub enum Stage {
     Metadata,
     /// Handing over to the keepers.
     Keeper,
-    /// What the monitor is told of a node that it has, and waiting until all is quiet.
+    /// What the monitor is told of a node that it has, and what may be done only once every keeper has been told.
+    Adjust,
+    /// Waiting until all is quiet.
     Settle,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 5] =
-        [Stage::Prepare, Stage::Replicate, Stage::Metadata, Stage::Keeper, Stage::Settle];
+    pub const ALL: [Stage; 6] =
+        [Stage::Prepare, Stage::Replicate, Stage::Metadata, Stage::Keeper, Stage::Adjust, Stage::Settle];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -43,6 +47,7 @@ impl Stage {
             Stage::Replicate => "replicate",
             Stage::Metadata => "metadata",
             Stage::Keeper => "keeper",
+            Stage::Adjust => "adjust",
             Stage::Settle => "settle",
         }
     }
@@ -61,6 +66,8 @@ pub struct Step {
     pub action: Action,
     /// If all of these nodes have failed there is nothing to wait for: the step is skipped.
     pub needs: Vec<NodeName>,
+    /// If any of these nodes has failed the step is skipped: somebody would be shut out.
+    pub needs_all: Vec<NodeName>,
 }
 
 /// Everything that may happen to a host.
@@ -321,6 +328,7 @@ impl Step {
             on: on.clone(),
             action,
             needs: Vec::new(),
+            needs_all: Vec::new(),
         }
     }
 
@@ -344,6 +352,23 @@ impl Step {
     pub fn needs(mut self, nodes: impl IntoIterator<Item = NodeName>) -> Self {
         self.needs.extend(nodes);
         self
+    }
+
+    pub fn needs_all(mut self, nodes: impl IntoIterator<Item = NodeName>) -> Self {
+        self.needs_all.extend(nodes);
+        self
+    }
+
+    /// Why it cannot begin, or wait any longer, after these nodes have failed.
+    pub fn lost(&self, failed: &BTreeSet<NodeName>) -> Option<String> {
+        if let Some(untold) = self.needs_all.iter().find(|needed| failed.contains(needed)) {
+            return Some(format!("it would shut somebody out: {untold} did not get as far"));
+        }
+        let lost = !self.needs.is_empty() && self.needs.iter().all(|needed| failed.contains(needed));
+        lost.then(|| {
+            let names: Vec<&str> = self.needs.iter().map(|needed| needed.0.as_str()).collect();
+            format!("it needs {}, which did not get there", names.join(" or "))
+        })
     }
 }
 

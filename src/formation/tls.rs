@@ -27,6 +27,15 @@ pub enum SslMode {
 }
 
 impl SslMode {
+    pub const ALL: [SslMode; 6] = [
+        SslMode::Disable,
+        SslMode::Allow,
+        SslMode::Prefer,
+        SslMode::Require,
+        SslMode::VerifyCa,
+        SslMode::VerifyFull,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             SslMode::Disable => "disable",

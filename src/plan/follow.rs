@@ -1,15 +1,15 @@
 //! How standbys connect to their primary when TLS is switched: their keepers see to it by a restart, which is waited for.
 
-use crate::formation::{Keeper, Node};
-use crate::plan::World;
+use crate::formation::{Keeper, Node, NodeName};
 use crate::plan::drift::running;
 use crate::plan::node::{Driver, driver};
 use crate::plan::replicate::OWN_WAIT;
+use crate::plan::{Plan, World};
 use crate::resource::data::{self, Pgdata};
 use crate::resource::{replication, settings};
 use crate::sql;
 use crate::state::State;
-use crate::step::{Action, Content, File, Risk, Step};
+use crate::step::{Action, Content, File, Risk, Stage, Step};
 
 /// Whether the node is a standby that connects in another way than the inventory says.
 pub(super) fn connects_otherwise(world: &World, node: &Node) -> bool {
@@ -28,8 +28,30 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split([' ', '\'', '\n']).filter(|word| !word.is_empty())
 }
 
+/// The keeper's steps, and how its node follows. A keeper that is to ask for more, e.g. for TLS, is told once those whom it
+/// connects to have that: its monitor and its primary.
+pub(super) fn add(world: &World, node: &Node, keeper: Vec<Step>, plan: &mut Plan) {
+    let name = node.name();
+    let mode = node.server.tls.mode();
+    if !world.seen(name).keeper.is_to_ask_for_more(mode) {
+        plan.add(Stage::Keeper, name, keeper);
+        plan.add(Stage::Keeper, name, steps(world, node));
+        return;
+    }
+    let primary = world.primary(node.group).and_then(|primary| primary.ours());
+    let peers = world.monitor_node().into_iter().chain(primary.map(|primary| primary.name().clone()));
+    let peers: Vec<NodeName> = peers.filter(|peer| peer != name).collect();
+    if let Some(away) = peers.iter().find(|peer| world.is_excluded(peer)) {
+        let mode = mode.as_str();
+        plan.note(name, format!("sslmode={mode} waits for {away}, which cannot be given its part of it now"));
+        return;
+    }
+    let steps = keeper.into_iter().chain(steps(world, node));
+    plan.add(Stage::Keeper, name, steps.map(|step| step.needs_all(peers.iter().cloned())));
+}
+
 /// What is done about that once its keeper has been told.
-pub(super) fn steps(world: &World, node: &Node) -> Vec<Step> {
+fn steps(world: &World, node: &Node) -> Vec<Step> {
     if node.server.adopted || !connects_otherwise(world, node) {
         return Vec::new();
     }

@@ -15,6 +15,7 @@ mod replicate;
 mod told;
 mod way_out;
 mod well;
+mod whole;
 mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -145,7 +146,8 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
         node::plan(&world, node, &mut plan)?;
     }
     metadata(&world, &mut plan);
-    world.settings(&mut plan);
+    let of_formation = world.settings(&mut plan);
+    whole::wait_for_primaries(&world, of_formation, &mut plan);
     world.monitor_password(&mut plan);
     well::plan(&world, &mut plan);
     Ok(plan)

@@ -82,13 +82,9 @@ fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Probl
         steps.push(data::start(server, bin, "the monitor is stopped"));
     }
     let kept = keeper::steps(&world.templates, server, &Whose::Monitor, &seen.host, software, &seen.keeper)?;
-    let starts = !kept.is_empty() && !is_kept;
-    // The keeper writes the server's configuration anew from its own.
-    if is_kept && !last.is_empty() {
-        last.extend(kept);
-    } else {
-        steps.extend(kept);
-    }
+    let starts = !kept.now.is_empty() && !is_kept;
+    steps.extend(kept.now);
+    last.extend(kept.last);
     // A keeper that has just been started has not started PostgreSQL yet: this run waits, and looks again.
     if starts || (is_kept && was_kept) {
         steps.push(wait_for_answer(server, bin));

@@ -36,7 +36,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     let row = world.row(node.name());
     let id = world.id(node.name());
     let driver = driver(world, node);
-    let last = prepare(world, node, driver, plan)?;
+    let mut last = prepare(world, node, driver, plan)?;
 
     let (reported, assigned) = (row.and_then(|row| row.reported), row.and_then(|row| row.assigned));
     // In the middle of a failover: the transitions are the keeper's, so it gets the node as it is.
@@ -66,11 +66,11 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
         assigned: if failing_over { assigned.unwrap_or(State::Init) } else { end.unwrap_or(State::Init) },
     };
     let steps = keeper::steps(&world.templates, &node.server, &whose, &seen.host, software, &seen.keeper)?;
-    plan.add(Stage::Keeper, node.name(), steps);
-    plan.add(Stage::Keeper, node.name(), follow::steps(world, node));
+    follow::add(world, node, steps.now, plan);
 
+    last.extend(steps.last);
     world.add_last(node.name(), last, plan);
-    settle(world, node, plan);
+    adjust(world, node, plan);
     let busy = |stage: Stage| plan.stages.get(&stage).is_some_and(|nodes| nodes.contains_key(node.name()));
     let unsettled = row.is_none_or(|row| !world.rests(row));
     let waits = node.server.keeper != Keeper::None;
@@ -79,7 +79,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     if waits
         && (restarts
             || busy(Stage::Replicate)
-            || busy(Stage::Settle)
+            || busy(Stage::Adjust)
             || driver != Driver::Keeper
             || unsettled)
     {
@@ -90,7 +90,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
 }
 
 /// What the monitor keeps of a node that it has, and what follows from it on the node itself.
-pub(super) fn settle(world: &World, node: &Node, plan: &mut Plan) {
+pub(super) fn adjust(world: &World, node: &Node, plan: &mut Plan) {
     let Some(row) = world.row(node.name()) else { return };
     let bin = world.bin(node.name());
     let database = world.seen(node.name()).database.as_ref();
@@ -98,7 +98,7 @@ pub(super) fn settle(world: &World, node: &Node, plan: &mut Plan) {
     if let Some(why) = found.and_then(|found| replication::waits_wrongly(found, row, world.rows())) {
         let (formation, which) = (&world.formation.name, Synchronous::AsMonitorSays);
         let step = replication::synchronous_standby_names(node, bin, formation, &world.uri, which, &why);
-        plan.add(Stage::Settle, node.name(), [step.risk(Risk::Reload)]);
+        plan.add(Stage::Adjust, node.name(), [step.risk(Risk::Reload)]);
     }
     if row.priority().is_none() {
         plan.note(
@@ -110,7 +110,7 @@ pub(super) fn settle(world: &World, node: &Node, plan: &mut Plan) {
         );
     }
     let steps = monitor::property_steps(world.formation, node, bin, &world.uri, row);
-    plan.add(Stage::Settle, node.name(), steps);
+    plan.add(Stage::Adjust, node.name(), steps);
 }
 
 pub(super) fn driver(world: &World, node: &Node) -> Driver {

@@ -10,11 +10,10 @@ use crate::plan::outside::NOT_LOOKED_AT;
 use crate::plan::peer::{Peer, unfit};
 use crate::plan::{Plan, UNREACHABLE, agreement, check};
 use crate::resource::data::{self, Pgdata};
-use crate::resource::monitor::{self, MonitorFacts, NodeRow};
+use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::names::Names;
 use crate::scope::Scope;
 use crate::state::State;
-use crate::step::{Stage, Step};
 use crate::template::Templates;
 
 pub(super) struct World<'a> {
@@ -439,51 +438,6 @@ impl<'a> World<'a> {
         match self.formation.nodes.get(name) {
             Some(node) => data::whose(&self.formation.name, node),
             None => "monitor".to_owned(),
-        }
-    }
-
-    /// What shuts out who has not been told yet is done once everybody has: in a run of the whole formation.
-    pub(super) fn add_last(&self, node: &NodeName, steps: Vec<Step>, plan: &mut Plan) {
-        if self.scope.is_whole() {
-            plan.add(Stage::Settle, node, steps);
-        } else if !steps.is_empty() {
-            let what = "stricter rules, or no TLS any more, wait for a run without --limit";
-            plan.note(node, format!("{what}: nodes that have not been told yet would be refused"));
-        }
-    }
-
-    /// `number_sync_standbys`, once every node is registered. It is the whole formation's.
-    pub(super) fn settings(&self, plan: &mut Plan) {
-        if !self.scope.is_whole() {
-            return;
-        }
-        let Some(wanted) = self.formation.number_sync_standbys else { return };
-        let known = match self.monitor {
-            MonitorView::Known(facts) => facts.formation.as_ref(),
-            MonitorView::Fresh | MonitorView::Unknown(_) => None,
-        };
-        let all_there = self.formation.nodes.keys().all(|name| self.row(name).is_some());
-        // The monitor sets it to 1 by itself when a group gets its second standby that counts.
-        let counts = |group: u32| {
-            self.formation
-                .group(group)
-                .filter(|node| node.replication_quorum && !self.is_excluded(node.name()))
-                .count()
-                + self.strangers_of(group).iter().filter(|row| row.replication_quorum).count()
-        };
-        let jumps = self.formation.nodes.values().any(|node| counts(node.group) >= 3);
-        let was = match known {
-            Some(row) if all_there => row.number_sync_standbys,
-            Some(row) => row.number_sync_standbys.max(u32::from(jumps)),
-            None => u32::from(jumps),
-        };
-        let Some(on) = self.formation.nodes.values().find(|node| !self.is_excluded(node.name())) else {
-            return;
-        };
-        if was != wanted {
-            let bin = self.bin(on.name());
-            let step = monitor::number_sync_standbys(self.formation, on, bin, &self.uri, was, wanted);
-            plan.add(Stage::Settle, on.name(), [step]);
         }
     }
 }

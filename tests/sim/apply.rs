@@ -305,7 +305,9 @@ impl World {
             let conf = self.hosts[&step.on].data().and_then(|data| data.loaded.get(STANDBY_CONF).cloned());
             let mode = format!(" {}", title.trim_start_matches("wait until it streams with "));
             let says = conf.is_some_and(|conf| conf.contains(&mode));
-            return Ok(if says && self.upstream(&step.on).is_some() { "follows" } else { "not yet" }.to_owned());
+            return Ok(
+                if says && self.upstream(&step.on).is_some() { "follows" } else { "not yet" }.to_owned()
+            );
         }
         if title == "wait for pg_autoctl to run" {
             return Ok(if self.hosts[&step.on].keeper.is_some() { "alive" } else { "no" }.to_owned());

@@ -2,12 +2,15 @@
 
 use std::path::Path;
 
-use muster::formation::Formation;
+use muster::formation::{Formation, NodeName};
 use muster::inventory::parse;
 use muster::plan::Plan;
+use muster::resource::data::STANDBY_CONF;
+use muster::step::Stage;
 
 use crate::converge::{assert_serves, settled};
 use crate::run::{Dice, Trouble, converge, execute, plan_for};
+use crate::world::{World, config_path};
 
 const BEFORE: &str = "
 all:
@@ -71,6 +74,66 @@ fn a_change_cut_at_any_step_is_finished_by_the_next() {
             }
             converge(&after, &mut world, &mut Dice(1));
             assert_serves(&after, &mut world, &format!("{what} cut at {at}"));
+        }
+    }
+}
+
+/// What shuts out who has not been told is done last, and not where somebody could not be told.
+#[test]
+fn nobody_is_shut_out_who_could_not_be_told() {
+    let before = "all:\n  vars: {pgdata: /srv/pg, VARS}\n  children:\n    monitor: {hosts: {m: {}}}\n    postgres:\n      \
+        hosts: {a: {}, b: {secondary: true}}\n";
+    let of = |vars: &str| formation(&before.replace("VARS", vars));
+    for (was, now) in [("no_ssl: false", "no_ssl: true"), ("no_ssl: true", "no_ssl: false")] {
+        let (settled, after) = (settled(&of(was)), of(now));
+        let changed = || {
+            let mut world = settled.clone();
+            world.formation = after.clone();
+            world
+        };
+        for name in ["b", "m"] {
+            let mut world = changed();
+            world.host(name).sight = crate::world::Seeing::Unreachable;
+            let plan = plan_for(&after, &mut world);
+            let steps = titles(&plan);
+            assert!(!plan.stages.contains_key(&Stage::Adjust), "{now}, without {name}: {steps}");
+            execute(&plan, &mut world, Trouble::Nothing, &mut Dice(1));
+            assert_nobody_is_shut_out(&mut world, &format!("{now}, without {name}"));
+        }
+        for at in 0.. {
+            let mut world = changed();
+            let plan = plan_for(&after, &mut world);
+            if at >= plan.steps().count() {
+                break;
+            }
+            execute(&plan, &mut world, Trouble::Fails(at), &mut Dice(at as u64));
+            assert_nobody_is_shut_out(&mut world, &format!("{now}, step {at} failed"));
+            converge(&after, &mut world, &mut Dice(1));
+            assert_serves(&after, &mut world, &format!("{now}, step {at} failed"));
+        }
+    }
+}
+
+fn assert_nobody_is_shut_out(world: &mut World, when: &str) {
+    for name in ["a", "b"].map(NodeName::from) {
+        let config = &world.hosts[&name].files[&config_path(world.server(&name))];
+        let mode =
+            config.lines().find_map(|line| line.strip_prefix("sslmode = ")).expect("it has one").to_owned();
+        let monitor = world.hosts[&NodeName::from("m")].data().expect("the monitor has data");
+        let is_its = |rule: &&str| rule.contains("\"autoctl_node\"") && rule.starts_with("host");
+        let comes_in = monitor.rules().lines().filter(is_its).any(|rule| monitor.takes(&mode, rule));
+        assert!(comes_in, "{when}: the monitor shuts out {name} with sslmode={mode}");
+        let data = world.hosts[&name].data().expect("it has data");
+        let mode = data
+            .loaded
+            .get(STANDBY_CONF)
+            .and_then(|conf| conf.split([' ', '\'']).find_map(|word| word.strip_prefix("sslmode=")));
+        if let Some(mode) = mode.filter(|_| data.standby) {
+            let primary = world.hosts[&NodeName::from("a")].data().expect("it has data");
+            assert!(
+                primary.lets_in(&world.server(&name).hostname, mode),
+                "{when}: a shuts out {name} with {mode}"
+            );
         }
     }
 }

@@ -92,8 +92,7 @@ fn run_stage(
         }
         for track in &mut tracks {
             let (node, step) = (track.node, &track.steps[0]);
-            let lost = !step.needs.is_empty() && step.needs.iter().all(|needed| failed.contains(needed));
-            if failed.contains(node) || lost {
+            if failed.contains(node) || step.lost(failed).is_some() {
                 failed.insert(node.clone());
                 track.steps = &[];
                 moved = true;

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::command::{Command, RunAs};
 use crate::error::Problem;
-use crate::formation::{Formation, Keeper, MonitorUri, Node, NodeKind, Secret, Server};
+use crate::formation::{Formation, Keeper, MonitorUri, Node, NodeKind, Secret, Server, SslMode};
 use crate::probe::{Answer, Answers};
 use crate::resource::data::{Software, node_dir};
 use crate::resource::host::HostFacts;
@@ -17,7 +17,7 @@ use crate::state::State;
 use crate::step::{Action, Content, File, Step};
 use crate::template::Templates;
 
-use files::{has_password, monitor_config, node_config, read_state, write_state};
+use files::{has_password, monitor_config, node_config, parse_ini, read_state, write_state};
 
 pub use files::KeeperState;
 pub use renew::Service;
@@ -40,6 +40,16 @@ pub struct KeeperFacts {
     pub others: Vec<OtherUnit>,
     /// The pg_autoctl that lives has not read `config` yet: a run was cut off before it could.
     pub unread: bool,
+}
+
+impl KeeperFacts {
+    /// Whether a keeper that lives is to ask its peers for more than it does: they must be able to give it first.
+    pub fn is_to_ask_for_more(&self, wanted: SslMode) -> bool {
+        let config = self.config.as_ref().filter(|_| self.alive.is_some()).map_or("", Secret::reveal);
+        let asks = parse_ini(config).get("ssl").and_then(|ssl| ssl.get("sslmode").cloned());
+        let asks = asks.and_then(|asks| SslMode::ALL.into_iter().find(|mode| mode.as_str() == asks));
+        wanted >= SslMode::Require && asks.is_some_and(|asks| asks < wanted)
+    }
 }
 
 /// `$pgdata`, `$unit`, `$adopted`. The pid file must name a pg_autoctl: pids are used again. An adopted one may have its
@@ -199,9 +209,18 @@ pub enum Whose<'a> {
     },
 }
 
+/// What is done at once, and what only when nobody asks for TLS any more: a keeper writes its server's configuration anew
+/// from its own, so that TLS would end with it.
+#[derive(Default)]
+pub struct Steps {
+    pub now: Vec<Step>,
+    pub last: Vec<Step>,
+}
+
 /// Everything a keeper needs, where it is not there yet; it is started if it does not run.
 ///
-/// `serves`: whether PostgreSQL may be running now; a monitor's must be stopped first, by the caller.
+/// # Errors
+/// As [`Templates::render`].
 pub fn steps(
     templates: &Templates,
     server: &Server,
@@ -209,13 +228,12 @@ pub fn steps(
     host: &HostFacts,
     software: &Software,
     facts: &KeeperFacts,
-) -> Result<Vec<Step>, Problem> {
+) -> Result<Steps, Problem> {
     let (Some(systemd), Some((pg_autoctl, _))) = (under_systemd(server, host), &software.pg_autoctl) else {
-        return Ok(Vec::new());
+        return Ok(Steps::default());
     };
-    let mut steps = Vec::new();
     let pgdata = &server.pgdata;
-    let config_path = format!("{}/.config/pg_autoctl{pgdata}/pg_autoctl.cfg", host.home);
+    let path = format!("{}/.config/pg_autoctl{pgdata}/pg_autoctl.cfg", host.home);
     let config = match whose {
         Whose::Monitor => monitor_config(&as_written(server, facts), software),
         Whose::Node { formation, node, id, uri, .. } => {
@@ -224,22 +242,12 @@ pub fn steps(
         }
     };
     let found = facts.config.as_ref().map(Secret::reveal);
-    let changed = renew::changed(found.unwrap_or_default(), config.reveal());
-    if !changed.is_empty() {
-        let because = match found {
-            Some(_) => "it differs from the inventory",
-            None => "the keeper starts from it",
-        };
-        let text = match facts.alive {
-            Some(_) => format!("{}\n{}", renew::UNREAD, config.reveal()),
-            None => config.reveal().to_owned(),
-        };
-        // Files of before have a password.
-        let hidden = found.is_some_and(has_password) || has_password(&text);
-        let content = if hidden { Content::Hidden(Secret::new(text)) } else { Content::Text(text) };
-        let before = found.map(|found| if hidden { String::new() } else { found.to_owned() });
-        steps.push(put(server, &config_path, 0o600, content, before, because));
-    }
+    let still = found.filter(|_| facts.alive.is_some());
+    let still = still.and_then(|found| renew::with_tls_still(found, config.reveal())).map(Secret::new);
+    let now = still.as_ref().unwrap_or(&config);
+    let mut steps: Vec<Step> =
+        write_config(server, &path, facts.alive, found, now.reveal()).into_iter().collect();
+    let changed = renew::changed(found.unwrap_or_default(), now.reveal());
     if let Whose::Node { node, id, current, assigned, .. } = whose {
         let fits = facts.state.is_some_and(|found| found.node_id == *id && found.group == node.group);
         if facts.alive.is_none() && !fits {
@@ -272,19 +280,51 @@ pub fn steps(
     } else if facts.alive.is_none() {
         steps.push(start_detached(server, whose, software, pg_autoctl));
     }
+    let service = match whose {
+        Whose::Monitor => Service::Listener,
+        Whose::Node { .. } => Service::NodeActive,
+    };
     let keys = Some(&changed).filter(|keys| !keys.is_empty() && !facts.unread);
     if let Some(pid) = facts.alive.filter(|_| keys.is_some() || facts.unread) {
-        let service = match whose {
-            Whose::Monitor => Service::Listener,
-            Whose::Node { .. } => Service::NodeActive,
-        };
-        let texts = (found.unwrap_or_default(), config.reveal());
-        steps.push(renew::step(server, pid, service, &config_path, keys, texts));
+        let texts = (found.unwrap_or_default(), now.reveal());
+        steps.push(renew::step(server, pid, service, &path, keys, texts));
+    }
+    let mut last = Vec::new();
+    if let (Some(pid), Some(still)) = (facts.alive, still.as_ref().map(Secret::reveal)) {
+        last.extend(write_config(server, &path, facts.alive, Some(still), config.reveal()));
+        let keys = renew::changed(still, config.reveal());
+        last.push(renew::step(server, pid, service, &path, Some(&keys), (still, config.reveal())));
     }
     if facts.alive.is_none() {
         steps.push(wait_alive(server));
     }
-    Ok(steps)
+    Ok(Steps { now: steps, last })
+}
+
+/// The file, where a keeper would find anything else in it.
+fn write_config(
+    server: &Server,
+    path: &str,
+    alive: Option<u32>,
+    found: Option<&str>,
+    wanted: &str,
+) -> Option<Step> {
+    if renew::changed(found.unwrap_or_default(), wanted).is_empty() {
+        return None;
+    }
+    let because = match found {
+        Some(_) => "it differs from the inventory",
+        None => "the keeper starts from it",
+    };
+    let text = match alive {
+        Some(_) => format!("{}\n{wanted}", renew::UNREAD),
+        None => wanted.to_owned(),
+    };
+    // Files of before have a password.
+    let hidden = found.is_some_and(has_password) || has_password(&text);
+    let content = if hidden { Content::Hidden(Secret::new(text)) } else { Content::Text(text) };
+    let before = found.map(|found| if hidden { String::new() } else { found.to_owned() });
+    Some(put(server, path, 0o600, content, before, because))
 }
 
 /// The server with the PGDATA that pg_autoctl writes: its files lie where PGDATA's given name says, and hold paths without links.

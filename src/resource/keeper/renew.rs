@@ -92,6 +92,20 @@ pub(super) fn changed(found: &str, wanted: &str) -> BTreeSet<Key> {
     keys.chain(may_leave).filter(|key| value(&found, key) != value(&wanted, key)).collect()
 }
 
+/// The wanted file while TLS has to stay on though it is to end; `None` where it is off, or stays.
+pub(super) fn with_tls_still(found: &str, wanted: &str) -> Option<String> {
+    const OFF: &str = "[ssl]\nactive = 0\n";
+    let ini = parse_ini(found);
+    let ssl = ini.get("ssl").filter(|ssl| ssl.get("active").is_some_and(|active| active == "1"))?;
+    wanted.contains(OFF).then(|| {
+        let files = ["cert_file", "key_file"].map(|key| match ssl.get(key) {
+            Some(path) => format!("{key} = {path}\n"),
+            None => String::new(),
+        });
+        wanted.replace(OFF, &format!("[ssl]\nactive = 1\n{}", files.concat()))
+    })
+}
+
 /// The step by which a living pg_autoctl takes in `keys` of the file at `path`; `None` for keys that a run before this
 /// one changed: then it is not known which they were.
 pub(super) fn step(

@@ -1,0 +1,91 @@
+//! What is the whole formation's: a setting of all its groups, and steps that everybody has to be told of before.
+
+use std::collections::BTreeSet;
+
+use crate::formation::NodeName;
+use crate::plan::node::wait_until_settled;
+use crate::plan::world::MonitorView;
+use crate::plan::{Plan, World};
+use crate::resource::monitor;
+use crate::step::{Stage, Step};
+
+impl World<'_> {
+    /// What shuts out who has not been told yet is done once everybody has: in a run of the whole formation.
+    pub(super) fn add_last(&self, node: &NodeName, steps: Vec<Step>, plan: &mut Plan) {
+        if steps.is_empty() {
+            return;
+        }
+        let what = "stricter rules, or no TLS any more, wait for";
+        if !self.scope.is_whole() {
+            plan.note(
+                node,
+                format!("{what} a run without --limit: nodes that have not been told yet would be refused"),
+            );
+            return;
+        }
+        let others = || self.formation.servers().map(|server| &server.name).filter(|name| *name != node);
+        if let Some(untold) = others().find(|name| self.is_excluded(name)) {
+            plan.note(node, format!("{what} {untold}, which cannot be told now and would be refused"));
+            return;
+        }
+        let steps = steps.into_iter().map(|step| step.needs_all(others().cloned()));
+        plan.add(Stage::Adjust, node, steps);
+    }
+
+    /// `number_sync_standbys`, once every node is registered. It is the whole formation's; whether it changes.
+    pub(super) fn settings(&self, plan: &mut Plan) -> bool {
+        let Some(wanted) = self.formation.number_sync_standbys.filter(|_| self.scope.is_whole()) else {
+            return false;
+        };
+        let known = match self.monitor {
+            MonitorView::Known(facts) => facts.formation.as_ref(),
+            MonitorView::Fresh | MonitorView::Unknown(_) => None,
+        };
+        let all_there = self.formation.nodes.keys().all(|name| self.row(name).is_some());
+        // The monitor sets it to 1 by itself when a group gets its second standby that counts.
+        let counts = |group: u32| {
+            self.formation
+                .group(group)
+                .filter(|node| node.replication_quorum && !self.is_excluded(node.name()))
+                .count()
+                + self.strangers_of(group).iter().filter(|row| row.replication_quorum).count()
+        };
+        let jumps = self.formation.nodes.values().any(|node| counts(node.group) >= 3);
+        let was = match known {
+            Some(row) if all_there => row.number_sync_standbys,
+            Some(row) => row.number_sync_standbys.max(u32::from(jumps)),
+            None => u32::from(jumps),
+        };
+        let Some(on) = self.formation.nodes.values().find(|node| !self.is_excluded(node.name())) else {
+            return false;
+        };
+        if was != wanted {
+            let bin = self.bin(on.name());
+            let step = monitor::number_sync_standbys(self.formation, on, bin, &self.uri, was, wanted);
+            plan.add(Stage::Adjust, on.name(), [step]);
+        }
+        was != wanted
+    }
+}
+
+/// What the monitor is told of one node is its primary's to carry out: each primary of such a group is waited for.
+pub(super) fn wait_for_primaries(world: &World, of_formation: bool, plan: &mut Plan) {
+    let is_adjusted = |group: u32| {
+        let adjusted = plan.stages.get(&Stage::Adjust);
+        let mut members = world.formation.group(group);
+        of_formation || members.any(|node| adjusted.is_some_and(|nodes| nodes.contains_key(node.name())))
+    };
+    let groups: BTreeSet<u32> = world.formation.nodes.values().map(|node| node.group).collect();
+    let groups: Vec<u32> = groups.into_iter().filter(|group| is_adjusted(*group)).collect();
+    for primary in groups.into_iter().filter_map(|group| world.primary(group)?.ours()) {
+        let name = primary.name();
+        if !world.scope.has(name) || world.is_excluded(name) || world.seen(name).keeper.alive.is_none() {
+            continue;
+        }
+        let wait = wait_until_settled(world, primary, world.bin(name));
+        let waits = plan.stages.get(&Stage::Settle).and_then(|nodes| nodes.get(name));
+        if !waits.is_some_and(|steps| steps.contains(&wait)) {
+            plan.add(Stage::Settle, name, [wait]);
+        }
+    }
+}
