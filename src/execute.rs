@@ -52,7 +52,8 @@ pub async fn execute(
     let run = Run { plan, fleet, events, stop, failed, holder };
     for (stage, nodes) in &plan.stages {
         run.send(Event::StageStarted { stage: *stage, seconds: fleet.seconds() });
-        let tasks = nodes.iter().map(|(node, steps)| run.node(*stage, node, steps));
+        let before = run.failed.borrow().clone();
+        let tasks = nodes.iter().map(|(node, steps)| run.node(*stage, node, steps, &before));
         for (node, outcome) in nodes.keys().zip(join_all(tasks).await) {
             outcomes.entry(node.clone()).or_default().add(outcome);
         }
@@ -100,10 +101,17 @@ impl Run<'_> {
         let _ = self.events.send(event);
     }
 
-    async fn node(&self, stage: Stage, node: &NodeName, steps: &[Step]) -> NodeOutcome {
+    /// `before`: who had failed when the stage began.
+    async fn node(
+        &self,
+        stage: Stage,
+        node: &NodeName,
+        steps: &[Step],
+        before: &BTreeSet<NodeName>,
+    ) -> NodeOutcome {
         let mut outcome = NodeOutcome::default();
         for (index, step) in steps.iter().enumerate() {
-            let end = match self.obstacle(node, step) {
+            let end = match self.obstacle(node, step, before) {
                 Some(because) => End::Skipped(because),
                 None => self.step(stage, node, step).await,
             };
@@ -151,7 +159,7 @@ impl Run<'_> {
     }
 
     /// Why a step is not to start.
-    fn obstacle(&self, node: &NodeName, step: &Step) -> Option<String> {
+    fn obstacle(&self, node: &NodeName, step: &Step, before: &BTreeSet<NodeName>) -> Option<String> {
         let failed = self.failed.borrow();
         if *self.stop.borrow() != Stop::Go {
             return Some("stopped by the operator".to_owned());
@@ -159,7 +167,7 @@ impl Run<'_> {
         if failed.contains(node) {
             return Some("an earlier step failed".to_owned());
         }
-        step.lost(&failed)
+        step.shuts_out(before).or_else(|| step.lost(&failed))
     }
 
     async fn step(&self, stage: Stage, node: &NodeName, step: &Step) -> End {

@@ -66,7 +66,7 @@ pub struct Step {
     pub action: Action,
     /// If all of these nodes have failed there is nothing to wait for: the step is skipped.
     pub needs: Vec<NodeName>,
-    /// If any of these nodes has failed the step is skipped: somebody would be shut out.
+    /// If any of these nodes has failed in an earlier stage the step is skipped: somebody would be shut out.
     pub needs_all: Vec<NodeName>,
 }
 
@@ -359,11 +359,14 @@ impl Step {
         self
     }
 
+    /// Whom it would shut out after these nodes have failed in earlier stages.
+    pub fn shuts_out(&self, failed: &BTreeSet<NodeName>) -> Option<String> {
+        let untold = self.needs_all.iter().find(|needed| failed.contains(needed))?;
+        Some(format!("it would shut somebody out: {untold} did not get as far"))
+    }
+
     /// Why it cannot begin, or wait any longer, after these nodes have failed.
     pub fn lost(&self, failed: &BTreeSet<NodeName>) -> Option<String> {
-        if let Some(untold) = self.needs_all.iter().find(|needed| failed.contains(needed)) {
-            return Some(format!("it would shut somebody out: {untold} did not get as far"));
-        }
         let lost = !self.needs.is_empty() && self.needs.iter().all(|needed| failed.contains(needed));
         lost.then(|| {
             let names: Vec<&str> = self.needs.iter().map(|needed| needed.0.as_str()).collect();

@@ -11,7 +11,7 @@ use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication::{self, Synchronous};
-use crate::resource::{citus, data, database, monitor, pgpass, tls};
+use crate::resource::{citus, data, database, pgpass, properties, tls};
 use crate::state::State;
 use crate::step::{Action, Risk, Stage, Step};
 
@@ -109,7 +109,7 @@ pub(super) fn adjust(world: &World, node: &Node, plan: &mut Plan) {
             ),
         );
     }
-    let steps = monitor::property_steps(world.formation, node, bin, &world.uri, row);
+    let steps = properties::property_steps(world.formation, node, bin, &world.uri, row);
     plan.add(Stage::Adjust, node.name(), steps);
 }
 

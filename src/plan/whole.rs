@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::formation::NodeName;
+use crate::formation::{Node, NodeName};
 use crate::plan::node::wait_until_settled;
 use crate::plan::world::MonitorView;
 use crate::plan::{Plan, World};
-use crate::resource::monitor;
+use crate::resource::properties;
 use crate::step::{Stage, Step};
 
 impl World<'_> {
@@ -61,10 +61,30 @@ impl World<'_> {
         };
         if was != wanted {
             let bin = self.bin(on.name());
-            let step = monitor::number_sync_standbys(self.formation, on, bin, &self.uri, was, wanted);
-            plan.add(Stage::Adjust, on.name(), [step]);
+            let step = properties::number_sync_standbys(
+                self.formation,
+                on,
+                bin,
+                &self.uri,
+                (was, wanted),
+                self.voters(),
+            );
+            // Fewer are waited for before a node ceases to count, more once it does.
+            let stage = if wanted < was && all_there { Stage::Keeper } else { Stage::Adjust };
+            plan.add(stage, on.name(), [step]);
         }
         was != wanted
+    }
+
+    /// How many nodes count for `number_sync_standbys` in the end.
+    fn voters(&self) -> usize {
+        let counts = |node: &&Node| match self.row(node.name()).filter(|_| self.is_excluded(node.name())) {
+            Some(row) => row.replication_quorum,
+            None => node.replication_quorum,
+        };
+        let strangers = self.strangers();
+        self.formation.nodes.values().filter(counts).count()
+            + strangers.iter().filter(|row| row.replication_quorum).count()
     }
 }
 

@@ -17,6 +17,7 @@ pub mod names;
 pub mod neighbours;
 pub mod pgpass;
 pub mod place;
+pub mod properties;
 pub mod psql;
 pub mod refused;
 pub mod replication;

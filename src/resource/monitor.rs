@@ -417,60 +417,6 @@ pub fn wait_for_primary(
         .needs([primary.clone()])
 }
 
-/// Settings that the monitor keeps of a node, where they differ from the inventory.
-pub fn property_steps(
-    formation: &Formation,
-    node: &Node,
-    bin: &str,
-    uri: &MonitorUri,
-    row: &NodeRow,
-) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let (name, of) = (literal(&formation.name), literal(&row.name));
-    let mut set = |what: &str, function: &str, was: String, wanted: String| {
-        if was == wanted {
-            return;
-        }
-        let sql = format!("select pgautofailover.{function}({name}, {of}, {wanted});\n");
-        let because = format!("{what} is {was}, the inventory says {wanted}");
-        let title = format!("set {what} to {wanted}");
-        steps.push(Step::new(node.name(), title, because, Action::Run(on_monitor(node, bin, uri, sql))));
-    };
-    if let Some(priority) = row.priority() {
-        set(
-            "candidate_priority",
-            "set_node_candidate_priority",
-            priority.to_string(),
-            node.candidate_priority.to_string(),
-        );
-    }
-    set(
-        "replication_quorum",
-        "set_node_replication_quorum",
-        row.replication_quorum.to_string(),
-        node.replication_quorum.to_string(),
-    );
-    steps
-}
-
-/// `number_sync_standbys` of the formation; nodes must be registered.
-pub fn number_sync_standbys(
-    formation: &Formation,
-    on: &Node,
-    bin: &str,
-    uri: &MonitorUri,
-    was: u32,
-    wanted: u32,
-) -> Step {
-    let sql = format!(
-        "select pgautofailover.set_formation_number_sync_standbys({}, {wanted});\n",
-        literal(&formation.name)
-    );
-    let because = format!("it is {was}, the inventory says {wanted}");
-    let title = format!("set number_sync_standbys to {wanted}");
-    Step::new(on.name(), title, because, Action::Run(on_monitor(on, bin, uri, sql)))
-}
-
 /// The connection that nodes use: what `--monitor` is to pg_autoctl.
 pub fn uri(server: &Server, password: Option<&Secret>) -> MonitorUri {
     let mut parameters = vec![("sslmode".to_owned(), server.tls.mode().as_str().to_owned())];

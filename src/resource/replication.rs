@@ -118,15 +118,16 @@ pub fn wait_until_it_streams(id: u64, primary: &Node, bin: &str) -> Step {
 }
 
 /// `$1` bin, `$2` socket directory or empty, `$3` port, `$4` user, `$5` formation, `$6` name. Standard input asks the standby
-/// for how many seconds it has run. The monitor takes a standby that was stopped for unhealthy until its keeper has reported
-/// that it runs again.
+/// for how many seconds it has run. The monitor takes a standby that was stopped for unhealthy, has it catch up, by one
+/// restart more, and takes it for a standby again once its keeper has reported that it runs.
 const FOLLOWS: &str = r#"since=$(psql ${2:+-h "$2"} -p "$3" -U "$4" -d postgres -f -)
 case $since in
 promoted) echo follows ;;
 '') echo "it does not stream yet as it shall" ;;
 *) monitor -v since="$since" -v formation="$5" -v name="$6" <<'SQL'
-select case when reportedpgisrunning and now() - reporttime < least(:since, 3) * interval '1 s' then 'follows'
-else 'its keeper has not reported yet that it runs' end
+select case when reportedpgisrunning and now() - reporttime < least(:since, 3) * interval '1 s'
+and reportedstate = goalstate and health = 1 then 'follows' when reportedstate <> goalstate
+then format('%s, to become %s', reportedstate, goalstate) else 'its keeper has not reported yet that it runs' end
 from pgautofailover.node where formationid = :'formation' and nodename = :'name';
 SQL
 ;;

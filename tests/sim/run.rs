@@ -83,7 +83,7 @@ fn run_stage(
     failed: &mut BTreeSet<NodeName>,
     outcome: &mut Outcome,
 ) {
-    let mut idle = 0;
+    let (mut idle, before) = (0, failed.clone());
     while !tracks.is_empty() {
         // Nodes go side by side: in every round each of them makes a step, in any order.
         let mut moved = false;
@@ -92,7 +92,7 @@ fn run_stage(
         }
         for track in &mut tracks {
             let (node, step) = (track.node, &track.steps[0]);
-            if failed.contains(node) || step.lost(failed).is_some() {
+            if failed.contains(node) || step.shuts_out(&before).or_else(|| step.lost(failed)).is_some() {
                 failed.insert(node.clone());
                 track.steps = &[];
                 moved = true;
