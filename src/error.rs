@@ -26,7 +26,16 @@ pub struct Problem {
     pub message: String,
     /// What to do.
     pub hint: Option<String>,
-    pub place: Option<Place>,
+    pub place: Option<Box<Place>>,
+    pub severity: Severity,
+}
+
+/// What a problem keeps from being done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Mistake,
+    /// Nothing by itself: it is told beside mistakes, which it may explain.
+    Warning,
 }
 
 /// Where in a file: shown as `FILE:LINE:COLUMN` with the line and a caret under it.
@@ -45,7 +54,12 @@ pub struct Place {
 
 impl Problem {
     pub fn new(message: impl Into<String>) -> Self {
-        Problem { message: message.into(), hint: None, place: None }
+        Problem { message: message.into(), hint: None, place: None, severity: Severity::Mistake }
+    }
+
+    /// What is no mistake by itself.
+    pub fn warning(message: impl Into<String>) -> Self {
+        Problem { severity: Severity::Warning, ..Problem::new(message) }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -54,22 +68,18 @@ impl Problem {
     }
 
     pub fn at(mut self, place: Place) -> Self {
-        self.place = Some(place);
+        self.place = Some(Box::new(place));
         self
-    }
-}
-
-impl Problem {
-    /// As an error is shown, under another word.
-    pub fn as_warning(&self) -> String {
-        let text = self.to_string();
-        text.strip_prefix("error").map_or(text.clone(), |rest| format!("warning{rest}"))
     }
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "error: {}", self.message)?;
+        let word = match self.severity {
+            Severity::Mistake => "error",
+            Severity::Warning => "warning",
+        };
+        write!(f, "{word}: {}", self.message)?;
         if let Some(place) = &self.place {
             let gutter = place.line.to_string().len();
             write!(f, "\n{:gutter$}--> {}:{}:{}", "", place.file, place.line, place.column)?;

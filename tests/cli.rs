@@ -504,5 +504,6 @@ fn a_password_that_is_nearly_spelled_right_is_named() {
         let hint = "hint: is it `pasword` on line 2? give it as `password`";
         assert!(said.code == 1 && said.stderr.contains(hint), "{command}: {}", said.stderr);
         assert!(!said.stderr.contains("pasword: x"), "{}", said.stderr);
+        assert_eq!(said.stderr.matches("`pasword`").count(), 1, "it is told once: {}", said.stderr);
     }
 }

@@ -51,7 +51,7 @@ impl Words {
             None => format!("{says}{value}"),
         };
         let hint = problem.hint.map(|hint| self.bare(&self.quoted(&self.without_lines(hint, &message))));
-        Problem { message, hint, place: None }
+        Problem { message, hint, place: None, severity: problem.severity }
     }
 
     /// What the URI of the monitor was given as.

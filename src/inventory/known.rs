@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::alike::{alike, nearest};
 use super::host::{Given, Level, Spelling};
 use super::jinja::{self, Refused, World};
-use super::source::{Source, quote};
+use super::source::{NEAR_MISS, Source, quote};
 use super::store::{MERGED, Vars};
 use super::tree::{Entry, Node, Tree};
 use super::value::{self, Value};
@@ -272,7 +272,7 @@ fn unknown(entry: &Entry, wanted: Wanted, source: &mut Source) {
         let near = nearest(rest, VARIABLES.iter().map(|variable| variable.name));
         let near = near.map_or(String::new(), |near| format!("; did you mean `{OWN}{near}`?"));
         return source.warning(
-            "near-miss",
+            NEAR_MISS,
             Some(entry.key_span),
             format!("{} is no variable of muster{near}", quote(name)),
         );
@@ -287,7 +287,7 @@ fn unknown(entry: &Entry, wanted: Wanted, source: &mut Source) {
     if let Some((prefix, near)) = near {
         let near = format!("{prefix}{near}");
         source.warning(
-            "near-miss",
+            NEAR_MISS,
             Some(entry.key_span),
             format!("{} is not read; did you mean `{near}`?", quote(name)),
         );

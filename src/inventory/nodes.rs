@@ -71,7 +71,7 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
         let problem = Problem::new(format!("host {} has no `{name}`", quote(&host.name)));
         let hint = match source.nearly(name) {
             Some((near, at)) => {
-                format!("is it {} on {}? give {doc} as `{name}`", quote(near), source.line(*at))
+                format!("is it {} on {}? give {doc} as `{name}`", quote(&near), source.line(at))
             }
             None => format!("give {doc}, e.g. in `vars:` of `all`"),
         };

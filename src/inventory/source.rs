@@ -22,6 +22,8 @@ pub(super) struct Span {
 
 /// A longer line wraps, and its caret stands nowhere: it is better not shown.
 const LONGEST_LINE: usize = 300;
+/// The lint of a name that is nearly a variable's.
+pub(super) const NEAR_MISS: &str = "near-miss";
 /// Nobody reads more; a file that is no inventory is wrong in every line.
 const MOST_PROBLEMS: usize = 500;
 
@@ -32,6 +34,8 @@ pub(super) struct Source {
     problems: Vec<(Span, Problem)>,
     warnings: Vec<Finding>,
     near_misses: BTreeMap<&'static str, (String, Span)>,
+    /// Those that a hint has named.
+    hinted: BTreeSet<Span>,
     /// Whether a file stayed encrypted, so that nobody knows what is missing.
     has_closed_file: bool,
 }
@@ -76,6 +80,7 @@ impl Source {
             problems: Vec::new(),
             warnings: Vec::new(),
             near_misses: BTreeMap::new(),
+            hinted: BTreeSet::new(),
             has_closed_file: false,
         }
     }
@@ -221,13 +226,16 @@ impl Source {
         self.near_misses.entry(variable).or_insert_with(|| (name.to_owned(), at));
     }
 
-    pub(super) fn nearly(&self, variable: &str) -> Option<&(String, Span)> {
-        self.near_misses.get(variable)
+    /// For a hint.
+    pub(super) fn nearly(&mut self, variable: &str) -> Option<(String, Span)> {
+        let found = self.near_misses.get(variable).cloned()?;
+        self.hinted.insert(found.1);
+        Some(found)
     }
 
     /// Where names stand that were told already.
     pub(super) fn near_misses(&self) -> BTreeSet<Span> {
-        let told = self.warnings.iter().filter(|found| found.lint == "near-miss");
+        let told = self.warnings.iter().filter(|found| found.lint == NEAR_MISS);
         told.filter_map(|found| found.span).collect()
     }
 
@@ -249,7 +257,8 @@ impl Source {
         self.problems.extend(problems);
     }
 
-    /// The warnings, or every problem in the order of the files.
+    /// The warnings, or every problem in the order of the files; then the names that are nearly a variable's, as one of
+    /// them may be why something is missing or wrong.
     pub(super) fn finish(mut self) -> Result<Vec<String>, Vec<Problem>> {
         if self.problems.is_empty() {
             let line = |found: &Finding| match found.span {
@@ -267,25 +276,37 @@ impl Source {
             }
         }
         self.problems.sort_by_key(|(span, _)| (span.file, span.line, span.column));
-        Err(self.problems.into_iter().map(|(_, problem)| problem).collect())
+        let hinted = |found: &Finding| found.span.is_some_and(|span| self.hinted.contains(&span));
+        let near_misses = self.sorted_warnings().into_iter();
+        let near_misses = near_misses.filter(|found| found.lint == NEAR_MISS && !hinted(found));
+        let near_misses: Vec<Problem> = near_misses.map(|found| self.with_place(found)).collect();
+        let problems = self.problems.into_iter().map(|(_, problem)| problem);
+        Err(problems.chain(near_misses).collect())
     }
 
     /// The findings of the lints in the order of the files, each a problem with its place; and the problems.
     pub(super) fn findings(mut self) -> (Vec<(&'static str, Problem)>, Vec<Problem>) {
-        let mut found = std::mem::take(&mut self.warnings);
-        found.sort_by_key(|found| (found.span.unwrap_or(NOWHERE), found.lint));
-        let with_place = |found: Finding| {
-            let problem = Problem::new(found.message);
-            let Some(span) = found.span else { return (found.lint, problem) };
-            let mut place = self.place(span);
-            let secret = self.files.get(span.file).is_some_and(|file| file.secret.contains(&span.line));
-            if secret || place.text.len() > LONGEST_LINE {
-                place.text.clear();
-            }
-            (found.lint, problem.at(place))
-        };
-        let found = found.into_iter().map(with_place).collect();
+        let found = self.sorted_warnings().into_iter();
+        let found = found.map(|found| (found.lint, self.with_place(found))).collect();
+        self.warnings.clear();
         (found, self.finish().err().unwrap_or_default())
+    }
+
+    fn sorted_warnings(&self) -> Vec<Finding> {
+        let mut found = self.warnings.clone();
+        found.sort_by_key(|found| (found.span.unwrap_or(NOWHERE), found.lint));
+        found
+    }
+
+    fn with_place(&self, found: Finding) -> Problem {
+        let problem = Problem::warning(found.message);
+        let Some(span) = found.span else { return problem };
+        let mut place = self.place(span);
+        let secret = self.files.get(span.file).is_some_and(|file| file.secret.contains(&span.line));
+        if secret || place.text.len() > LONGEST_LINE {
+            place.text.clear();
+        }
+        problem.at(place)
     }
 
     /// `line 12`, for a hint that points at a second place; with its file where there are several.

@@ -300,7 +300,7 @@ fn passwords(members: &[Member], source: &mut Source) {
             let problem = Problem::new(format!("`auth: {method}` needs `{name}`"));
             let hint = match source.nearly(name) {
                 Some((near, at)) => {
-                    format!("is it {} on {}? give it as `{name}`", quote(near), source.line(*at))
+                    format!("is it {} on {}? give it as `{name}`", quote(&near), source.line(at))
                 }
                 None => format!("give `{name}`, or another `auth`"),
             };

@@ -22,7 +22,7 @@ pub fn text(found: &Found, paint: Paint) -> String {
     let mistakes = found.mistakes.iter().map(|problem| format!("{problem}\n\n"));
     let warnings = found.warnings.iter().map(|Warning { name, problem }| {
         let message = format!("{} [{name}]", problem.message);
-        format!("{}\n\n", Problem { message, ..problem.clone() }.as_warning())
+        format!("{}\n\n", Problem { message, ..problem.clone() })
     });
     let sum = match (found.mistakes.len(), found.warnings.len()) {
         (0, 0) => paint.green("nothing is wrong with it"),
