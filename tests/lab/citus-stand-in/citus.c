@@ -3,17 +3,21 @@
  *
  * PostgreSQL does not start when a library in shared_preload_libraries is missing, and keepers commit a
  * worker's failover in two phases. So this is what the rest of a formation sees of the library: that it
- * wants to be first, that it makes room for prepared transactions, and its settings.
+ * wants to be first, that it makes a directory in base, that it makes room for prepared transactions, and its
+ * settings.
  */
 #include "postgres.h"
 
 #include "access/twophase.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "storage/fd.h"
 #include "tcop/utility.h"
 #include "utils/guc.h"
 
 PG_MODULE_MAGIC;
+
+#define JOB_CACHE "base/pgsql_job_cache"
 
 extern PGDLLEXPORT void _PG_init(void);
 
@@ -39,6 +43,10 @@ _PG_init(void)
 	if (ProcessUtility_hook != NULL)
 		ereport(ERROR, (errmsg("citus (stand-in) has to be loaded first"),
 						errhint("Place citus at the beginning of shared_preload_libraries.")));
+
+	/* As CreateRequiredDirectories does: a data directory without base is none that the server starts with. */
+	if (!IsUnderPostmaster && MakePGDirectory(JOB_CACHE) != 0 && errno != EEXIST)
+		ereport(ERROR, (errcode_for_file_access(), errmsg("could not create directory \"%s\": %m", JOB_CACHE)));
 
 	if (max_prepared_xacts == 0)
 	{
