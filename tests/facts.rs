@@ -1,6 +1,7 @@
 //! What ten real hosts of a settled formation answered to the probe, and what a damaged answer reads as.
 //!
-//! The files are whole answers of `inventory/lab.yml` on Debian 12, after a failover there and back in group 1.
+//! The files are whole answers on Debian 12, after a failover there and back in group 1. `tests/facts/inventory.yml` is
+//! `inventory/lab.yml` as it was then.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
@@ -21,12 +22,12 @@ use muster::state::State;
 const FLAGS: [&str; 5] = ["systemd", "pgdata.standby", "keeper.enabled", "tls.key", "selinux"];
 
 fn lab() -> Formation {
-    load(Path::new("inventory/lab.yml")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    load(Path::new("tests/facts/inventory.yml")).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 /// The same at a monitor that the inventory does not name.
 fn external() -> Formation {
-    let text = std::fs::read_to_string("inventory/lab.yml").unwrap();
+    let text = std::fs::read_to_string("tests/facts/inventory.yml").unwrap();
     let own = text.find("    monitor:\n").unwrap()..text.find("    coordinator:\n").unwrap();
     let mut text = text.replacen(&text[own], "", 1);
     text =

@@ -415,7 +415,7 @@ fn files_of_keys_without_end() {
 }
 
 fn lab() -> Formation {
-    muster::inventory::load(Path::new("inventory/lab.yml")).unwrap()
+    muster::inventory::load(Path::new("tests/facts/inventory.yml")).unwrap()
 }
 
 /// What a host answers is text of its own choice: no answer stops muster, and none is read as what it is not.

@@ -91,6 +91,8 @@ fn the_lab() {
     let file = |name: &str| here.join("inventory/../.lab").join(name).display().to_string();
     assert_eq!(worker.host.identity_files, [file("id")]);
     assert_eq!(worker.host.known_hosts, Some(file("known_hosts")));
+    assert_eq!(managed(&formation).settings["shared_buffers"], "128MB");
+    assert_eq!((managed(&formation).settings.len(), managed(&formation).hba.len()), (1, 0));
     assert_eq!(worker.settings["max_connections"], "300");
     assert_eq!(worker.settings["checkpoint_completion_target"], "0.9");
     assert_eq!(worker.hba, ["hostssl app app 10.88.0.0/24 scram-sha-256"]);
@@ -540,10 +542,11 @@ fn a_formation_knows_whom_the_inventory_names() {
     let in_file = ["mon", "coord1", "coord2", "coord1r", "w1a", "w1b", "w1r", "w2a", "w2b", "w2r"];
     assert_eq!(hosts, in_file);
     let groups: Vec<&str> = roster.groups.iter().map(|group| group.name.as_str()).collect();
-    let declared = ["all", "ungrouped", "monitor", "coordinator", "workers", "worker1", "worker2", "readers"];
+    let declared =
+        ["all", "ungrouped", "monitor", "coordinator", "workers", "worker1", "worker2", "nodes", "readers"];
     assert_eq!(groups, declared);
     let w1r: Vec<&str> = roster.hosts[6].groups.iter().map(String::as_str).collect();
-    assert_eq!(w1r, ["all", "readers", "worker1", "workers"]);
+    assert_eq!(w1r, ["all", "nodes", "readers", "worker1", "workers"]);
 }
 
 /// What was left out and what was not, by the words of one inventory each.

@@ -167,8 +167,8 @@ impl Status {
             "Reported",
             "Assigned",
             "Health",
-            "Keeper",
-            "Postgres",
+            "Keeper pid",
+            "Postgres pid",
             "Cert days",
         ];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];

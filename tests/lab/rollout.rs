@@ -45,8 +45,8 @@ fn fresh_rollout() {
     // What only the running server can judge, as its libraries know it, changes nothing where it is wrong.
     let wrong = lab.inventory("wrong", |text| {
         text.replace(
-            "      max_connections: 200\n",
-            "      max_connections: 200\n      pg_stat_statements.track: banana\n",
+            "          max_connections: 200\n",
+            "          max_connections: 200\n          pg_stat_statements.track: banana\n",
         )
     });
     lab.muster(&wrong, &["apply", "--yes"])

@@ -12,10 +12,10 @@ fn what_nobody_knows_is_said_to_be_unknown() {
     let status = Status::new(&formation, &Scope::whole(), &facts, jiff::civil::date(2026, 1, 1));
     let expected = "\
 formation default, monitor unknown
-Name             Node     Host:Port             TLI: LSN  Connection  Recovery  Lag      Reported  Assigned  Health   Keeper   Postgres  Cert days
-mon1.db.example  monitor  mon1.db.example:5432  -         -           -         -        -         -         -        unknown  unknown   unknown
-pg1.db.example   0        pg1.db.example:5432   unknown   unknown     unknown   unknown  unknown   unknown   unknown  unknown  unknown   unknown
-pg2.db.example   0        pg2.db.example:5432   unknown   unknown     unknown   unknown  unknown   unknown   unknown  unknown  unknown   unknown
+Name             Node     Host:Port             TLI: LSN  Connection  Recovery  Lag      Reported  Assigned  Health   Keeper pid  Postgres pid  Cert days
+mon1.db.example  monitor  mon1.db.example:5432  -         -           -         -        -         -         -        unknown     unknown       unknown
+pg1.db.example   0        pg1.db.example:5432   unknown   unknown     unknown   unknown  unknown   unknown   unknown  unknown     unknown       unknown
+pg2.db.example   0        pg2.db.example:5432   unknown   unknown     unknown   unknown  unknown   unknown   unknown  unknown     unknown       unknown
 note: mon1.db.example, pg1.db.example, pg2.db.example: unreachable: no route to host
 not settled
 ";

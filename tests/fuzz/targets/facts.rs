@@ -11,8 +11,8 @@ use muster::facts::{self, Facts, Sight};
 use muster::formation::{Formation, NodeName};
 
 static FORMATION: LazyLock<Formation> = LazyLock::new(|| {
-    let text = include_str!("../../../inventory/lab.yml");
-    muster::inventory::parse("lab.yml", text, Path::new("inventory")).expect("the example is right")
+    let text = include_str!("../../facts/inventory.yml");
+    muster::inventory::parse("inventory.yml", text, Path::new("inventory")).expect("the example is right")
 });
 
 const REAL: [(&str, &str); 4] = [
