@@ -5,7 +5,7 @@ use crate::formation::{Keeper, Monitor, Node, NodeKind, Server};
 use crate::plan::World;
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::versions::release;
-use crate::resource::{client, neighbours, place, versions};
+use crate::resource::{client, neighbours, place, tls, versions};
 
 /// Why a server cannot be of this formation as its host is; the one to be measured by is let through.
 pub(super) fn refusal(world: &World, server: &Server, software: &Software) -> Option<String> {
@@ -101,6 +101,7 @@ pub(super) fn notes(world: &World, server: &Server, seen: &Seen) -> Vec<String> 
     notes.extend(place::note(node, server, &seen.place, &seen.pgdata));
     notes.extend(seen.keeper.alive.and_then(|_| place::no_tmp(server, &seen.place)));
     notes.extend(client::notes(server, &seen.host.home, &seen.client));
+    notes.extend(tls::note(server, &seen.tls, world.today));
     if let (true, Pgdata::Present(found)) = (server.adopted, &seen.pgdata)
         && let Some(pid) = found.stale
     {

@@ -74,9 +74,12 @@ done | { printf 'tls.unreadable:'; base64 -w0; echo; }
     "$(id -un)":*) echo "$f has mode $m: chmod 600 it" ;;
     *) echo "$f belongs to $o: it must be $(id -un)'s, or root's" ;;
     esac
-    if [ -r "$c" ] && command -v openssl >/dev/null; then
+    # A server that runs has what it read; it does not start again with half a file.
+    if ! grep -q 'PRIVATE KEY-----' "$f"; then echo "$f holds no private key"; fi
+    if [ -r "$c" ] && ! grep -q 'CERTIFICATE-----' "$c"; then echo "$c holds no certificate"
+    elif [ -r "$c" ] && command -v openssl >/dev/null; then
       of_key=$(openssl pkey -in "$f" -passin pass: -pubout 2>/dev/null </dev/null) || of_key=
-      of_cert=$(openssl x509 -in "$c" -noout -pubkey 2>/dev/null) || of_cert=
+      if ! of_cert=$(openssl x509 -in "$c" -noout -pubkey 2>/dev/null); then echo "the certificate in $c cannot be read"; fi
       if [ -n "$of_key" ] && [ -n "$of_cert" ] && [ "$of_key" != "$of_cert" ]; then echo "$f is not the key of $c"; fi
     fi
   fi
@@ -209,6 +212,17 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
         put("server.key", 0o600, Content::PrivateKey(key), facts.key),
         put("server.crt", 0o644, Content::Certificate(certificate), facts.certificate.is_some()),
     ]
+}
+
+/// Of a server that is there: it runs and starts with a certificate that has ended, and nobody who looks takes it.
+pub fn note(server: &Server, facts: &TlsFacts, today: Date) -> Option<String> {
+    let Tls::Files { cert, .. } = &server.tls else { return None };
+    let ended = facts.served.as_ref().filter(|found| found.not_after < today)?;
+    Some(format!(
+        "the certificate {cert} ended on {}: whoever verifies it is not connected; put a new one there, and apply \
+         has the server read it",
+        ended.not_after
+    ))
 }
 
 /// Every name a client may know the server by; addresses as a certificate has them, in one spelling.
@@ -350,9 +364,13 @@ mod tests {
         assert_eq!(unusable(&one, key.reveal(), 0o400), none);
         let [said] = unusable(&one, key.reveal(), 0o644).try_into().unwrap();
         assert!(said.starts_with("c.key has mode 0644: chmod 6"), "{said}");
+        assert_eq!(unusable(&one, "", 0o600), ["c.key holds no private key"]);
+        assert_eq!(unusable("", key.reveal(), 0o600), ["c.crt holds no certificate"]);
         let is_there = std::process::Command::new("openssl").arg("version").output().is_ok();
         let wanted: &[&str] = if is_there { &["c.key is not the key of c.crt"] } else { &[] };
         assert_eq!(unusable(&one, other.reveal(), 0o600), wanted);
+        let wanted: &[&str] = if is_there { &["the certificate in c.crt cannot be read"] } else { &[] };
+        assert_eq!(unusable(&one[..one.len() / 2], key.reveal(), 0o600), wanted);
     }
 
     #[test]

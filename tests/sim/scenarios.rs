@@ -26,6 +26,7 @@ use muster::resource::citus::CitusNode;
 use muster::resource::host::Resolved;
 use muster::resource::neighbours::{Neighbour, Whose};
 use muster::resource::place::{Access, Is};
+use muster::resource::tls::Certificate;
 use muster::scope::Scope;
 use muster::state::State;
 use muster::step::Risk;
@@ -291,6 +292,9 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("selinux", _) => host.around.selinux = true,
         ("certificate", ["ends", date]) => {
             host.certificate_mut().certificate.as_mut()?.not_after = date.parse::<Date>().ok()?;
+        }
+        ("certificate", ["file", "ends", date]) => {
+            host.served = Some(Certificate { not_after: date.parse::<Date>().ok()?, names: Vec::new() });
         }
         ("certificate", ["for", other]) => {
             host.certificate_mut().certificate.as_mut()?.names = vec![(*other).to_owned()];

@@ -17,7 +17,7 @@ use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
 use muster::resource::place;
 use muster::resource::settings::FILES;
-use muster::resource::tls::{self, Shown, TlsFacts};
+use muster::resource::tls::{self, Certificate, Shown, TlsFacts};
 use muster::scope::Scope;
 use muster::state::State;
 
@@ -83,6 +83,8 @@ pub(crate) struct Host {
     /// Another network than the one that all are in.
     pub(crate) network: Option<String>,
     certificate: Option<TlsFacts>,
+    /// The one in the user's file.
+    pub(crate) served: Option<Certificate>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -444,6 +446,7 @@ impl Host {
             forges: None,
             network: None,
             certificate: None,
+            served: None,
         }
     }
 
@@ -524,7 +527,7 @@ impl Host {
             shown,
             key: self.files.keys().any(|path| path.ends_with("/server.key")),
             unreadable: self.unreadable.clone(),
-            served: None,
+            served: self.served.clone(),
         }
     }
 
