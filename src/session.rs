@@ -38,7 +38,8 @@ macro_rules! of_superuser {
 pub const ORDINARY: &str = ordinary!();
 
 /// Defines `psql`, a superuser on the host itself; `$bin` must be set, the rest of the connection are options. A setting that
-/// the release does not know would be refused: psql's is the server's own there.
+/// the release does not know would be refused: psql's is the server's own there. Where `$muster_within` is set psql is
+/// interrupted after so many seconds: it cancels its statement, and the end is 124.
 pub const PSQL: &str = concat!(
     "psql() {\n",
     "  session='",
@@ -48,7 +49,7 @@ pub const PSQL: &str = concat!(
   major=${major#*) }; major=${major%%[!0-9]*}
   if [ "${major:-0}" -ge 14 ]; then session="$session -c idle_session_timeout=0"; fi
   if [ "${major:-0}" -ge 17 ]; then session="$session -c transaction_timeout=0"; fi
-  PGOPTIONS=$session "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 "$@"
+  PGOPTIONS=$session ${muster_within:+timeout --foreground -k 5 -s INT "$muster_within"} "$bin/psql" -XAtqw -v ON_ERROR_STOP=1 "$@"
 }
 "#
 );

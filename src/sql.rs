@@ -40,6 +40,36 @@ pub fn local(server: &Server, bin: &str, user: &str, dbname: &str, sql: Stdin) -
         .stdin(sql)
 }
 
+/// As [`LOCAL`]; `$6` seconds, `$7` what to say where it takes longer. A commit that waits for a standby cannot be bounded by a
+/// setting: a statement's timeout ends before it begins to wait. A cancelled one gives up to wait, and has happened.
+const LOCAL_WITHIN: &str = r#"muster_within=$6 ended=0
+said=$(psql ${2:+-h "$2"} -p "$3" -U "$4" -d "$5" -f - 2>&1 >/dev/null) || ended=$?
+if [ "$ended" = 124 ]; then echo "ERROR: $7" >&2; fi
+printf '%s\n' "$said" >&2
+exit "$ended"
+"#;
+
+/// As [`local`], for a statement that may wait for somebody: what is said where that takes longer than a command may.
+pub fn local_within(
+    server: &Server,
+    bin: &str,
+    user: &str,
+    dbname: &str,
+    sql: String,
+    waits: &str,
+) -> Command {
+    let (within, waits) = within(server, waits);
+    let command = local(server, bin, user, dbname, Stdin::Text(sql));
+    Command { script: format!("bin=$1\n{PSQL}{LOCAL_WITHIN}").into(), ..command }.args([within, waits])
+}
+
+/// The seconds after which a statement is given up, before its command is: that would tell no reason, and leave it waiting.
+fn within(server: &Server, waits: &str) -> (String, String) {
+    let most = server.host.command_timeout;
+    let seconds = most.saturating_sub(15).max(most / 2).max(1);
+    (seconds.to_string(), format!("it did not end within {seconds} s: {waits}"))
+}
+
 /// Who logs in to a server over the network.
 #[derive(Clone, Copy, Debug)]
 pub struct Login<'a> {
@@ -51,6 +81,20 @@ pub struct Login<'a> {
 /// `$1` bin directory, `$2` host, `$3` port, `$4` user, `$5` database. The rest of the connection is environment.
 const REMOTE: &str = r#"exec "$1/psql" -XAtqw -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d "$5" -f -
 "#;
+
+/// As [`REMOTE`]; `$6` seconds, `$7` what to say where it takes longer.
+const REMOTE_WITHIN: &str = r#"ended=0
+said=$(timeout --foreground -k 5 -s INT "$6" "$1/psql" -XAtqw -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d "$5" -f - 2>&1 >/dev/null) || ended=$?
+if [ "$ended" = 124 ]; then echo "ERROR: $7" >&2; fi
+printf '%s\n' "$said" >&2
+exit "$ended"
+"#;
+
+/// As [`remote`], for a statement that may wait for somebody.
+pub fn remote_within(from: &Server, command: Command, waits: &str) -> Command {
+    let (within, waits) = within(from, waits);
+    Command { script: REMOTE_WITHIN.into(), ..command }.args([within, waits])
+}
 
 /// Asks another server from this one's host, with this one's idea of encryption.
 pub fn remote(
@@ -289,6 +333,31 @@ mod tests {
         assert_eq!(ident(r#"a"b"#), r#""a""b""#);
         assert_eq!(conninfo_value("it's"), r"'it\'s'");
         assert_eq!(conninfo_value("host1.example"), "host1.example");
+    }
+
+    /// A psql that is interrupted cancels its statement, and goes on to its end.
+    #[test]
+    fn a_statement_that_waits_too_long_says_what_for() {
+        let bin = tempfile::tempdir().unwrap();
+        let path = bin.path().join("psql");
+        let psql = "#!/bin/sh\ncase $1 in --version) echo 'psql (PostgreSQL) 15'; exit;; esac\nread -r n\n\
+            trap 'kill $!; echo WARNING: cancelled >&2; exit 0' INT\nsleep $n & wait\necho row\necho NOTICE >&2\n";
+        std::fs::write(&path, psql).unwrap();
+        std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+        let run = |script: &str, seconds: &str| {
+            let mut shell = std::process::Command::new("sh");
+            shell.args(["-c", &format!("set -eu\n{script}"), "muster"]);
+            shell.args([&bin.path().display().to_string(), "", "5432", "u", "d", "1", "it waits"]);
+            let folder = tempfile::tempdir().unwrap();
+            std::fs::write(folder.path().join("in"), seconds).unwrap();
+            let said = shell.stdin(std::fs::File::open(folder.path().join("in")).unwrap()).output().unwrap();
+            (said.status.code(), String::from_utf8(said.stderr).unwrap())
+        };
+        for script in [format!("bin=$1\n{PSQL}{LOCAL_WITHIN}"), REMOTE_WITHIN.to_owned()] {
+            let (code, said) = run(&script, "30\n");
+            assert_eq!((code, said.as_str()), (Some(124), "ERROR: it waits\nWARNING: cancelled\n"));
+            assert_eq!(run(&script, "0\n"), (Some(0), "NOTICE\n".to_owned()));
+        }
     }
 
     /// libpq takes an empty PGSSLMODE for a wrong one.

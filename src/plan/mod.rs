@@ -27,7 +27,7 @@ use crate::command::Failure;
 use crate::error::Problem;
 use crate::facts::Facts;
 use crate::formation::{Formation, NodeName};
-use crate::resource::citus::{self, CitusFacts, CitusNode, Coordinator, Remote, Wanted};
+use crate::resource::citus::{self, CitusFacts, CitusNode, Confirms, Coordinator, Remote, Wanted};
 use crate::resource::data::Pgdata;
 use crate::resource::given::Given;
 use crate::scope::Scope;
@@ -216,7 +216,17 @@ fn row_of_citus(
     plan: &mut Plan,
 ) {
     let name = wanted.node.name();
-    let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts);
+    let confirms = match coordinator {
+        Coordinator::Ours(coordinator) => {
+            let standbys = world.formation.group(0).filter(|node| node.name() != coordinator.name());
+            match standbys.filter(|node| node.replication_quorum).count() {
+                0 => Confirms::Nobody,
+                _ => Confirms::Standby,
+            }
+        }
+        Coordinator::Theirs { .. } => Confirms::Nobody,
+    };
+    let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts, confirms);
     // A step that must fail would keep the node from its keeper, at every run anew.
     if !steps.is_empty() && node::starts_with_its_keeper(world, wanted.node) {
         plan.partial = Some(format!("{name} is stopped; its row of pg_dist_node follows once it runs"));

@@ -4,11 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::command::Stdin;
 use crate::formation::{Formation, Node, NodeKind};
 use crate::probe::{Answer, Answers};
 use crate::resource::data::node_dir;
-use crate::sql::{Login, conninfo_value, literal, local, remote};
+use crate::sql::{Login, conninfo_value, literal, local_within, remote, remote_within};
 use crate::step::{Action, Content, File, Step};
 
 /// What a coordinator says of its formation.
@@ -244,13 +243,26 @@ pub enum Coordinator<'a> {
     Theirs { host: &'a str, port: u16 },
 }
 
-/// Statements for one wanted row, run on the coordinator. `bin`: of the host they are sent from.
+/// What is said of a statement that does not end.
+const WAITS: &str = "its commit waits for a synchronous standby that does not confirm it, or the statement for the node itself; \
+    muster status tells who streams, apply again once it does";
+
+/// Who confirms the coordinator's commits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confirms {
+    Nobody,
+    Standby,
+}
+
+/// Statements for one wanted row, run on the coordinator. `bin`: of the host they are sent from. `confirms`: whether the
+/// coordinator has standbys that its commits may wait for.
 pub fn steps(
     coordinator: Coordinator,
     bin: &str,
     dbname: &str,
     wanted: &Wanted,
     facts: Option<&CitusFacts>,
+    confirms: Confirms,
 ) -> Vec<Step> {
     let Wanted { node, role } = wanted;
     let (host, port) = (literal(&node.server.hostname), node.server.pgport);
@@ -260,13 +272,18 @@ pub fn steps(
         steps.push(match coordinator {
             Coordinator::Ours(coordinator) => {
                 let name = coordinator.name();
-                let command =
-                    local(&coordinator.server, bin, &coordinator.username, dbname, Stdin::Text(sql));
+                let server = &coordinator.server;
+                let command = local_within(server, bin, &coordinator.username, dbname, sql, WAITS);
+                let because = match confirms {
+                    Confirms::Standby => format!("{because}; the commit waits for a standby of {name}"),
+                    Confirms::Nobody => because,
+                };
                 Step::new(name, title, because, Action::Run(command)).needs([name.clone()])
             }
             Coordinator::Theirs { host, port } => {
                 let who = Login { user: &node.username, password: node.password.as_ref() };
                 let command = remote(&node.server, bin, host, port, who, dbname, sql);
+                let command = remote_within(&node.server, command, WAITS);
                 Step::new(node.name(), format!("{title}, at {host}:{port}"), because, Action::Run(command))
             }
         });

@@ -28,3 +28,4 @@ mod settings;
 mod sudoers;
 mod truth;
 mod turns;
+mod waits;
