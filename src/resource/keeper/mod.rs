@@ -2,6 +2,7 @@
 
 pub mod adopted;
 mod files;
+mod guard;
 mod renew;
 mod unit;
 
@@ -149,40 +150,6 @@ pub fn log(server: &Server, host: &HostFacts, adopted: Option<&str>) -> String {
     }
 }
 
-/// Starts PostgreSQL, where the monitor wants it running, before pg_autoctl reports for the first time.
-/// A node that is to be demoted is left stopped, and where the monitor does not answer the keeper decides.
-const GUARD: &str = r#"#!/bin/sh
-# Rendered by muster. $1 pg_autoctl, $2 pg_ctl, $3 PGDATA, $4 node id
-# A keeper that starts beside a stopped primary reports it dead and the monitor fails over, so PostgreSQL
-# goes first: but only if the monitor still wants this node to serve.
-# Without its state a keeper ends at once, and systemd kills what stands beside it: PostgreSQL is not to be there.
-if [ ! -f "$HOME/.local/share/pg_autoctl$3/pg_autoctl.state" ]; then
-  echo "there is no pg_autoctl.state: run muster apply" >&2
-  exit 78
-fi
-n=0 seen=
-while [ "$n" -lt 10 ]; do
-  if seen=$(timeout 5 "$1" show state --pgdata "$3" --json 2>/dev/null) && [ -n "$seen" ]; then break; fi
-  seen=; n=$((n + 1)); sleep 1
-done
-nodes=$(printf '%s' "$seen" | tr -d '\n' | tr '{' '\n')
-own=$(printf '%s\n' "$nodes" | grep "\"node_id\": *$4[,}]") || own=
-# The monitor's whole list, and this node is not on it: pg_autoctl would end at once, again and again.
-case $own$nodes in
-'['*']')
-  echo "the monitor does not know node $4: it was dropped, and its keeper is not started again" >&2
-  exit 78
-  ;;
-esac
-goal=$(printf '%s' "$own" | sed -n 's/.*"assigned_group_state": *"\([a-z_]*\)".*/\1/p')
-case $goal in
-single | primary | wait_primary | apply_settings | join_primary | secondary | catchingup)
-  "$2" -D "$3" status >/dev/null 2>&1 || "$2" -D "$3" -w -t 60 -l "$3/startup.log" start >/dev/null 2>&1 </dev/null
-  ;;
-esac
-exec "$1" run --pgdata "$3"
-"#;
-
 #[derive(Serialize)]
 struct Context<'a> {
     name: &'a str,
@@ -262,17 +229,11 @@ pub fn steps(
             let before = facts.state.map(|_| String::new());
             steps.push(put(server, &path, 0o600, Content::Binary(bytes), before, &because));
         }
-        if facts.guard.as_deref() != Some(GUARD) {
+        let guard = guard::script();
+        if facts.guard.as_ref() != Some(&guard) {
             let path = format!("{}/run-keeper", node_dir(server));
             let because = "PostgreSQL is to run before its keeper reports";
-            steps.push(put(
-                server,
-                &path,
-                0o755,
-                Content::Text(GUARD.to_owned()),
-                facts.guard.clone(),
-                because,
-            ));
+            steps.push(put(server, &path, 0o755, Content::Text(guard), facts.guard.clone(), because));
         }
     }
     if systemd {
