@@ -11,7 +11,8 @@ use crate::step::{Action, Step};
 /// take turns here, and wait for that, half a minute at most.
 const IN_TURN: &str = r#"{ cat <<'SQL'
 select from pg_advisory_lock(hashtext('muster: properties'));
-select from set_config('muster.formation', :'formation', false), set_config('muster.voters', :'voters', false);
+select from set_config('muster.formation', :'formation', false);
+select from set_config('muster.voters', :'voters', false);
 do $$
 declare
   voters int := nullif(current_setting('muster.voters'), '');
