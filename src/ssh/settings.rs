@@ -13,6 +13,7 @@ use crate::formation::{Host, Secret};
 /// One hop, fully decided. Tokens are expanded, `~` is the home directory, nothing is left to look up but DNS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
+    pub part: Part,
     /// The name that was asked for: what `Host` lines match.
     pub original: String,
     /// `HostName`: where the connection goes, and the name the host's key is looked up by.
@@ -57,6 +58,15 @@ pub struct Settings {
 }
 
 /// `AddressFamily`.
+/// What a host is on the way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The host that is to be reached.
+    Target,
+    /// One that others are reached through.
+    Bastion,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AddressFamily {
     Any,

@@ -265,17 +265,8 @@ impl Transport {
                 Ok(link)
             }
             Err(Failure::Unreachable { reason, hint }) => {
-                // What the newcomer expects, and what neither ssh nor Ansible does.
-                let own = match reason.contains("no key to log in") || reason.contains("permission denied") {
-                    true => format!(
-                        "{hint}; the inventory's user and key are for the hosts: the bastion's are those of ssh_config \
-                         (Host {}), or USER@ in --bastion",
-                        hop.original
-                    ),
-                    false => hint,
-                };
                 let reason = format!("bastion {}: {reason}", hop.original);
-                Err(Failure::Unreachable { reason, hint: own })
+                Err(Failure::Unreachable { reason, hint })
             }
             Err(other) => Err(other),
         }

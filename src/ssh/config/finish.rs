@@ -11,7 +11,7 @@ use super::tokens::{self, Connection, Tokens};
 use crate::error::Problem;
 use crate::ssh::credentials::Credentials;
 use crate::ssh::settings::{
-    AddressFamily, Algorithms, Checking, HostKeys, IdentityFile, Jump, Method, Origin, Proxy, Settings,
+    AddressFamily, Algorithms, Checking, HostKeys, IdentityFile, Jump, Method, Origin, Part, Proxy, Settings,
 };
 
 /// Seconds; ssh has no limit.
@@ -45,6 +45,7 @@ pub(super) fn settings(
     };
     let files = Files { chosen, credentials, tokens: Tokens::new(&connection, credentials) };
     Ok(Settings {
+        part: Part::Target,
         original: original.to_owned(),
         hostname: host.to_owned(),
         port,

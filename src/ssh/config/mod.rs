@@ -21,7 +21,7 @@ use self::keywords::Key;
 use self::pass::{Chosen, Owner, Pass, said};
 use self::tokens::Tokens;
 use super::credentials::Credentials;
-use super::settings::{Jump, Origin, Settings};
+use super::settings::{Jump, Origin, Part, Settings};
 use crate::error::Problem;
 use crate::formation::Host;
 
@@ -105,7 +105,8 @@ pub fn of_jump(jump: &Jump, file: Option<&str>, credentials: &Credentials) -> Re
     jump::check(jump).map_err(Problem::new)?;
     let mut chosen = Chosen::default();
     prefer(jump, Origin::Config, &mut chosen)?;
-    follow(&jump.host, file, chosen, credentials)
+    let settings = follow(&jump.host, file, chosen, credentials)?;
+    Ok(Settings { part: Part::Bastion, ..settings })
 }
 
 /// One `[user@]host[:port]`, IPv6 in brackets, or `ssh://` URI.

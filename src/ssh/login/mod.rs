@@ -93,7 +93,7 @@ impl<'a> Login<'a> {
             files: Files::read(settings, credentials)?,
             offers: None,
             answers: Answers::new(settings, credentials, clock),
-            refusal: Refusal::new(&settings.user),
+            refusal: Refusal::new(settings),
             connections: 0,
             entered: Vec::new(),
         })

@@ -52,7 +52,23 @@ pub(super) enum State {
 pub(super) struct Files {
     keys: Vec<(PathBuf, Origin, Arc<KeyFile>)>,
     certificates: Vec<(PathBuf, Certificate)>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
+}
+
+/// What is worth telling of a key that is not tried.
+#[derive(Clone)]
+pub(super) enum Note {
+    /// Its file wants a passphrase that nobody can be asked for.
+    Locked(String),
+    Other(String),
+}
+
+impl Note {
+    pub(super) fn text(&self) -> &str {
+        match self {
+            Note::Locked(text) | Note::Other(text) => text,
+        }
+    }
 }
 
 impl Files {
@@ -72,14 +88,16 @@ impl Files {
             };
             match file.origin {
                 Origin::Inventory => return Err(unusable(&file.path, &error)),
-                Origin::Config | Origin::Default => notes.push(format!("{}: {error}", file.path.display())),
+                Origin::Config | Origin::Default => {
+                    notes.push(Note::Other(format!("{}: {error}", file.path.display())));
+                }
             }
         }
         for path in &settings.certificate_files {
             match load_openssh_certificate(path) {
                 Ok(certificate) => certificates.push((path.clone(), certificate)),
                 Err(_) if !path.exists() => {}
-                Err(_) => notes.push(format!("{}: it holds no certificate", path.display())),
+                Err(_) => notes.push(Note::Other(format!("{}: it holds no certificate", path.display()))),
             }
         }
         let own = keys.iter().filter_map(|(path, _, file)| Some((path.clone(), file.certificate.clone()?)));
@@ -99,10 +117,10 @@ pub(super) fn offers(
     agent: &Agent,
     settings: &Settings,
     credentials: &Credentials,
-) -> Result<(Vec<Offer>, Vec<String>), Failure> {
+) -> Result<(Vec<Offer>, Vec<Note>), Failure> {
     let can_ask = credentials.can_ask(settings);
     let mut list = List { offers: Vec::new(), seen: BTreeSet::new(), notes: files.notes.clone(), settings };
-    list.notes.extend(agent.trouble.iter().cloned());
+    list.notes.extend(agent.trouble.iter().cloned().map(Note::Other));
     for (path, certificate) in &files.certificates {
         let held = agent.find_certificate(certificate).or_else(|| agent.find(certificate.public_key()));
         let by = match (held, files.find(certificate.public_key())) {
@@ -111,8 +129,8 @@ pub(super) fn offers(
                 By::File(path.clone(), file.clone())
             }
             (None, Some(_) | None) => {
-                list.notes
-                    .push(format!("the certificate for {}: nobody holds its private key", path.display()));
+                let path = path.display();
+                list.note(format!("the certificate for {path}: nobody holds its private key"));
                 continue;
             }
         };
@@ -147,7 +165,13 @@ pub(super) fn offers(
     for (path, _, file) in &files.keys {
         match lacks(file, agent, can_ask) {
             None => list.add_file(path, file),
-            Some(why) if !list.has(file) => list.notes.push(format!("{}: {why}", path.display())),
+            Some(why) if !list.has(file) => {
+                let text = format!("{}: {why}", path.display());
+                list.notes.push(match &file.content {
+                    Content::Locked { .. } => Note::Locked(text),
+                    Content::Ready(_) | Content::Public(_) | Content::Hardware(_) => Note::Other(text),
+                });
+            }
             Some(_) => {}
         }
     }
@@ -167,11 +191,15 @@ struct List<'a> {
     offers: Vec<Offer>,
     /// By their blobs: the same key in a file and in the agent is offered once.
     seen: BTreeSet<Vec<u8>>,
-    notes: Vec<String>,
+    notes: Vec<Note>,
     settings: &'a Settings,
 }
 
 impl List<'_> {
+    fn note(&mut self, text: String) {
+        self.notes.push(Note::Other(text));
+    }
+
     fn has(&self, file: &KeyFile) -> bool {
         file.public().and_then(|key| key.to_bytes().ok()).is_some_and(|blob| self.seen.contains(&blob))
     }
@@ -202,7 +230,7 @@ impl List<'_> {
         }
         let label = format!("{origin} ({})", describe(key));
         if let Err((bits, least)) = self.settings.algorithms.is_long_enough(key.key_data()) {
-            self.notes.push(format!("{label}: it has {bits} bits, RequiredRSASize wants {least}"));
+            self.note(format!("{label}: it has {bits} bits, RequiredRSASize wants {least}"));
             return;
         }
         if self.is_accepted(&label, &key.algorithm(), false) {
@@ -224,7 +252,7 @@ impl List<'_> {
         let best = Some(HashAlg::Sha512);
         let accepted = pen::hash(&self.settings.algorithms, algorithm, certificate, best).is_some();
         if !accepted {
-            self.notes.push(format!("{label}: left out by PubkeyAcceptedAlgorithms"));
+            self.note(format!("{label}: left out by PubkeyAcceptedAlgorithms"));
         }
         accepted
     }

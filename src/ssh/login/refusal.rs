@@ -2,16 +2,20 @@
 
 use russh::{MethodKind, MethodSet};
 
+use super::offers::Note;
 use super::password::Answers;
 use crate::command::Failure;
+use crate::ssh::settings::{Part, Settings};
 
 /// What is known of a login that has not come about.
 pub(super) struct Refusal {
     user: String,
+    /// The name of a bastion that refuses.
+    bastion: Option<String>,
     tried: Vec<String>,
     accepted: Vec<String>,
     /// Keys that were not tried, and why.
-    pub(super) notes: Vec<String>,
+    pub(super) notes: Vec<Note>,
     /// The methods of the host's last answer, and whether it came after a success in part.
     pub(super) remaining: Option<(MethodSet, bool)>,
     /// Keys that would have come next.
@@ -19,9 +23,13 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    pub(super) fn new(user: &str) -> Refusal {
+    pub(super) fn new(settings: &Settings) -> Refusal {
         Refusal {
-            user: user.to_owned(),
+            user: settings.user.clone(),
+            bastion: match settings.part {
+                Part::Bastion => Some(settings.original.clone()),
+                Part::Target => None,
+            },
             tried: Vec::new(),
             accepted: Vec::new(),
             notes: Vec::new(),
@@ -44,14 +52,14 @@ impl Refusal {
         if self.left > 0 {
             tried.push(format!("{} more not tried", self.left));
         }
-        tried.extend(self.notes.iter().cloned());
+        tried.extend(self.notes.iter().map(|note| note.text().to_owned()));
         let tried = if tried.is_empty() { "nothing".to_owned() } else { tried.join("; ") };
         let too_many =
             "name the right key with ansible_ssh_private_key_file, or with IdentityFile and IdentitiesOnly";
         let (reason, hint) = match &self.remaining {
             None if no_keys => (
                 format!("there is no key to log in as {user}; tried {tried}"),
-                "load a key with ssh-add, or name a private key file in the inventory".to_owned(),
+                self.whose("load a key with ssh-add, or name a private key file in the inventory".to_owned()),
             ),
             Some((methods, _)) if methods.is_empty() && self.left == 0 => (
                 format!("the host hung up on {user} while logging in; tried {tried}"),
@@ -63,7 +71,7 @@ impl Refusal {
                 format!(
                     "the host refuses {user} (permission denied), and there are too many keys; tried {tried}"
                 ),
-                too_many.to_owned(),
+                self.whose(too_many.to_owned()),
             ),
             Some((methods, _)) if !self.accepted.is_empty() => (
                 format!(
@@ -75,7 +83,7 @@ impl Refusal {
             ),
             Some(_) | None if answers.is_spent => (
                 format!("the host refuses {user} (permission denied); tried {tried}"),
-                "check ansible_password, and the user name".to_owned(),
+                self.whose("check ansible_password, and the user name".to_owned()),
             ),
             Some((methods, _)) if !methods.contains(&MethodKind::PublicKey) => (
                 format!("the host takes no keys from {user}, only {}; tried {tried}", names(methods)),
@@ -92,16 +100,27 @@ impl Refusal {
                     }
                     Some(_) | None => keys,
                 };
-                let hint = match self.notes.iter().any(|note| note.contains("passphrase")) {
+                let hint = match self.notes.iter().any(|note| matches!(note, Note::Locked(_))) {
                     true => {
                         format!("a key needs its passphrase: ssh-add it, or run on a terminal; or {hint}")
                     }
                     false => hint,
                 };
-                (format!("the host refuses {user} (permission denied); tried {tried}"), hint)
+                (format!("the host refuses {user} (permission denied); tried {tried}"), self.whose(hint))
             }
         };
         Failure::Unreachable { reason, hint }
+    }
+
+    /// A newcomer expects the inventory's user and key to be the bastion's, too; with ssh and Ansible they are not.
+    fn whose(&self, hint: String) -> String {
+        match &self.bastion {
+            Some(name) => format!(
+                "{hint}; the inventory's user and key are for the hosts: the bastion's are those of ssh_config (Host \
+                 {name}), or USER@ in --bastion"
+            ),
+            None => hint,
+        }
     }
 }
 
