@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::command::Failure;
 use crate::formation::NodeName;
+use crate::reason::Reason;
 use crate::step::{Risk, Stage};
 
 /// One occurrence of a run. `seconds` count from the start of the run.
@@ -72,11 +73,11 @@ pub struct NodeOutcome {
     pub changed: usize,
     pub skipped: usize,
     /// Why nothing could be planned for it.
-    pub blocked: Option<String>,
+    pub blocked: Option<Reason>,
     pub unreachable: Option<String>,
     pub failed: Option<String>,
     /// What is wrong with it though nothing could be done about it.
-    pub unwell: Vec<String>,
+    pub unwell: Vec<Reason>,
     /// Titles of steps that may or may not have happened.
     pub unknown: Vec<String>,
 }

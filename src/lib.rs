@@ -43,6 +43,9 @@
 //!
 //! **Where a password comes from** is [`secrets`]: the inventory says which way, and only what a command needs is looked for.
 //!
+//! **Why a node is left alone, waits, or is not well** is a [`Reason`](reason::Reason): exit codes, and who waits for whom,
+//! are matches on it. Its words are for people, and nothing is decided by them.
+//!
 //! **Whether it worked** is not the planner's to say: [`verify`] asks the monitor, the coordinator and a client, in
 //! words of its own.
 //!
@@ -67,6 +70,7 @@ pub mod pattern;
 pub mod plan;
 pub mod probe;
 pub mod program;
+pub mod reason;
 pub mod report;
 pub mod resource;
 pub mod scope;

@@ -58,6 +58,7 @@ const RANKS: &[(&str, Does)] = &[
     ("session", Core),
     ("trial", Core),
     ("command", Core),
+    ("reason", Core),
     ("formation", Core),
     ("state", Core),
     ("error", Core),
@@ -107,6 +108,23 @@ const IMPURE: &[&str] = &[
     "async fn",
 ];
 
+/// What holds words for people: reasons, causes and what is made of them.
+const WORDS: &[&str] = &["why", "reason", "because", "hint", "cause()", "to_string()"];
+
+/// Ways to decide by words.
+const BY_WORDS: &[&str] = &[
+    ".contains(",
+    ".starts_with(",
+    ".ends_with(",
+    ".strip_prefix(",
+    ".strip_suffix(",
+    ".trim_start_matches(",
+    ".trim_end_matches(",
+    ".find(",
+    " == \"",
+    " != \"",
+];
+
 /// Lines of a file, tests included. Longer files have two subjects.
 const LINES: usize = 500;
 
@@ -143,6 +161,52 @@ fn the_core_is_pure() {
         }
     }
     assert!(wrong.is_empty(), "the core computes only:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_decided_by_words_for_people() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources() {
+        for (number, line) in without_tests(&text).lines().enumerate() {
+            wrong.extend(decisions(line).map(|how| format!("{}:{}: {how}", path.display(), number + 1)));
+        }
+    }
+    assert!(wrong.is_empty(), "match on the Reason, not on its words:\n{}", wrong.join("\n"));
+}
+
+/// Where a line looks into words.
+fn decisions(line: &str) -> impl Iterator<Item = String> {
+    let code = line.split("//").next().unwrap_or_default();
+    let ends_there = |before: &str, word: &str| {
+        before
+            .strip_suffix(word)
+            .is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric() || c == '_'))
+    };
+    BY_WORDS.iter().flat_map(move |way| {
+        let found = code.match_indices(way).filter_map(move |(at, _)| {
+            let before = &code[..at];
+            let before = before.strip_suffix(".as_str()").unwrap_or(before);
+            let word = WORDS.iter().find(|word| ends_there(before, word))?;
+            Some(format!("{word}{way}"))
+        });
+        found.collect::<Vec<_>>()
+    })
+}
+
+#[test]
+fn the_test_sees_a_decision_by_words() {
+    for line in [
+        "reason.ends_with(UNREACHABLE)",
+        "if failure.cause().contains(\"no route\") {",
+        "let own = match reason.contains(\"x\") {",
+        "outcome.blocked.to_string().starts_with(\"group\")",
+        "if why.as_str() == \"it is stopped\" {",
+    ] {
+        assert_eq!(decisions(line).count(), 1, "{line}");
+    }
+    for line in ["// why.contains(", "names.contains(why)", "wherewhy.contains(", "match reason {"] {
+        assert_eq!(decisions(line).count(), 0, "{line}");
+    }
 }
 
 #[test]

@@ -8,7 +8,8 @@ use crate::error::Exit;
 use crate::event::NodeOutcome;
 use crate::facts::{Facts, Sight};
 use crate::formation::{Formation, NodeName};
-use crate::plan::{Plan, UNREACHABLE};
+use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::report;
 use crate::report::recap::Outcomes;
 use crate::scope::Scope;
@@ -21,13 +22,13 @@ pub(super) fn or(first: Exit, second: Exit) -> Exit {
 /// What has failed of its own counts more than a host that is away, and all that is so because of it.
 pub(super) fn of(outcomes: &Outcomes) -> Exit {
     let is_away = |outcome: &NodeOutcome| {
-        outcome.unreachable.is_some() || outcome.blocked.as_deref().is_some_and(is_because_of_unreachable)
+        outcome.unreachable.is_some() || outcome.blocked.as_ref().is_some_and(Reason::is_unreachable)
     };
     let has_failed = |outcome: &NodeOutcome| {
         outcome.failed.is_some()
             || !outcome.unwell.is_empty()
             || !outcome.unknown.is_empty()
-            || outcome.blocked.as_deref().is_some_and(|why| !is_because_of_unreachable(why))
+            || outcome.blocked.as_ref().is_some_and(|why| !why.is_unreachable())
     };
     if outcomes.values().any(has_failed) {
         Exit::Failed
@@ -38,11 +39,6 @@ pub(super) fn of(outcomes: &Outcomes) -> Exit {
     } else {
         Exit::Ok
     }
-}
-
-/// Whether a node is left alone for no other reason than a host that does not answer, be it another's.
-fn is_because_of_unreachable(reason: &str) -> bool {
-    reason.ends_with(UNREACHABLE)
 }
 
 /// Whether a run has to end here: a node that is not well keeps no other from what is still to do.
@@ -60,7 +56,7 @@ pub(super) fn leave_unplanned(formation: &Formation, scope: &Scope, plan: &Plan,
     for name in formation.nodes.keys().filter(|name| scope.has(name) && !planned.contains(name)) {
         let outcome = outcomes.entry(name.clone()).or_default();
         if outcome.is_ok() {
-            outcome.blocked = Some(format!("there may be more to do: {why}"));
+            outcome.blocked = Some(Reason::Unplanned(Box::new(why.clone())));
         }
     }
 }
@@ -148,14 +144,15 @@ mod tests {
     fn a_host_that_is_away_is_worse_than_nothing_and_better_than_a_failure() {
         let away = outcome(|o| o.unreachable = Some("no route".into()));
         let orphan = outcome(|o| {
-            o.blocked = Some("group 1 has no primary: w1a: its host cannot be reached".into());
+            let why = Box::new(Reason::Unreachable);
+            o.blocked = Some(Reason::NoPrimary { group: 1, primary: "w1a".into(), why });
         });
-        let blocked = outcome(|o| o.blocked = Some("port 5432 is taken".into()));
+        let blocked = outcome(|o| o.blocked = Some(Reason::Refused("port 5432 is taken".into())));
         let failed = outcome(|o| o.failed = Some("boom".into()));
         let unknown = outcome(|o| o.unknown = vec!["initdb".into()]);
         let skipped = outcome(|o| o.skipped = 2);
         let well = outcome(|o| o.changed = 3);
-        let unwell = outcome(|o| o.unwell = vec!["its keeper is silent".into()]);
+        let unwell = outcome(|o| o.unwell = vec![Reason::NotWaitedFor("no commit waits for it".into())]);
         for (outcomes, exit) in [
             (vec![], Exit::Ok),
             (vec![&well], Exit::Ok),
@@ -179,7 +176,7 @@ mod tests {
     fn a_group_is_not_complete_that_was_not_planned() {
         let text = include_str!("../../inventory/minimal.yml");
         let formation = crate::inventory::parse("m.yml", text, "".as_ref()).unwrap();
-        let plan = Plan { partial: Some("the monitor is stopped".to_owned()), ..Plan::default() };
+        let plan = Plan { partial: Some(Reason::MonitorStopped), ..Plan::default() };
         let mut outcomes = Outcomes::new();
         leave_unplanned(&formation, &Scope::whole(), &plan, &mut outcomes);
         let groups = report::recap::groups(&formation, &Scope::whole(), &outcomes);

@@ -12,6 +12,7 @@ use crate::event::NodeOutcome;
 use crate::fleet::Fleet;
 use crate::formation::{Formation, NodeName, Server};
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::report;
 use crate::report::recap::Outcomes;
 use crate::resource::lock::{Holder, Over, Turn, parse, release, take};
@@ -138,7 +139,7 @@ pub(super) fn refused(plan: &Plan, nodes: &[(NodeName, No)]) -> Outcomes {
         outcomes.entry(node.clone()).or_default().skipped += 1;
     }
     for (host, why) in nodes {
-        outcomes.entry(host.clone()).or_default().blocked = Some(why.describe());
+        outcomes.entry(host.clone()).or_default().blocked = Some(Reason::NoTurn(why.describe()));
     }
     outcomes
 }

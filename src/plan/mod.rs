@@ -6,6 +6,7 @@ mod check;
 mod drift;
 mod fixed;
 mod follow;
+mod left_alone;
 mod monitor;
 mod node;
 mod outside;
@@ -27,6 +28,7 @@ use crate::command::Failure;
 use crate::error::Problem;
 use crate::facts::Facts;
 use crate::formation::{Formation, NodeName};
+use crate::reason::Reason;
 use crate::resource::citus::{self, CitusFacts, CitusNode, Confirms, Coordinator, Remote, Wanted};
 use crate::resource::data::Pgdata;
 use crate::resource::given::Given;
@@ -36,17 +38,14 @@ use crate::step::{Risk, Stage, Step};
 use peer::Peer;
 use world::{MonitorView, World};
 
-/// How the reason ends where a node is left alone only because a host does not answer.
-pub const UNREACHABLE: &str = "its host cannot be reached";
-
 /// Every step still to do, fully decided.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Plan {
     pub stages: BTreeMap<Stage, BTreeMap<NodeName, Vec<Step>>>,
     /// Nodes that are left alone, and why.
-    pub blocked: BTreeMap<NodeName, String>,
+    pub blocked: BTreeMap<NodeName, Reason>,
     /// Nodes that are not well though the monitor shows them as settled, and that no step here could mend.
-    pub unwell: BTreeMap<NodeName, Vec<String>>,
+    pub unwell: BTreeMap<NodeName, Vec<Reason>>,
     /// Nodes whose host did not answer.
     pub unreachable: BTreeMap<NodeName, Failure>,
     /// What an operator should know, though nothing is to be done about it now.
@@ -58,7 +57,7 @@ pub struct Plan {
     /// The servers that it is limited to.
     pub limit: Option<BTreeSet<NodeName>>,
     /// Why there will be more to plan once this plan is done.
-    pub partial: Option<String>,
+    pub partial: Option<Reason>,
     /// Where the inventory has the settings that a server may refuse: for what is told then alone.
     #[serde(skip)]
     pub given: BTreeMap<NodeName, Given>,
@@ -110,7 +109,7 @@ impl Plan {
         }
     }
 
-    fn unwell(&mut self, node: &NodeName, why: String) {
+    fn unwell(&mut self, node: &NodeName, why: Reason) {
         self.unwell.entry(node.clone()).or_default().push(why);
     }
 
@@ -175,10 +174,7 @@ fn metadata(world: &World, plan: &mut Plan) {
         if !world.scope.has(coordinator.name()) {
             return world.notes_on_coordinator(coordinator, plan);
         }
-        plan.partial = Some(format!(
-            "the coordinator {} is stopped; its pg_dist_node is looked at once it runs",
-            coordinator.name()
-        ));
+        plan.partial = Some(Reason::CoordinatorStopped(coordinator.name().clone()));
         return;
     }
     let wanted = wanted(world);
@@ -229,7 +225,7 @@ fn row_of_citus(
     let steps = citus::steps(coordinator, bin, &world.formation.dbname, wanted, facts, confirms);
     // A step that must fail would keep the node from its keeper, at every run anew.
     if !steps.is_empty() && node::starts_with_its_keeper(world, wanted.node) {
-        plan.partial = Some(format!("{name} is stopped; its row of pg_dist_node follows once it runs"));
+        plan.partial = Some(Reason::RowFollows(name.clone()));
         return;
     }
     plan.add(Stage::Metadata, name, steps);

@@ -7,6 +7,7 @@ use crate::fsm;
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
 use crate::plan::replicate::{OWN_WAIT, replicate};
 use crate::plan::{Plan, World, adopted, follow};
+use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
@@ -45,15 +46,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     if driver == Driver::Muster && !failing_over {
         end = Some(replicate(world, node, plan)?);
     } else if driver == Driver::Muster && node.server.keeper == Keeper::None {
-        let word = |state: Option<State>| state.map_or("unknown", State::as_str);
-        plan.blocked.insert(
-            node.name().clone(),
-            format!(
-                "it is {}, to become {}: only a keeper can do that, and keeper is none",
-                word(reported),
-                word(assigned)
-            ),
-        );
+        plan.blocked.insert(node.name().clone(), Reason::OnlyAKeeper { reported, assigned });
         return Ok(());
     }
 

@@ -2,15 +2,10 @@
 
 use crate::formation::{HbaEdit, Monitor, Node, NodeKind, NodeName, Server};
 use crate::plan::{MonitorView, Plan, World};
+use crate::reason::{Reason, Whom};
 use crate::resource::citus::{self, Wanted};
 use crate::resource::data::Pgdata;
 use crate::resource::{database, hba, monitor};
-
-/// Behind the name of a node that something within the limit waits for.
-const STEPS: &str = "is outside --limit and has steps of its own: take it in";
-
-/// Why an outside node counts as one that is away; [`STEPS`] where it is looked at.
-pub(super) const NOT_LOOKED_AT: &str = "it is outside --limit";
 
 impl<'a> World<'a> {
     /// A monitor outside that is not ready: nothing within can be planned but the monitor.
@@ -24,11 +19,17 @@ impl<'a> World<'a> {
         };
         if waits && !self.scope.has(&server.name) {
             let why = match self.excluded.get(&server.name) {
-                Some(why) => format!("the monitor {} cannot be asked: {why}", server.name),
-                None => format!("its monitor {} {STEPS}", server.name),
+                Some(_) => self.unasked(&server.name),
+                None => waits_for(Whom::Monitor, &server.name, Reason::HasSteps),
             };
             self.monitor = MonitorView::Unknown(why);
         }
+    }
+
+    /// That nobody could ask the monitor.
+    pub(super) fn unasked(&self, monitor: &NodeName) -> Reason {
+        let why = self.excluded.get(monitor).cloned().map(Box::new);
+        Reason::MonitorUnasked { monitor: monitor.clone(), why }
     }
 
     /// Of the nodes outside those count as there that need no step of muster's to stay or to go on.
@@ -39,7 +40,7 @@ impl<'a> World<'a> {
             .map(|node| node.name().clone())
             .collect();
         for name in away {
-            self.excluded.insert(name, STEPS.to_owned());
+            self.excluded.insert(name, Reason::HasSteps);
         }
     }
 
@@ -51,7 +52,7 @@ impl<'a> World<'a> {
     }
 
     /// Why a node within cannot begin, though its own host is well.
-    pub(super) fn waits_for_outside(&self, node: &Node) -> Option<String> {
+    pub(super) fn waits_for_outside(&self, node: &Node) -> Option<Reason> {
         if self.scope.is_whole() || self.row(node.name()).is_some_and(|row| row.is_settled()) {
             return None;
         }
@@ -61,10 +62,11 @@ impl<'a> World<'a> {
     }
 
     /// The monitor's rules name nodes that are not of its network: a new one would not be let in.
-    fn waits_for_monitor(&self, node: &Node) -> Option<String> {
+    fn waits_for_monitor(&self, node: &Node) -> Option<Reason> {
         let Monitor::Managed(server) = &self.formation.monitor else { return None };
         let unknown = self.row(node.name()).is_none() && !self.scope.has(&server.name);
-        (unknown && !self.lets_nodes_in(server)).then(|| format!("its monitor {} {STEPS}", server.name))
+        (unknown && !self.lets_nodes_in(server))
+            .then(|| waits_for(Whom::Monitor, &server.name, Reason::HasSteps))
     }
 
     fn lets_nodes_in(&self, server: &Server) -> bool {
@@ -78,7 +80,7 @@ impl<'a> World<'a> {
     }
 
     /// A primary lets a standby in, and gives it a slot: its keeper does, or muster in steps of the primary.
-    fn waits_for_primary(&self, node: &Node) -> Option<String> {
+    fn waits_for_primary(&self, node: &Node) -> Option<Reason> {
         // A stranger is looked at elsewhere: it is in nobody's limit.
         let primary = self.primary(node.group)?.ours()?;
         let name = primary.name();
@@ -88,17 +90,17 @@ impl<'a> World<'a> {
         let ready = !self.is_excluded(name)
             && self.seen(name).keeper.alive.is_some()
             && self.has_what_others_need(primary);
-        (!ready).then(|| self.outside("primary", name))
+        (!ready).then(|| self.outside(Whom::Primary, name))
     }
 
     /// A worker is nothing before the coordinator has its row.
-    fn waits_for_coordinator(&self, node: &Node) -> Option<String> {
+    fn waits_for_coordinator(&self, node: &Node) -> Option<Reason> {
         if node.kind != NodeKind::Worker {
             return None;
         }
         let Some(coordinator) = self.coordinator() else {
             let whole = self.formation.group(0).any(|other| self.scope.has(other.name()));
-            return (!whole).then(|| "no coordinator takes writes, and they are outside --limit".to_owned());
+            return (!whole).then_some(Reason::NoWriterOutside);
         };
         let coordinator = coordinator.ours()?;
         let name = coordinator.name();
@@ -109,7 +111,7 @@ impl<'a> World<'a> {
         let has_row =
             || self.seen(name).citus.as_ref().is_some_and(|facts| citus::row(facts, &own).is_some());
         let ready = !self.is_excluded(name) && has_row() && self.has_what_others_need(coordinator);
-        (!ready).then(|| self.outside("coordinator", name))
+        (!ready).then(|| self.outside(Whom::Coordinator, name))
     }
 
     /// Roles, databases, extensions.
@@ -120,33 +122,25 @@ impl<'a> World<'a> {
     }
 
     /// Who it is that a node waits for, and why.
-    fn outside(&self, what: &str, name: &NodeName) -> String {
-        match self.excluded.get(name) {
-            Some(why) if why != STEPS => format!("its {what} {name} is outside --limit: {why}"),
-            Some(_) | None => format!("its {what} {name} {STEPS}"),
-        }
+    fn outside(&self, whom: Whom, name: &NodeName) -> Reason {
+        waits_for(whom, name, self.excluded.get(name).cloned().unwrap_or(Reason::HasSteps))
     }
 
     /// Whether what is the coordinator's alone cannot be told of the nodes within; then it is said of them.
     pub(super) fn notes_on_coordinator(&self, coordinator: &Node, plan: &mut Plan) {
         let why = match self.excluded.get(coordinator.name()) {
-            Some(why) => why.as_str(),
-            None => "it is stopped",
+            Some(why) => why.outside(),
+            None => "is outside --limit: it is stopped".to_owned(),
         };
         let wanted = citus::wanted(self.formation, |group| self.primary(group)?.ours());
         let within = wanted.iter().map(|wanted| wanted.node.name());
         for name in within.filter(|name| self.scope.has(name) && !self.is_excluded(name)) {
             let coordinator = coordinator.name();
-            plan.note(
-                name,
-                format!(
-                    "its row of pg_dist_node was not looked at: {coordinator} {}",
-                    match why {
-                        STEPS => STEPS.to_owned(),
-                        why => format!("is outside --limit: {why}"),
-                    }
-                ),
-            );
+            plan.note(name, format!("its row of pg_dist_node was not looked at: {coordinator} {why}"));
         }
     }
+}
+
+fn waits_for(whom: Whom, node: &NodeName, why: Reason) -> Reason {
+    Reason::WaitsFor { whom, node: node.clone(), why: Box::new(why) }
 }

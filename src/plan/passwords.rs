@@ -6,6 +6,7 @@
 
 use crate::formation::{Monitor, Server};
 use crate::plan::{Plan, World};
+use crate::reason::Reason;
 use crate::resource::monitor;
 use crate::scram::{self, Kept};
 use crate::step::Stage;
@@ -30,8 +31,7 @@ impl World<'_> {
             return;
         }
         let Some(why) = self.who_would_be_locked_out(server) else { return };
-        let user = monitor::USER;
-        let why = format!("{user} has another password on the monitor than monitor_password says, and {why}");
+        let why = Reason::MonitorPassword { user: monitor::USER.to_owned(), why };
         for server in self.formation.servers() {
             if !self.is_excluded(&server.name) {
                 self.block(plan, &server.name, why.clone());

@@ -5,6 +5,7 @@
 
 use crate::formation::{Formation, Node, NodeName, Server};
 use crate::plan::{Plan, Stranger, World};
+use crate::reason::{NotSeen, Place, Reason, Standing};
 use crate::resource::citus::Remote;
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication::Upstream;
@@ -56,6 +57,12 @@ pub(super) fn unfit(row: &NodeRow) -> Option<String> {
     }
 }
 
+impl From<&NodeRow> for Place {
+    fn from(row: &NodeRow) -> Self {
+        Place { name: row.name.clone(), host: row.host.clone(), port: row.port }
+    }
+}
+
 impl<'a> World<'a> {
     /// Rows of the formation that no node of the inventory has.
     pub(super) fn strangers(&self) -> Vec<&'a NodeRow> {
@@ -76,20 +83,14 @@ impl<'a> World<'a> {
         strangers.map(|row| Stranger { name: row.name.clone(), group: row.group }).collect()
     }
 
-    pub(super) fn why_no_primary(&self, group: u32) -> String {
-        let word = |state: Option<State>| state.map_or("unknown", State::as_str);
-        let rows = self.rows_of(group);
-        let rows: Vec<String> = rows
-            .iter()
-            .map(|row| format!("{} is {}, to become {}", row.name, word(row.reported), word(row.assigned)))
-            .collect();
-        match rows.as_slice() {
-            [] => format!(
-                "group {group} has no node yet, and this one cannot be its first: the first one is no secondary, no \
-                 read replica, and of candidate_priority above 0"
-            ),
-            rows => format!("group {group} has no primary to follow now: {}", rows.join(", ")),
-        }
+    pub(super) fn why_no_primary(&self, group: u32) -> Reason {
+        let rows = self.rows_of(group).into_iter();
+        let rows = rows.map(|row| Standing {
+            name: row.name.clone(),
+            reported: row.reported,
+            assigned: row.assigned,
+        });
+        Reason::NobodyToFollow { group, rows: rows.collect() }
     }
 
     /// A node whose row of `pg_dist_node` is written at a coordinator that cannot be looked at is left alone.
@@ -111,31 +112,20 @@ impl<'a> World<'a> {
         for node in nodes {
             let Some(row) = coordinator else {
                 let why = match self.rows_of(0).is_empty() {
-                    true => format!(
-                        "formation {} has no coordinator yet: make it first, with muster create coordinator",
-                        formation.name
-                    ),
+                    true => Reason::NoCoordinator { formation: formation.name.clone() },
                     false => self.why_no_primary(0),
                 };
                 self.block(plan, node.name(), why);
                 continue;
             };
-            let at = format!("the coordinator {} at {}:{}", row.name, row.host, row.port);
-            match self.remote(node.name()) {
-                Some(Remote::Seen { at: seen, .. }) if *seen == format!("{} {}", row.host, row.port) => {}
-                Some(Remote::Seen { at: seen, .. }) => {
-                    let why = format!("{at} was not looked at from here, but the one at {seen}: run again");
-                    self.block(plan, node.name(), why);
-                }
-                Some(Remote::Unseen { why, .. }) => {
-                    let why = format!("{at} cannot be looked at from here: {why}");
-                    self.block(plan, node.name(), why);
-                }
-                Some(Remote::Absent) | None => {
-                    let why = format!("{at} is not in the inventory, and was not looked at: name it there");
-                    self.block(plan, node.name(), why);
-                }
-            }
+            let why = match self.remote(node.name()) {
+                Some(Remote::Seen { at, .. }) if *at == format!("{} {}", row.host, row.port) => continue,
+                Some(Remote::Seen { at, .. }) => NotSeen::Another(at.clone()),
+                Some(Remote::Unseen { why, .. }) => NotSeen::Cannot(why.clone()),
+                Some(Remote::Absent) | None => NotSeen::NotAsked,
+            };
+            let coordinator = Place::from(row);
+            self.block(plan, node.name(), Reason::CoordinatorUnseen { coordinator, why });
         }
     }
 

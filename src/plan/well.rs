@@ -7,6 +7,7 @@
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node, NodeName};
 use crate::plan::{Plan, World, way_out};
+use crate::reason::Reason;
 use crate::resource::keeper;
 use crate::resource::monitor::{self, NodeRow, SILENT};
 use crate::resource::replication;
@@ -41,7 +42,8 @@ impl World<'_> {
         for node in self.formation.nodes.values() {
             let is_out = self.row(node.name()).is_some_and(NodeRow::is_in_maintenance);
             if is_out && !self.is_excluded(node.name()) {
-                self.block(plan, node.name(), in_maintenance(&node.server.pgdata));
+                let pgdata = node.server.pgdata.clone();
+                self.block(plan, node.name(), Reason::Maintenance { pgdata });
             }
         }
     }
@@ -52,12 +54,6 @@ impl World<'_> {
         let is_alone = row.reported == Some(State::WaitPrimary) && row.is_resting_writer() && row.health == 1;
         row.is_settled() || (is_alone && self.rows_of(row.group).iter().any(|other| is_out(&other)))
     }
-}
-
-fn in_maintenance(pgdata: &str) -> String {
-    format!(
-        "it is in maintenance: pg_autoctl disable maintenance --pgdata {pgdata} on its host takes it back"
-    )
 }
 
 fn silent(world: &World, node: &Node, plan: &mut Plan) {
@@ -76,7 +72,7 @@ fn silent(world: &World, node: &Node, plan: &mut Plan) {
     let seen = world.seen(node.name());
     let unit = seen.adopted.as_ref().and_then(|adopted| adopted.unit.as_deref());
     let log = keeper::log(&node.server, &seen.host, unit);
-    plan.unwell(node.name(), format!("{why}, so nothing fails over here: look at {log} on its host"));
+    plan.unwell(node.name(), Reason::Silent { why, log });
 }
 
 fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
@@ -86,28 +82,25 @@ fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
     let own = streaming_of(world.facts.seen(node.name()));
     let there = streaming_of(world.facts.seen(&name));
     let mends = changes(plan, |_, other| other == node.name() || *other == name);
+    let not_streaming = |why| Reason::NotStreaming { why, pgdata: node.server.pgdata.clone() };
     let why = match streaming::trouble(row, of_primary, there, own) {
         None => return,
         Some(Trouble::NotStreaming(why)) => why,
         // Whom commits wait for follows from what is set in this run.
         Some(Trouble::NotWaitedFor(_)) if mends => return,
-        Some(Trouble::NotWaitedFor(why)) => return plan.unwell(node.name(), why),
+        Some(Trouble::NotWaitedFor(why)) => return plan.unwell(node.name(), Reason::NotWaitedFor(why)),
     };
     if mends {
         let step = match primary.ours() {
             Some(primary) if !world.is_excluded(primary.name()) => {
                 replication::wait_until_it_streams(row.id, primary, world.bin(primary.name()))
             }
-            Some(_) | None => return plan.unwell(node.name(), look_at_the_log(node, &why)),
+            Some(_) | None => return plan.unwell(node.name(), not_streaming(why)),
         };
         plan.add(Stage::Settle, node.name(), [step]);
         return;
     }
-    plan.unwell(node.name(), look_at_the_log(node, &why));
-}
-
-fn look_at_the_log(node: &Node, why: &str) -> String {
-    format!("{why}: look at the log of PostgreSQL, {}/log", node.server.pgdata)
+    plan.unwell(node.name(), not_streaming(why));
 }
 
 fn streaming_of(seen: Option<&Seen>) -> Option<&Streaming> {

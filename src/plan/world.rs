@@ -6,9 +6,9 @@ use jiff::civil::Date;
 
 use crate::facts::{Facts, Seen, Sight, Told, monitor_uri};
 use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
-use crate::plan::outside::NOT_LOOKED_AT;
 use crate::plan::peer::{Peer, unfit};
-use crate::plan::{Plan, UNREACHABLE, agreement, check};
+use crate::plan::{Plan, agreement, check};
+use crate::reason::Reason;
 use crate::resource::data::{self, Pgdata};
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::names::Names;
@@ -28,7 +28,7 @@ pub(super) struct World<'a> {
     /// Ids that nodes have on the monitor, or will be registered with.
     ids: BTreeMap<NodeName, u64>,
     /// Nodes that get no step, and that nobody may count on.
-    pub(super) excluded: BTreeMap<NodeName, String>,
+    pub(super) excluded: BTreeMap<NodeName, Reason>,
 }
 
 /// What is known of the monitor's rows.
@@ -37,7 +37,7 @@ pub(super) enum MonitorView<'a> {
     Fresh,
     Known(&'a MonitorFacts),
     /// It is there, but does not answer now: nothing may be concluded about any node.
-    Unknown(String),
+    Unknown(Reason),
 }
 
 impl<'a> World<'a> {
@@ -69,21 +69,23 @@ impl<'a> World<'a> {
                     if scope.has(&server.name) {
                         plan.unreachable.insert(server.name.clone(), failure.clone());
                     }
-                    world.excluded.insert(server.name.clone(), UNREACHABLE.to_owned());
+                    world.excluded.insert(server.name.clone(), Reason::Unreachable);
                 }
-                Some(Sight::Unreadable(why)) => world.block(plan, &server.name, why.clone()),
+                Some(Sight::Unreadable(why)) => {
+                    world.block(plan, &server.name, Reason::Unreadable(why.clone()));
+                }
                 None if scope.has(&server.name) => {
-                    world.block(plan, &server.name, "nothing was seen of it".to_owned());
+                    world.block(plan, &server.name, Reason::Unseen);
                 }
                 None => {
-                    world.excluded.insert(server.name.clone(), NOT_LOOKED_AT.to_owned());
+                    world.excluded.insert(server.name.clone(), Reason::NotLookedAt);
                 }
             }
         }
         world.monitor = world.look_at_monitor();
         for server in formation.servers().filter(|server| facts.seen(&server.name).is_some()) {
             if let Some(why) = check::refusal(&world, server) {
-                world.block(plan, &server.name, why);
+                world.block(plan, &server.name, Reason::Refused(why));
             } else if let Some(seen) = facts.seen(&server.name) {
                 agreement::notes(&world, server, seen)
                     .into_iter()
@@ -104,168 +106,35 @@ impl<'a> World<'a> {
         world
     }
 
-    pub(super) fn block(&mut self, plan: &mut Plan, node: &NodeName, why: String) {
-        self.excluded.insert(node.clone(), why.clone());
-        if self.scope.has(node) {
-            plan.blocked.insert(node.clone(), why);
-        }
-    }
-
     fn look_at_monitor(&self) -> MonitorView<'a> {
         match &self.formation.monitor {
             Monitor::External(uri) => match self.facts.told_by_monitor(self.formation) {
                 Told::This(rows) => MonitorView::Known(rows),
-                Told::Differs(why) => MonitorView::Unknown(why),
-                Told::Nothing => MonitorView::Unknown(format!(
-                    "the monitor at {}:{} has no pgautofailover: is the database of `{}` the monitor's?",
-                    uri.host, uri.port, uri.given_as
-                )),
+                Told::Differs(why) => MonitorView::Unknown(Reason::MonitorDiffers(why)),
+                Told::Nothing => MonitorView::Unknown(Reason::NoMonitorThere {
+                    host: uri.host.clone(),
+                    port: uri.port,
+                    given_as: uri.given_as.to_owned(),
+                }),
             },
             Monitor::Managed(server) => match self.facts.seen(&server.name) {
-                None => MonitorView::Unknown(match self.excluded.get(&server.name) {
-                    Some(why) => format!("the monitor {} cannot be asked: {why}", server.name),
-                    None => format!("the monitor {} cannot be asked", server.name),
-                }),
-                Some(seen) if check::other_port(server, seen).is_some() => MonitorView::Unknown(format!(
-                    "the monitor {} is not at the port of the inventory",
-                    server.name
-                )),
+                None => MonitorView::Unknown(self.unasked(&server.name)),
+                Some(seen) if check::other_port(server, seen).is_some() => {
+                    MonitorView::Unknown(Reason::MonitorElsewhere(server.name.clone()))
+                }
                 Some(Seen { monitor: Some(rows), .. }) => MonitorView::Known(rows),
                 // It is there, whatever was seen of it: nothing about it is muster's to make.
-                Some(_) if server.adopted => MonitorView::Unknown(format!(
-                    "the monitor {} does not answer, and muster does not start an adopted one",
-                    server.name
-                )),
+                Some(_) if server.adopted => {
+                    MonitorView::Unknown(Reason::AdoptedMonitorStopped(server.name.clone()))
+                }
                 // No node can have been registered before the monitor was handed to its keeper, if it gets one.
                 Some(Seen { pgdata: Pgdata::Present(_), database: None, keeper, .. })
                     if keeper.config.is_some() || server.keeper == Keeper::None =>
                 {
-                    MonitorView::Unknown("the monitor is stopped; it is started first".to_owned())
+                    MonitorView::Unknown(Reason::MonitorStopped)
                 }
                 Some(_) => MonitorView::Fresh,
             },
-        }
-    }
-
-    /// Where the monitor has a node in another group than the inventory, nobody new begins in either: a group whose
-    /// primary is written down elsewhere would seem to have none.
-    fn leave_torn_groups(&mut self, plan: &mut Plan) {
-        let mut torn: BTreeMap<u32, String> = BTreeMap::new();
-        for node in self.formation.nodes.values() {
-            let Some(row) = self.row(node.name()).filter(|row| row.group != node.group) else { continue };
-            for group in [row.group, node.group] {
-                torn.entry(group).or_insert_with(|| {
-                    format!(
-                        "the monitor has {} in group {}, the inventory in group {}: correct that first",
-                        node.name(),
-                        row.group,
-                        node.group
-                    )
-                });
-            }
-        }
-        for node in self.formation.nodes.values() {
-            let is_new = self.row(node.name()).is_none() && !self.is_excluded(node.name());
-            if let Some(why) = torn.get(&node.group).filter(|_| is_new) {
-                self.block(plan, node.name(), why.clone());
-            }
-        }
-    }
-
-    /// A monitor that is to be made, though nodes have keepers: the one that they had is lost, and what it knew of them
-    /// nobody else knows.
-    fn look_for_a_lost_monitor(&mut self, plan: &mut Plan) {
-        let (MonitorView::Fresh, Monitor::Managed(server)) = (&self.monitor, &self.formation.monitor) else {
-            return;
-        };
-        let has_keeper = |name: &&NodeName| {
-            self.facts.seen(name).is_some_and(|seen| {
-                let has_data = matches!(seen.pgdata, Pgdata::Present(_));
-                has_data && (seen.keeper.alive.is_some() || seen.keeper.state.is_some())
-            })
-        };
-        let kept: Vec<&str> =
-            self.formation.nodes.keys().filter(has_keeper).map(|name| name.0.as_str()).collect();
-        if kept.is_empty() {
-            return;
-        }
-        let why = format!(
-            "the monitor {} is not there yet, but {} had one: it is lost, or another, and muster does not replace it",
-            server.name,
-            kept.join(", ")
-        );
-        if self.facts.seen(&server.name).is_some() {
-            self.block(plan, &server.name, why.clone());
-        }
-        self.monitor = MonitorView::Unknown(why);
-    }
-
-    /// A group without its primary is blocked, as its standbys have nobody to follow.
-    fn look_at_groups(&mut self, plan: &mut Plan) {
-        if let MonitorView::Unknown(why) = &self.monitor {
-            let why = why.clone();
-            for name in self.formation.nodes.keys().filter(|name| self.facts.seen(name).is_some()) {
-                if !self.excluded.contains_key(name) {
-                    self.block(plan, name, why.clone());
-                }
-            }
-            return;
-        }
-        self.leave_torn_groups(plan);
-        self.leave_maintenance(plan);
-        for node in self.formation.nodes.values().filter(|node| self.scope.has(node.name())) {
-            if let Some(why) = self.waits_for_outside(node)
-                && !self.is_excluded(node.name())
-            {
-                self.block(plan, node.name(), why);
-            }
-        }
-        for node in self.formation.nodes.values() {
-            if self.excluded.contains_key(node.name()) {
-                continue;
-            }
-            let row = self.row(node.name());
-            let primary = match self.primary(node.group) {
-                Some(Peer::Ours(primary)) => primary,
-                Some(Peer::Theirs(primary)) => {
-                    let joins =
-                        row.is_none_or(|row| matches!(row.reported, Some(State::Init | State::WaitStandby)));
-                    if let Some(why) = unfit(primary).filter(|_| joins) {
-                        let at = format!("{} at {}:{}", primary.name, primary.host, primary.port);
-                        let what = format!("group {} has no primary to copy now: {at}", node.group);
-                        self.block(
-                            plan,
-                            node.name(),
-                            format!("{what}, which the inventory does not name: {why}"),
-                        );
-                    }
-                    continue;
-                }
-                None => {
-                    if row.is_none() {
-                        let why = self.why_no_primary(node.group);
-                        self.block(plan, node.name(), why);
-                    }
-                    continue;
-                }
-            };
-            let joins = row.is_none_or(|row| !row.is_settled());
-            if primary.name() == node.name() || !joins {
-                continue;
-            }
-            let database = self.facts.seen(primary.name()).and_then(|seen| seen.database.as_ref());
-            let pending = database.map_or(Vec::new(), |database| database.bars_standbys());
-            if !pending.is_empty() && self.row(node.name()).is_none() {
-                let (primary, names) = (primary.name(), pending.join(", "));
-                let why =
-                    format!("{names} of {primary} waits for a restart, and a standby joins only after it");
-                self.block(plan, node.name(), why);
-                continue;
-            }
-            if let Some(why) = self.excluded.get(primary.name()) {
-                let why = format!("group {} has no primary: {}: {why}", node.group, primary.name());
-                self.block(plan, node.name(), why);
-            }
         }
     }
 

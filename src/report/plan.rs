@@ -42,9 +42,10 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
         names => format!("  outside the formation, for want of a role: {}\n", names.join(", ")),
     };
     section(&paint.bold("notes"), outside + &strangers(plan) + &lines(notes.collect()));
-    let blocked = plan.blocked.iter().map(|(node, why)| (node, plain(why)));
+    let blocked = plan.blocked.iter().map(|(node, why)| (node, plain(&why.to_string())));
     section(&paint.yellow("left alone"), lines(blocked.collect()));
-    let unwell = plan.unwell.iter().flat_map(|(node, all)| all.iter().map(move |why| (node, plain(why))));
+    let unwell =
+        plan.unwell.iter().flat_map(|(node, all)| all.iter().map(move |why| (node, plain(&why.to_string()))));
     section(&paint.red("not well"), lines(unwell.collect()));
     let unreachable = plan.unreachable.iter().map(|(node, failure)| {
         let hint = match failure {
@@ -130,7 +131,7 @@ pub fn summary(plan: &Plan) -> String {
         parts.push(format!("{} unreachable", count(plan.unreachable.len(), "host")));
     }
     if let Some(why) = &plan.partial {
-        parts.push(format!("more will follow: {}", plain(why)));
+        parts.push(format!("more will follow: {}", plain(&why.to_string())));
     }
     parts.join("; ")
 }
@@ -142,6 +143,7 @@ mod tests {
     use super::*;
     use crate::command::{Command, RunAs};
     use crate::formation::Secret;
+    use crate::reason::Reason;
     use crate::step::{Check, Content, File, Stage};
 
     fn put(content: Content, before: Option<&str>) -> Action {
@@ -184,8 +186,14 @@ mod tests {
         let failure = Failure::Unreachable { reason: "no route to host".into(), hint: "start it".into() };
         Plan {
             stages,
-            blocked: BTreeMap::from([(NodeName::from("w1b"), "port 5432 is taken".to_owned())]),
-            unwell: BTreeMap::from([(NodeName::from("w2a"), vec!["its keeper is silent".to_owned()])]),
+            blocked: BTreeMap::from([(
+                NodeName::from("w1b"),
+                Reason::Refused("port 5432 is taken".to_owned()),
+            )]),
+            unwell: BTreeMap::from([(
+                NodeName::from("w2a"),
+                vec![Reason::NotWaitedFor("its keeper is silent".to_owned())],
+            )]),
             unreachable: BTreeMap::from([(NodeName::from("w2b"), failure)]),
             notes: BTreeMap::from([(coord1, vec!["a stranger".to_owned()])]),
             outside: vec!["web1".to_owned(), "web2".to_owned()],

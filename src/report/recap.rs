@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::event::NodeOutcome;
 use crate::formation::{Formation, Node, NodeName};
+use crate::reason::Reason;
 use crate::report::paint::Paint;
 use crate::report::text::{alike, plain};
 use crate::scope::Scope;
@@ -79,12 +80,12 @@ fn host(outcome: &NodeOutcome) -> String {
 fn troubles(outcome: &NodeOutcome) -> Vec<String> {
     let said = [
         ("unreachable", &outcome.unreachable),
-        ("left alone", &outcome.blocked),
+        ("left alone", &outcome.blocked.as_ref().map(Reason::to_string)),
         ("failed", &outcome.failed),
     ];
     let said = said.into_iter().filter_map(|(word, why)| Some(format!("{word}: {}", plain(why.as_ref()?))));
     let unknown = outcome.unknown.iter().map(|title| format!("outcome unknown: {}", plain(title)));
-    let unwell = outcome.unwell.iter().map(|why| format!("not well: {}", plain(why)));
+    let unwell = outcome.unwell.iter().map(|why| format!("not well: {}", plain(&why.to_string())));
     said.chain(unwell).chain(unknown).collect()
 }
 
@@ -108,11 +109,11 @@ fn lacking<'f>(
     for node in formation.nodes.values().filter(is_whole) {
         let lacks = groups.entry(node.group).or_default();
         let Some(outcome) = outcomes.get(node.name()).filter(|outcome| !outcome.is_ok()) else { continue };
-        let first_line = |why: &String| plain(why.lines().next().unwrap_or_default());
+        let first_line = |why: &str| plain(why.lines().next().unwrap_or_default());
         let what = match (&outcome.unreachable, &outcome.failed, &outcome.blocked) {
             (Some(why), _, _) => format!("unreachable ({})", first_line(why)),
             (None, Some(why), _) => format!("failed ({})", first_line(why)),
-            (None, None, Some(why)) => format!("left alone ({})", first_line(why)),
+            (None, None, Some(why)) => format!("left alone ({})", first_line(&why.to_string())),
             (None, None, None) if !outcome.unwell.is_empty() => "not well".to_owned(),
             (None, None, None) if outcome.unknown.is_empty() => "skipped".to_owned(),
             (None, None, None) => "outcome unknown".to_owned(),
@@ -147,11 +148,20 @@ mod tests {
                 "w1r".into(),
                 NodeOutcome { failed: Some("boom".into()), skipped: 3, changed: 2, ..Default::default() },
             ),
-            ("w2a".into(), NodeOutcome { blocked: Some("port 5432 is taken".into()), ..Default::default() }),
+            (
+                "w2a".into(),
+                NodeOutcome {
+                    blocked: Some(Reason::Refused("port 5432 is taken".into())),
+                    ..Default::default()
+                },
+            ),
             ("w2b".into(), NodeOutcome { unknown: vec!["initdb /data".into()], ..Default::default() }),
             (
                 "coord2".into(),
-                NodeOutcome { unwell: vec!["its keeper is silent".into()], ..Default::default() },
+                NodeOutcome {
+                    unwell: vec![Reason::NotWaitedFor("its keeper is silent".into())],
+                    ..Default::default()
+                },
             ),
         ]);
         let expected = "\

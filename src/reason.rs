@@ -1,0 +1,393 @@
+//! Why a node is left alone, waits, or is not well: a thing, so that what follows from it is a match and not a search in a text.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::formation::NodeName;
+use crate::state::State;
+
+/// Why nothing is done about a node now, or what is wrong with it though nothing can be done.
+///
+/// Its words are for people. What follows from a reason is decided by matching on it, never by its words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The host did not answer.
+    Unreachable,
+    /// The host answered, and something on it could not be looked at, in these words.
+    Unreadable(String),
+    /// Nobody looked, though somebody should have.
+    Unseen,
+    /// What is on the host, or what the inventory wants there, forbids it: the words of whoever knows that kind of thing.
+    Refused(String),
+    /// The operator has taken it out.
+    Maintenance {
+        pgdata: String,
+    },
+    /// Nobody could move it on: it has no keeper, and is to have none.
+    OnlyAKeeper {
+        reported: Option<State>,
+        assigned: Option<State>,
+    },
+    /// Another run has the turn there, or none can be taken, in these words.
+    NoTurn(String),
+    /// It had no step in a plan that was only a part of what there is to do.
+    Unplanned(Box<Reason>),
+
+    /// Nobody looked, because of `--limit`.
+    NotLookedAt,
+    /// Outside `--limit`, and in need of steps of its own.
+    HasSteps,
+    /// Somebody outside `--limit` has to be ready first.
+    WaitsFor {
+        whom: Whom,
+        node: NodeName,
+        why: Box<Reason>,
+    },
+    /// The coordinators are outside `--limit`, and none of them takes writes.
+    NoWriterOutside,
+
+    /// Nobody could ask the monitor of the inventory.
+    MonitorUnasked {
+        monitor: NodeName,
+        why: Option<Box<Reason>>,
+    },
+    MonitorElsewhere(NodeName),
+    /// It is adopted, so it is not muster's to start.
+    AdoptedMonitorStopped(NodeName),
+    /// This run starts it, and looks again.
+    MonitorStopped,
+    /// It is to be made, though these nodes had one.
+    MonitorLost {
+        monitor: NodeName,
+        kept: Vec<NodeName>,
+    },
+    NoMonitorThere {
+        host: String,
+        port: u16,
+        given_as: String,
+    },
+    /// Those who asked were told different things.
+    MonitorDiffers(String),
+    /// A password of the monitor's user that cannot be changed now, with the cause.
+    MonitorPassword {
+        user: String,
+        why: String,
+    },
+    /// The monitor and the inventory have a node in different groups.
+    OtherGroup {
+        node: NodeName,
+        of_monitor: u32,
+        of_inventory: u32,
+    },
+
+    /// The primary is known, and nothing is done about it either.
+    NoPrimary {
+        group: u32,
+        primary: NodeName,
+        why: Box<Reason>,
+    },
+    /// No node of the group takes writes; no rows where it has no node yet.
+    NobodyToFollow {
+        group: u32,
+        rows: Vec<Standing>,
+    },
+    /// The primary is not muster's, and cannot be copied now.
+    NobodyToCopy {
+        group: u32,
+        primary: Place,
+        why: String,
+    },
+    /// Settings of the primary that no standby may join before.
+    PrimaryWaitsForRestart {
+        primary: NodeName,
+        settings: Vec<String>,
+    },
+
+    /// The monitor knows no coordinator of this formation, and the inventory has none.
+    NoCoordinator {
+        formation: String,
+    },
+    /// A coordinator that is not muster's, and what was seen of it from the node's host.
+    CoordinatorUnseen {
+        coordinator: Place,
+        why: NotSeen,
+    },
+    /// Its rows are looked at once it runs.
+    CoordinatorStopped(NodeName),
+    /// A node's row is written once it runs.
+    RowFollows(NodeName),
+
+    /// Its keeper reports no more.
+    Silent {
+        why: String,
+        log: String,
+    },
+    NotStreaming {
+        why: String,
+        pgdata: String,
+    },
+    /// It streams, and no commit waits for it.
+    NotWaitedFor(String),
+
+    /// What a saved plan tells; nothing is decided by it, because nothing of such a plan is run.
+    Saved(String),
+}
+
+/// Who it is that a node waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    Monitor,
+    Primary,
+    Coordinator,
+}
+
+/// A node as the monitor has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    pub name: String,
+    pub reported: Option<State>,
+    pub assigned: Option<State>,
+}
+
+/// Where a node is that the inventory does not name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    pub name: String,
+    pub host: String,
+    pub port: u16,
+}
+
+/// Why a coordinator elsewhere is not known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotSeen {
+    /// Another was looked at, there.
+    Another(String),
+    Cannot(String),
+    NotAsked,
+}
+
+impl Reason {
+    /// Whether it is so for no other reason than a host that does not answer, be it another's.
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Reason::Unreachable => true,
+            Reason::Unplanned(why) | Reason::WaitsFor { why, .. } | Reason::NoPrimary { why, .. } => {
+                why.is_unreachable()
+            }
+            Reason::MonitorUnasked { why, .. } => why.as_ref().is_some_and(|why| why.is_unreachable()),
+            Reason::Unreadable(_)
+            | Reason::Unseen
+            | Reason::Refused(_)
+            | Reason::Maintenance { .. }
+            | Reason::OnlyAKeeper { .. }
+            | Reason::NoTurn(_)
+            | Reason::NotLookedAt
+            | Reason::HasSteps
+            | Reason::NoWriterOutside
+            | Reason::MonitorElsewhere(_)
+            | Reason::AdoptedMonitorStopped(_)
+            | Reason::MonitorStopped
+            | Reason::MonitorLost { .. }
+            | Reason::NoMonitorThere { .. }
+            | Reason::MonitorDiffers(_)
+            | Reason::MonitorPassword { .. }
+            | Reason::OtherGroup { .. }
+            | Reason::NobodyToFollow { .. }
+            | Reason::NobodyToCopy { .. }
+            | Reason::PrimaryWaitsForRestart { .. }
+            | Reason::NoCoordinator { .. }
+            | Reason::CoordinatorUnseen { .. }
+            | Reason::CoordinatorStopped(_)
+            | Reason::RowFollows(_)
+            | Reason::Silent { .. }
+            | Reason::NotStreaming { .. }
+            | Reason::NotWaitedFor(_)
+            | Reason::Saved(_) => false,
+        }
+    }
+
+    /// The same of somebody outside `--limit`, behind that one's name.
+    pub fn outside(&self) -> String {
+        match self {
+            Reason::HasSteps => self.to_string(),
+            other => format!("is outside --limit: {other}"),
+        }
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Unreachable => f.write_str("its host cannot be reached"),
+            Reason::Unseen => f.write_str("nothing was seen of it"),
+            Reason::Unreadable(why)
+            | Reason::Refused(why)
+            | Reason::NoTurn(why)
+            | Reason::MonitorDiffers(why)
+            | Reason::NotWaitedFor(why)
+            | Reason::Saved(why) => f.write_str(why),
+            Reason::Maintenance { pgdata } => write!(
+                f,
+                "it is in maintenance: pg_autoctl disable maintenance --pgdata {pgdata} on its host takes it back"
+            ),
+            Reason::OnlyAKeeper { reported, assigned } => write!(
+                f,
+                "it is {}, to become {}: only a keeper can do that, and keeper is none",
+                word(*reported),
+                word(*assigned)
+            ),
+            Reason::Unplanned(why) => write!(f, "there may be more to do: {why}"),
+            Reason::NotLookedAt => f.write_str("it is outside --limit"),
+            Reason::HasSteps => f.write_str("is outside --limit and has steps of its own: take it in"),
+            Reason::WaitsFor { whom, node, why } => write!(f, "its {whom} {node} {}", why.outside()),
+            Reason::NoWriterOutside => {
+                f.write_str("no coordinator takes writes, and they are outside --limit")
+            }
+            Reason::MonitorUnasked { monitor, why } => {
+                write!(f, "the monitor {monitor} cannot be asked")?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Reason::MonitorElsewhere(monitor) => {
+                write!(f, "the monitor {monitor} is not at the port of the inventory")
+            }
+            Reason::AdoptedMonitorStopped(monitor) => {
+                write!(f, "the monitor {monitor} does not answer, and muster does not start an adopted one")
+            }
+            Reason::MonitorStopped => f.write_str("the monitor is stopped; it is started first"),
+            Reason::MonitorLost { monitor, kept } => write!(
+                f,
+                "the monitor {monitor} is not there yet, but {} had one: it is lost, or another, and muster does not \
+                 replace it",
+                kept.iter().map(|name| name.0.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+            Reason::NoMonitorThere { host, port, given_as } => write!(
+                f,
+                "the monitor at {host}:{port} has no pgautofailover: is the database of `{given_as}` the monitor's?"
+            ),
+            Reason::MonitorPassword { user, why } => {
+                write!(f, "{user} has another password on the monitor than monitor_password says, and {why}")
+            }
+            Reason::OtherGroup { node, of_monitor, of_inventory } => write!(
+                f,
+                "the monitor has {node} in group {of_monitor}, the inventory in group {of_inventory}: correct that first"
+            ),
+            Reason::NoPrimary { group, primary, why } => {
+                write!(f, "group {group} has no primary: {primary}: {why}")
+            }
+            Reason::NobodyToFollow { group, rows } if rows.is_empty() => write!(
+                f,
+                "group {group} has no node yet, and this one cannot be its first: the first one is no secondary, no \
+                 read replica, and of candidate_priority above 0"
+            ),
+            Reason::NobodyToFollow { group, rows } => {
+                let is = |row: &Standing| {
+                    format!("{} is {}, to become {}", row.name, word(row.reported), word(row.assigned))
+                };
+                let rows: Vec<String> = rows.iter().map(is).collect();
+                write!(f, "group {group} has no primary to follow now: {}", rows.join(", "))
+            }
+            Reason::NobodyToCopy { group, primary, why } => write!(
+                f,
+                "group {group} has no primary to copy now: {primary}, which the inventory does not name: {why}"
+            ),
+            Reason::PrimaryWaitsForRestart { primary, settings } => write!(
+                f,
+                "{} of {primary} waits for a restart, and a standby joins only after it",
+                settings.join(", ")
+            ),
+            Reason::NoCoordinator { formation } => write!(
+                f,
+                "formation {formation} has no coordinator yet: make it first, with muster create coordinator"
+            ),
+            Reason::CoordinatorUnseen { coordinator, why } => {
+                write!(f, "the coordinator {coordinator} ")?;
+                match why {
+                    NotSeen::Another(at) => {
+                        write!(f, "was not looked at from here, but the one at {at}: run again")
+                    }
+                    NotSeen::Cannot(why) => write!(f, "cannot be looked at from here: {why}"),
+                    NotSeen::NotAsked => {
+                        f.write_str("is not in the inventory, and was not looked at: name it there")
+                    }
+                }
+            }
+            Reason::CoordinatorStopped(coordinator) => write!(
+                f,
+                "the coordinator {coordinator} is stopped; its pg_dist_node is looked at once it runs"
+            ),
+            Reason::RowFollows(node) => {
+                write!(f, "{node} is stopped; its row of pg_dist_node follows once it runs")
+            }
+            Reason::Silent { why, log } => {
+                write!(f, "{why}, so nothing fails over here: look at {log} on its host")
+            }
+            Reason::NotStreaming { why, pgdata } => {
+                write!(f, "{why}: look at the log of PostgreSQL, {pgdata}/log")
+            }
+        }
+    }
+}
+
+fn word(state: Option<State>) -> &'static str {
+    state.map_or("unknown", State::as_str)
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Whom::Monitor => "monitor",
+            Whom::Primary => "primary",
+            Whom::Coordinator => "coordinator",
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}:{}", self.name, self.host, self.port)
+    }
+}
+
+/// Its words, as the screen has them.
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// [`Reason::Saved`], to be shown: what is done about a plan is decided anew.
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(Reason::Saved)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_hangs_on_a_host_that_is_away_is_away() {
+        let boxed = |why: Reason| Box::new(why);
+        let monitor = NodeName::from("mon");
+        let unasked = |why| Reason::MonitorUnasked { monitor: monitor.clone(), why: Some(boxed(why)) };
+        let waits = |why| Reason::WaitsFor { whom: Whom::Primary, node: "w1a".into(), why: boxed(why) };
+        let away = Reason::Unplanned(boxed(unasked(Reason::Unreachable)));
+        assert!(away.is_unreachable());
+        let words = "there may be more to do: the monitor mon cannot be asked: its host cannot be reached";
+        assert_eq!(away.to_string(), words);
+        assert!(waits(Reason::Unreachable).is_unreachable());
+        assert!(!waits(Reason::HasSteps).is_unreachable());
+        // What a host says of itself is not believed to be more than its words.
+        assert!(!unasked(Reason::Unreadable("its host cannot be reached".to_owned())).is_unreachable());
+    }
+
+    #[test]
+    fn a_saved_one_keeps_its_words_alone() {
+        let reason = Reason::NoPrimary { group: 1, primary: "w1a".into(), why: Box::new(Reason::HasSteps) };
+        let json = serde_json::to_string(&reason).unwrap();
+        assert_eq!(json, format!("\"{reason}\""));
+        assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), Reason::Saved(reason.to_string()));
+    }
+}
