@@ -67,6 +67,7 @@ pub struct Step {
     /// If all of these nodes have failed there is nothing to wait for: the step is skipped.
     pub needs: Vec<NodeName>,
     /// If any of these nodes has failed in an earlier stage the step is skipped: somebody would be shut out.
+    #[serde(default)]
     pub needs_all: Vec<NodeName>,
 }
 
