@@ -21,7 +21,7 @@ use crate::resource::neighbours::Surroundings;
 use crate::resource::place::Place;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{
-    adopted, citus, client, data, database, host, keeper, monitor, neighbours, pgpass, place, refused,
+    adopted, citus, client, data, database, host, keeper, meant, monitor, neighbours, pgpass, place, refused,
     settings, tls,
 };
 use crate::{session, sql};
@@ -266,20 +266,29 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
     let asks_monitor = role(formation, node) != "node";
     let is_coordinator = node.is_some_and(|node| node.kind == NodeKind::Coordinator);
     let asks_coordinator = asks_coordinator(formation, node);
+    let pgdata = data::parse(&answers, &settings::FILES)?;
+    let keeper = keeper::parse(&answers)?;
+    // A login that was refused is one of somebody who is not there.
+    let database = database::parse(&answers).map_err(|said| {
+        let config = keeper.config.as_ref().map(|text| keeper::adopted::Config::parse(text.reveal()));
+        let of_keeper = config.as_ref().and_then(|config| config.get("postgresql", "username"));
+        meant::superuser(server, node, &pgdata, of_keeper)
+            .map_or(said.clone(), |why| format!("{why} ({said})"))
+    })?;
     Ok(Seen {
         host: host::parse(&answers, &names)?,
         software: data::parse_software(&answers)?,
         around: neighbours::parse(&answers)?,
         place: place::parse(&answers)?,
-        pgdata: data::parse(&answers, &settings::FILES)?,
+        pgdata,
         client: client::parse(&answers)?,
         tls: tls::parse(&answers)?,
         node_conf: answers.text("node.conf")?,
         pgpass: pgpass::parse(&answers)?,
         pgpass_mode: pgpass::parse_mode(&answers)?,
         warnings: answers.need("warnings")?.lines().map(|line| line.trim().to_owned()).collect(),
-        database: database::parse(&answers)?,
-        keeper: keeper::parse(&answers)?,
+        database,
+        keeper,
         monitor: monitor::parse(&answers)
             .map_err(|said| not_asked(formation, said))?
             .filter(|_| asks_monitor),

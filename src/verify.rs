@@ -7,6 +7,7 @@ use crate::command::{Command, Failure, Output, RunAs, Stdin};
 use crate::facts::{Facts, Seen, Sight, Told};
 use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret, Server, Tls};
 use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
+use crate::resource::meant;
 use crate::resource::monitor::MonitorFacts;
 use crate::resource::tls::Shown;
 use crate::sql::{conninfo_value, local};
@@ -101,7 +102,8 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
             (Monitor::External(_), _) => nothing_seen(facts, why),
         });
         let views = View::ALL.iter().filter(|view| **view != View::Coordinator || formation.is_citus());
-        return views.map(|view| Check::new(*view, "formation", why.clone())).collect();
+        let views = views.map(|view| Check::new(*view, "formation", why.clone()));
+        return views.chain(unreadable(facts)).collect();
     };
     let mut checks: Vec<Check> = formation
         .nodes
@@ -117,6 +119,11 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         let shown = certificate(server, &facts.seen(&server.name)?.tls.shown)?;
         Some(Check::new(View::Servers, format!("{}: certificate", server.name), shown))
     }));
+    checks.extend(unreadable(facts));
+    checks.extend(formation.servers().filter_map(|server| {
+        let why = meant::port(server, &facts.seen(&server.name)?.pgdata)?;
+        Some(Check::new(View::Servers, format!("{}: port", server.name), Err(why)))
+    }));
     if formation.is_citus() {
         coordinator_view(formation, facts, monitor, &mut checks);
     }
@@ -125,6 +132,17 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         checks.push(Check::new(View::Client, "formation", Err(nothing_seen(facts, why))));
     }
     checks
+}
+
+/// Hosts that answered, and told nothing of their servers.
+fn unreadable(facts: &Facts) -> impl Iterator<Item = Check> {
+    facts.hosts.iter().filter_map(|(name, sight)| match sight {
+        Sight::Unreadable(why) => {
+            let why = Wrong::Found(format!("could not look: {why}"));
+            Some(Check { view: View::Servers, subject: name.0.clone(), result: Err(why) })
+        }
+        Sight::Unreachable(_) | Sight::Seen(_) => None,
+    })
 }
 
 /// What a client is shown; nothing is said where nobody could look.

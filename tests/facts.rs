@@ -56,6 +56,28 @@ fn data(seen: &Seen) -> &DataDirectory {
 }
 
 #[test]
+fn a_superuser_that_is_not_there_is_told_with_the_one_that_is() {
+    let text = std::fs::read_to_string("tests/facts/inventory.yml").unwrap();
+    let text = text.replacen("  vars:\n", "  vars:\n    username: admin\n", 1);
+    let formation = parse_inventory("inventory.yml", &text, Path::new("inventory")).unwrap();
+    let refused = "psql: FATAL:  role \"admin\" does not exist";
+    let line = |line: &str| match line.starts_with("sql:") {
+        true => format!("sql!{refused}\n"),
+        false => format!("{line}\n"),
+    };
+    let answer: String = answer("w1a").lines().map(line).collect();
+    assert_eq!(
+        parse(&formation, server(&formation, "w1a"), &answer).unwrap_err(),
+        format!(
+            "the superuser of PostgreSQL in /var/lib/postgresql/15/citus is postgres, and the inventory says admin: \
+             set username to postgres ({refused})"
+        )
+    );
+    // Where it is the right one nobody knows better than psql.
+    assert_eq!(parse(&lab(), server(&lab(), "w1a"), &answer).unwrap_err(), refused);
+}
+
+#[test]
 fn a_standby_as_it_really_is() {
     let formation = lab();
     let seen = seen(&formation, "w1a");

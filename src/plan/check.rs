@@ -4,7 +4,7 @@ use crate::facts::Seen;
 use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
 use crate::plan::{MonitorView, World, adopted, agreement, fixed, way_out};
 use crate::resource::data::{self, Pgdata, Software};
-use crate::resource::{client, database, guc, keeper, monitor, neighbours, place, versions};
+use crate::resource::{client, database, guc, keeper, meant, monitor, neighbours, place, versions};
 use crate::state::State;
 
 /// The first reason to leave a server alone.
@@ -39,7 +39,7 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         })
         .or_else(|| fixed::refusal(world, server, seen))
         .or_else(|| port(server, seen))
-        .or_else(|| other_port(server, seen))
+        .or_else(|| meant::port(server, &seen.pgdata))
         .or_else(|| match seen.keeper.alive {
             Some(_) => None,
             None => place::no_tmp(server, &seen.place),
@@ -155,16 +155,6 @@ fn port(server: &Server, seen: &Seen) -> Option<String> {
         ),
         None => format!("port {port} is taken by another process"),
     })
-}
-
-/// The server of this data directory is another's in every connection that the inventory would make.
-pub(super) fn other_port(server: &Server, seen: &Seen) -> Option<String> {
-    let Pgdata::Present(found) = &seen.pgdata else { return None };
-    let port = found.port.filter(|port| *port != server.pgport)?;
-    Some(format!(
-        "PostgreSQL of {} listens on port {port}, and the inventory says {}: set pgport to {port}",
-        server.pgdata, server.pgport
-    ))
 }
 
 /// Where the monitor's row, the inventory and the data directory contradict one another.

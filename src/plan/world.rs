@@ -10,6 +10,7 @@ use crate::plan::peer::{Peer, unfit};
 use crate::plan::{Plan, agreement, check};
 use crate::reason::Reason;
 use crate::resource::data::{self, Pgdata};
+use crate::resource::meant;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::names::Names;
 use crate::scope::Scope;
@@ -119,7 +120,7 @@ impl<'a> World<'a> {
             },
             Monitor::Managed(server) => match self.facts.seen(&server.name) {
                 None => MonitorView::Unknown(self.unasked(&server.name)),
-                Some(seen) if check::other_port(server, seen).is_some() => {
+                Some(seen) if meant::port(server, &seen.pgdata).is_some() => {
                     MonitorView::Unknown(Reason::MonitorElsewhere(server.name.clone()))
                 }
                 Some(Seen { monitor: Some(rows), .. }) => MonitorView::Known(rows),

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::command::{Command, RunAs};
 use crate::formation::{Formation, Server};
 use crate::probe::{self, Answer, Answers};
+use crate::resource::meant::MEANT;
 use crate::resource::{data, monitor};
 
 /// The programs of a PostgreSQL installation that muster and keepers call.
@@ -89,7 +90,10 @@ else
     if v=$(printf "select extname || ' ' || extversion from pg_extension" | ask "$dbname" 2>/dev/null); then
       say installed "$(printf '%s\n' "$v" | tr '\n' ' ')"
     else blind installed "psql: $(printf 'select 1' | ask "$dbname" 2>&1 | head -n 1)"; fi
-  else blind server "psql: $(printf 'select 1' | ask postgres 2>&1 | head -n 1)"; fi
+  else
+    port=$pgport user=$username why=$(meant | head -n 1)
+    blind server "${why:-psql: $(printf 'select 1' | ask postgres 2>&1 | head -n 1)}"
+  fi
 fi
 say end ''
 "#;
@@ -111,7 +115,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     ];
     let parameters = "set +e\npgctl=$1 pgversion=$2 pgdata=$3 pghost=$4 pgport=$5 username=$6 dbname=$7\n";
     let ask = PROBE.replace("PROGRAMS", &PROGRAMS.join(" "));
-    let script = [parameters, probe::FUNCTIONS, data::FIND, data::EXTENSIONS, &ask].concat();
+    let script = [parameters, probe::FUNCTIONS, data::FIND, data::EXTENSIONS, MEANT, &ask].concat();
     Command::new(RunAs::User(server.os_user.clone()), script).args(args).timeout(60)
 }
 

@@ -12,6 +12,7 @@ pub mod host;
 pub mod installed;
 pub mod keeper;
 pub mod lock;
+pub mod meant;
 pub mod monitor;
 pub mod names;
 pub mod neighbours;

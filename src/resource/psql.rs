@@ -2,6 +2,7 @@
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, Server};
+use crate::resource::meant::MEANT;
 use crate::resource::{data, monitor};
 
 /// `$ctl` is found before. Sets `$psql`, and takes the first six arguments.
@@ -15,6 +16,7 @@ shift 6
 
 /// A person's own session, with their `.psqlrc` on the host.
 const TALK: &str = r#"
+meant >&2
 exec "$psql" ${socket:+-h "$socket"} -p "$port" -U "$user" -d "$dbname" "$@"
 "#;
 
@@ -25,7 +27,10 @@ const RUN: &str = r#"
 sql=$(cat; echo .)
 sql=${sql%.}
 [ "${#sql}" = "$length" ] || { echo "the SQL was cut off" >&2; exit 65; }
-printf '%s' "$sql" | "$psql" -Xw -v ON_ERROR_STOP=1 ${socket:+-h "$socket"} -p "$port" -U "$user" -d "$dbname" "$@" -f -
+ended=0
+printf '%s' "$sql" | "$psql" -Xw -v ON_ERROR_STOP=1 ${socket:+-h "$socket"} -p "$port" -U "$user" -d "$dbname" "$@" -f - || ended=$?
+if [ "$ended" = 2 ]; then meant >&2; fi
+exit "$ended"
 "#;
 
 /// As the superuser of that server, by the user who owns its data directory; `sql` is read by psql alone.
@@ -67,6 +72,6 @@ fn command(
         length.to_string(),
     ];
     let find = data::FIND;
-    let script = format!("pgctl=$1 pgversion=$2 pgdata=$3\nshift 2\n{find}{FIND_PSQL}{script}");
+    let script = format!("pgctl=$1 pgversion=$2 pgdata=$3\nshift 2\n{find}{MEANT}{FIND_PSQL}{script}");
     Command::new(RunAs::User(server.os_user.clone()), script).args(args).args(options.iter().copied())
 }

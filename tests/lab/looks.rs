@@ -197,6 +197,26 @@ fn others(lab: &Lab, inventory: &std::path::Path) {
         .names("coord2", &["listens on port 5432, and the inventory says 5499"]);
     with("looks-monitor", "hostname: mon,", "hostname: mon, pgport: 5499,")
         .names("mon", &["and the inventory says 5499"]);
+    with("looks-username", "secondary: true", "secondary: true, username: admin").names(
+        "coord2",
+        &["the superuser of postgresql in /var/lib/postgresql/15/main is postgres, and the inventory says admin: set username to postgres"],
+    );
+    // Whatever asks the server says the same, and not only that a socket or a role is not there.
+    for (name, says) in
+        [("looks-pgport", "set pgport to 5432"), ("looks-username", "set username to postgres")]
+    {
+        let inventory = lab.beside_keys(&format!("{name}.yml"));
+        for args in [
+            &["status"][..],
+            &["verify"],
+            &["version"],
+            &["psql", "coord2", "-c", "select 1"],
+            &["apply", "--yes"],
+        ] {
+            let run = lab.muster(&inventory, args);
+            assert!(run.said().contains(says), "{name}: {args:?}: {}", run.said());
+        }
+    }
 
     // The power was cut; after the boot the number in postmaster.pid is another PostgreSQL's.
     lab.root(

@@ -8,6 +8,7 @@ use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::given::Given;
+use crate::resource::meant;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{self, bytes};
 
@@ -35,6 +36,10 @@ pub(super) fn notes(
                 if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
                     note(name, "its keeper does not run: nothing fails over here".to_owned());
                 }
+                server
+                    .and_then(|server| meant::port(server, &seen.pgdata))
+                    .into_iter()
+                    .for_each(|why| note(name, why));
                 let Some(database) = &seen.database else { continue };
                 streaming((formation, facts), name, database, &mut note);
                 let names = database.pending();
