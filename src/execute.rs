@@ -115,7 +115,7 @@ impl Run<'_> {
                 Some(because) => End::Skipped(because),
                 None => self.step(stage, node, step).await,
             };
-            let title = step.title.clone();
+            let title = step.title();
             match end {
                 End::Done => {
                     outcome.changed += usize::from(!matches!(step.action, Action::Wait { .. }));
@@ -149,7 +149,7 @@ impl Run<'_> {
     fn pointing(&self, step: &Step, failure: Failure) -> Failure {
         let is_about_settings = match &step.action {
             Action::Put(file) => matches!(file.check, Check::Configuration { .. }),
-            Action::Run(_) => step.risk == Risk::Reload,
+            Action::Run(_) => step.risk() == Risk::Reload,
             Action::Wait { .. } => false,
         };
         match self.plan.given.get(&step.on).filter(|_| is_about_settings) {
@@ -171,7 +171,7 @@ impl Run<'_> {
     }
 
     async fn step(&self, stage: Stage, node: &NodeName, step: &Step) -> End {
-        let (title, started) = (step.title.clone(), Instant::now());
+        let (title, started) = (step.title(), Instant::now());
         let seconds = self.fleet.seconds();
         self.send(Event::StepStarted { node: node.clone(), stage, title: title.clone(), seconds });
         let mut stop = self.stop.clone();
@@ -201,7 +201,7 @@ impl Run<'_> {
         };
         if let End::Done = end {
             let (seconds, took) = (self.fleet.seconds(), started.elapsed().as_secs_f64());
-            self.send(Event::StepDone { node: node.clone(), stage, title, risk: step.risk, seconds, took });
+            self.send(Event::StepDone { node: node.clone(), stage, title, risk: step.risk(), seconds, took });
         }
         end
     }

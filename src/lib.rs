@@ -36,8 +36,9 @@
 //! **How a node moves from one replication state to the next** is one table, [`fsm`], in pg_auto_failover's own
 //! words. A pair of states without a row is blocked and says so, never guessed.
 //!
-//! **Everything that can happen to a host** is an [`Action`](step::Action): put a file, run a command, wait for an
-//! answer. All of them become a [`Command`](command::Command), a fixed script with arguments, environment and input;
+//! **Everything that muster does** is an [`Op`](op::Op): initdb, a report, a row of `pg_dist_node`. Its title, its risk and what
+//! the simulation does with it are matches without a wildcard; titles are for people, and nothing is decided by them.
+//! **How a host is made to do it** is an [`Action`](step::Action): put a file, run a command, wait for an answer. All of them become a [`Command`](command::Command), a fixed script with arguments, environment and input;
 //! the transport ([`ssh`]) has one method, which runs one. Values never become shell or SQL text by pasting, and a
 //! [`Secret`](formation::Secret) prints as `***` wherever it goes.
 //!
@@ -62,10 +63,12 @@ pub mod error;
 pub mod event;
 pub mod execute;
 pub mod facts;
+pub mod file;
 pub mod fleet;
 pub mod formation;
 pub mod fsm;
 pub mod inventory;
+pub mod op;
 pub mod pattern;
 pub mod plan;
 pub mod probe;

@@ -84,7 +84,7 @@ fn planned(folder: &str, text: &str, edit: impl FnOnce(&mut Facts)) -> Plan {
 }
 
 fn steps(plan: &Plan) -> Vec<String> {
-    let steps = plan.steps().map(|(_, node, step)| format!("{node}: {} - {}", step.title, step.because));
+    let steps = plan.steps().map(|(_, node, step)| format!("{node}: {} - {}", step.title(), step.because));
     steps.chain(plan.blocked.iter().map(|(node, why)| format!("{node} blocked: {why}"))).collect()
 }
 

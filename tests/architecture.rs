@@ -55,10 +55,12 @@ const RANKS: &[(&str, Does)] = &[
     ("template", Core),
     // The words.
     ("step", Core),
+    ("file", Core),
     ("session", Core),
     ("trial", Core),
     ("command", Core),
     ("reason", Core),
+    ("op", Core),
     ("formation", Core),
     ("state", Core),
     ("error", Core),
@@ -108,8 +110,8 @@ const IMPURE: &[&str] = &[
     "async fn",
 ];
 
-/// What holds words for people: reasons, causes and what is made of them.
-const WORDS: &[&str] = &["why", "reason", "because", "hint", "cause()", "to_string()"];
+/// What holds words for people: titles, reasons, causes and what is made of them.
+const WORDS: &[&str] = &["title", "title()", "why", "reason", "because", "hint", "cause()", "to_string()"];
 
 /// Ways to decide by words.
 const BY_WORDS: &[&str] = &[
@@ -166,12 +168,14 @@ fn the_core_is_pure() {
 #[test]
 fn nothing_is_decided_by_words_for_people() {
     let mut wrong = Vec::new();
-    for (path, text) in sources() {
+    let mut simulation = Vec::new();
+    collect(Path::new("tests/sim"), &mut simulation);
+    for (path, text) in sources().into_iter().chain(simulation) {
         for (number, line) in without_tests(&text).lines().enumerate() {
             wrong.extend(decisions(line).map(|how| format!("{}:{}: {how}", path.display(), number + 1)));
         }
     }
-    assert!(wrong.is_empty(), "match on the Reason, not on its words:\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "match on the Op or the Reason, not on its words:\n{}", wrong.join("\n"));
 }
 
 /// Where a line looks into words.
@@ -182,7 +186,14 @@ fn decisions(line: &str) -> impl Iterator<Item = String> {
             .strip_suffix(word)
             .is_some_and(|rest| !rest.ends_with(|c: char| c.is_alphanumeric() || c == '_'))
     };
-    BY_WORDS.iter().flat_map(move |way| {
+    let matched = WORDS.iter().filter(|word| {
+        let arms = code.rfind("match ").zip(code.rfind(" {")).filter(|(start, end)| start < end);
+        let what = arms.map_or("", |(start, end)| &code[start + "match ".len()..end]);
+        let text = what.strip_suffix(".as_str()");
+        text.is_some_and(|text| ends_there(text, word))
+    });
+    let matched: Vec<String> = matched.map(|word| format!("match {word}")).collect();
+    let found = BY_WORDS.iter().flat_map(move |way| {
         let found = code.match_indices(way).filter_map(move |(at, _)| {
             let before = &code[..at];
             let before = before.strip_suffix(".as_str()").unwrap_or(before);
@@ -190,13 +201,17 @@ fn decisions(line: &str) -> impl Iterator<Item = String> {
             Some(format!("{word}{way}"))
         });
         found.collect::<Vec<_>>()
-    })
+    });
+    found.chain(matched)
 }
 
 #[test]
 fn the_test_sees_a_decision_by_words() {
     for line in [
         "reason.ends_with(UNREACHABLE)",
+        "step.title().starts_with(\"pg_basebackup \")",
+        "step.title == \"start PostgreSQL\"",
+        "match title.as_str() {",
         "if failure.cause().contains(\"no route\") {",
         "let own = match reason.contains(\"x\") {",
         "outcome.blocked.to_string().starts_with(\"group\")",

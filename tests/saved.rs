@@ -192,18 +192,21 @@ fn a_saved_plan_is_shown_as_it_was() {
     };
     let command = json!({"run_as": {"user": "postgres"}, "script": "true", "args": [], "env": [["PGPASSWORD", "***"]],
                          "stdin": {"hidden": "***"}, "timeout": null});
-    let step = |title: &str, risk: &str, action: Value| json!({"title": title, "because": "so it is", "risk": risk, "on": "pg1", "action": action, "needs": []});
+    let step = |op: Value, action: Value| {
+        json!({"op": op, "title": "nobody reads this", "because": "so it is", "risk": "destroy", "on": "pg1",
+               "action": action, "needs": [], "needs_all": []})
+    };
+    let write = |what: &str, action: Value| step(json!({"write": {"path": what, "risk": "safe"}}), action);
     let steps = json!([
-        step("write new", "safe", put(json!({"text": "one\n"}), Value::Null)),
-        step("write old", "safe", put(json!({"text": "two\n"}), json!("one\n"))),
-        step("write hidden", "safe", put(json!({"hidden": "***"}), json!("***"))),
-        step("write bytes", "safe", put(json!({"binary": "AAEC"}), Value::Null)),
-        step("write certificate", "safe", put(json!({"certificate": "PEM\n"}), Value::Null)),
-        step("write key", "safe", put(json!({"private_key": "***"}), Value::Null)),
-        step("run it", "restart", json!({"run": command})),
+        write("new", put(json!({"text": "one\n"}), Value::Null)),
+        write("old", put(json!({"text": "two\n"}), json!("one\n"))),
+        write("hidden", put(json!({"hidden": "***"}), json!("***"))),
+        write("bytes", put(json!({"binary": "AAEC"}), Value::Null)),
+        write("certificate", put(json!({"certificate": "PEM\n"}), Value::Null)),
+        write("key", put(json!({"private_key": "***"}), Value::Null)),
+        step(json!({"stop": {"serving": "somebody"}}), json!({"run": command})),
         step(
-            "wait for \u{1b}[2Jit",
-            "safe",
+            json!({"wait": {"streams": {"from": "\u{1b}[2Jit"}}}),
             json!({"wait": {"command": command, "answers": ["t"], "timeout": 60}})
         ),
     ]);
@@ -231,8 +234,8 @@ prepare
         +PEM
     + write key - so it is
         (content hidden)
-    ! run it - so it is
-    … wait for \u{fffd}[2Jit - so it is
+    ! stop PostgreSQL - so it is
+    … wait until it streams from \u{fffd}[2Jit - so it is
 notes
   outside the formation, for want of a role: web\u{fffd}]0;1
 ";

@@ -231,5 +231,5 @@ fn write(
         .mode(file.mode.unwrap_or(0o600))
         .before(Some(before.to_owned()))
         .check(check);
-    Step::write(&server.name, put, because).risk(Risk::Reload)
+    Step::write(&server.name, put, Risk::Reload, because)
 }

@@ -23,8 +23,9 @@ pub(super) fn install_configuration(
     let bin = world.bin(&server.name);
     let host = &world.seen(&server.name).host;
     let because = "rendered from the template";
-    let put =
-        |name: &str, text: String, because: &str| settings::put(server, bin, &dir, name, text, None, because);
+    let put = |name: &str, text: String, because: &str| {
+        settings::put(server, bin, &dir, name, text, None, (Risk::Safe, because))
+    };
     // What postgresql.conf includes goes first: it is tried with them.
     Ok(vec![
         put(
@@ -114,7 +115,7 @@ pub(super) fn drifted(
     let found = |name: &str| drift.files.get(name).and_then(Option::as_deref);
     let write = |name: &str, text: String, because: &str| {
         let before = found(name).map(str::to_owned);
-        settings::put(server, bin, drift.dir, name, text, before, because).risk(Risk::Reload)
+        settings::put(server, bin, drift.dir, name, text, before, (Risk::Reload, because))
     };
     let mut put = |name: &str, text: String, because: &str| steps.push(write(name, text, because));
     let database = world.seen(&server.name).database.as_ref();
@@ -216,7 +217,7 @@ pub(super) fn node_conf(server: &Server, node: &Node, found: &Option<String>) ->
     let path = format!("{}/node.conf", data::node_dir(server));
     let file = File::new(path, &server.os_user, Content::Text(wanted)).before(found.clone());
     let risk = if found.is_some() { Risk::Reload } else { Risk::Safe };
-    Some(Step::write(&server.name, file, "what is this node's alone lies outside PGDATA").risk(risk))
+    Some(Step::write(&server.name, file, risk, "what is this node's alone lies outside PGDATA"))
 }
 
 /// One reload for what this run changes, or for what an interrupted one did.

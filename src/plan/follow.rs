@@ -1,6 +1,7 @@
 //! How standbys connect to their primary when TLS is switched: their keepers see to it by a restart, which is waited for.
 
 use crate::formation::{Keeper, Node, NodeName};
+use crate::op::{Op, Wait};
 use crate::plan::drift::running;
 use crate::plan::node::{Driver, driver};
 use crate::plan::replicate::OWN_WAIT;
@@ -71,7 +72,8 @@ fn wait(world: &World, node: &Node) -> Step {
     let wait = Action::Wait { command, answers: vec!["follows".to_owned()], timeout: OWN_WAIT };
     let because = "its keeper restarts PostgreSQL, which is to connect to its primary in another way";
     let mode = node.server.tls.mode().as_str();
-    Step::new(node.name(), format!("wait until it streams with sslmode={mode}"), because, wait)
+    let op = Op::Wait(Wait::StreamsWith { sslmode: mode.to_owned() });
+    Step::new(node.name(), op, because, wait)
 }
 
 fn write(world: &World, node: &Node) -> Vec<Step> {
@@ -83,7 +85,7 @@ fn write(world: &World, node: &Node) -> Vec<Step> {
     let because = format!("it follows {} with another sslmode", primary.upstream().name);
     let bin = world.bin(node.name());
     vec![
-        Step::write(node.name(), file, because).risk(Risk::Reload),
+        Step::write(node.name(), file, Risk::Reload, because),
         settings::reload(server, bin, &running(server, Some(node)), "its configuration changed"),
     ]
 }

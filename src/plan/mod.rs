@@ -84,7 +84,7 @@ impl Plan {
 
     /// The highest risk of all steps.
     pub fn risk(&self) -> Risk {
-        self.steps().map(|(_, _, step)| step.risk).max().unwrap_or(Risk::Safe)
+        self.steps().map(|(_, _, step)| step.risk()).max().unwrap_or(Risk::Safe)
     }
 
     /// Whether another look has shown what this plan was made of: the same steps for the same reasons, and the same

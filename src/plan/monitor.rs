@@ -2,12 +2,13 @@
 
 use crate::error::Problem;
 use crate::formation::{Keeper, Monitor, Server};
+use crate::op::{Op, Serving, Wait};
 use crate::plan::drift::{Drift, drifted, install_configuration, reload};
 use crate::plan::{MonitorView, Plan, World, adopted, node};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::{data, monitor, tls};
-use crate::step::{Action, Risk, Stage, Step};
+use crate::step::{Action, Stage, Step};
 
 pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
     let Monitor::Managed(server) = &world.formation.monitor else { return Ok(()) };
@@ -74,9 +75,14 @@ fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Probl
     }
     if server.keeper != Keeper::None && !is_kept && (runs || !was_kept) {
         // pg_autoctl wants PostgreSQL as its own child, and restarts one that it finds running.
-        let stop = data::stop(server, bin, "the monitor's keeper starts PostgreSQL as its own child");
         // Nobody is served by a monitor that this run has made.
-        steps.push(if runs { stop } else { stop.risk(Risk::Safe) });
+        let serving = if runs { Serving::Somebody } else { Serving::Nobody };
+        steps.push(data::stop(
+            server,
+            bin,
+            serving,
+            "the monitor's keeper starts PostgreSQL as its own child",
+        ));
     }
     if server.keeper == Keeper::None && was_kept {
         steps.push(data::start(server, bin, "the monitor is stopped"));
@@ -99,5 +105,5 @@ fn wait_for_answer(server: &Server, bin: &str) -> Step {
     let command =
         crate::sql::local(server, bin, &server.os_user, monitor::DBNAME, crate::command::Stdin::Text(sql));
     let wait = Action::Wait { command, answers: vec!["t".to_owned()], timeout: 60 };
-    Step::new(&server.name, "wait for the monitor to answer", "nodes register with it next", wait)
+    Step::new(&server.name, Op::Wait(Wait::MonitorAnswers), "nodes register with it next", wait)
 }

@@ -4,6 +4,7 @@ use crate::error::Problem;
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node, NodeName};
 use crate::fsm;
+use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
 use crate::plan::replicate::{OWN_WAIT, replicate};
 use crate::plan::{Plan, World, adopted, follow};
@@ -11,10 +12,10 @@ use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
-use crate::resource::replication::{self, Synchronous};
+use crate::resource::replication;
 use crate::resource::{citus, data, database, pgpass, properties, tls};
 use crate::state::State;
-use crate::step::{Action, Risk, Stage, Step};
+use crate::step::{Action, Stage, Step};
 
 /// Who carries out what the monitor assigns.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -89,9 +90,9 @@ pub(super) fn adjust(world: &World, node: &Node, plan: &mut Plan) {
     let database = world.seen(node.name()).database.as_ref();
     let found = database.map(|database| database.synchronous_standby_names.as_str());
     if let Some(why) = found.and_then(|found| replication::waits_wrongly(found, row, world.rows())) {
-        let (formation, which) = (&world.formation.name, Synchronous::AsMonitorSays);
-        let step = replication::synchronous_standby_names(node, bin, formation, &world.uri, which, &why);
-        plan.add(Stage::Adjust, node.name(), [step.risk(Risk::Reload)]);
+        let (formation, how) = (&world.formation.name, (Synchronous::AsMonitorSays, Serving::Somebody));
+        let step = replication::synchronous_standby_names(node, bin, formation, &world.uri, how, &why);
+        plan.add(Stage::Adjust, node.name(), [step]);
     }
     if row.priority().is_none() {
         plan.note(
@@ -204,7 +205,7 @@ pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step 
     );
     let command = crate::sql::on_monitor(node, bin, &world.uri, sql);
     let wait = Action::Wait { command, answers: vec!["settled".to_owned()], timeout: OWN_WAIT };
-    Step::new(node.name(), "wait until it is settled and healthy", "the monitor has the last word", wait)
+    Step::new(node.name(), Op::Wait(Wait::Settled), "the monitor has the last word", wait)
 }
 
 pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {

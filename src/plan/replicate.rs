@@ -3,15 +3,15 @@
 use crate::error::Problem;
 use crate::formation::{Node, NodeName, Secret};
 use crate::fsm::{self, Work};
+use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::plan::drift::install_configuration;
 use crate::plan::node::{Driver, driver, is_failing_over};
 use crate::plan::peer::Peer;
 use crate::plan::{Plan, World};
 use crate::resource::data::Pgdata;
-use crate::resource::replication::Synchronous;
 use crate::resource::{data, keeper, monitor, replication, settings};
 use crate::state::State;
-use crate::step::{Action, Content, File, Stage, Step};
+use crate::step::{Action, Content, File, Risk, Stage, Step};
 
 /// Seconds a state may take that depends on this node alone.
 pub(super) const OWN_WAIT: u64 = 300;
@@ -104,7 +104,7 @@ fn after_the_one_before(world: &World, node: &Node) -> Option<Step> {
 }
 
 fn copies(steps: &[Step]) -> bool {
-    steps.iter().any(|step| step.title.starts_with("pg_basebackup "))
+    steps.iter().any(|step| matches!(step.op, Op::BaseBackup { .. }))
 }
 
 /// Slots of peers that came, or got their id, after this node made its own: nobody else makes them later.
@@ -161,12 +161,12 @@ fn wait_for(world: &World, node: &Node, current: State, next: State) -> Step {
     };
     let because = fsm::row(current, next).map_or("", |row| row.comment);
     let wait = Action::Wait { command, answers: vec![next.as_str().to_owned()], timeout };
-    Step::new(node.name(), format!("report {current} until {next} is assigned"), because, wait).needs(others)
+    Step::new(node.name(), Op::Wait(Wait::Assigned { current, next }), because, wait).needs(others)
 }
 
 fn report(world: &World, node: &Node, state: State, because: &str) -> Step {
     let action = Action::Run(report_command(world, node, state));
-    Step::new(node.name(), format!("report {state}"), because, action)
+    Step::new(node.name(), Op::Report { state }, because, action)
 }
 
 fn report_command(world: &World, node: &Node, state: State) -> crate::command::Command {
@@ -178,7 +178,8 @@ fn carry_out(world: &World, node: &Node, work: Work, because: &str) -> Result<Ve
     let bin = world.bin(node.name());
     let id = world.id(node.name());
     let synchronous = |which| {
-        replication::synchronous_standby_names(node, bin, &world.formation.name, &world.uri, which, because)
+        let (formation, how) = (&world.formation.name, (which, Serving::Nobody));
+        replication::synchronous_standby_names(node, bin, formation, &world.uri, how, because)
     };
     Ok(match work {
         Work::TellSystemIdentifier => vec![monitor::set_system_identifier(node, id, bin, &world.uri)],
@@ -204,7 +205,7 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Result<Vec<Step>, 
     let conf = |dir: &str, before: Option<String>| {
         let path = format!("{dir}/{}", data::STANDBY_CONF);
         let file = File::new(path, &server.os_user, Content::Text(standby_conf.clone())).before(before);
-        Step::write(node.name(), file, format!("it follows {}", primary.name))
+        Step::write(node.name(), file, Risk::Safe, format!("it follows {}", primary.name))
     };
     Ok(match &seen.pgdata {
         Pgdata::Present(found) => {
@@ -237,7 +238,7 @@ fn copy_primary(world: &World, node: &Node, because: &str) -> Result<Vec<Step>, 
                         name,
                         own,
                         None,
-                        "the copy is the primary's",
+                        (Risk::Safe, "the copy is the primary's"),
                     ));
                 }
                 Peer::Theirs(_) => {

@@ -6,6 +6,7 @@
 
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node, NodeName};
+use crate::op::{Op, Wait};
 use crate::plan::{Plan, World, way_out};
 use crate::reason::Reason;
 use crate::resource::keeper;
@@ -65,7 +66,7 @@ fn silent(world: &World, node: &Node, plan: &mut Plan) {
         let command = monitor::has_reported(world.formation, node, bin, &world.uri, SILENT);
         let wait = Action::Wait { command, answers: vec!["reported".to_owned()], timeout: MENDED_WITHIN };
         let because = "the monitor has heard nothing of it for a while";
-        let step = Step::new(node.name(), "wait until its keeper reports", because, wait);
+        let step = Step::new(node.name(), Op::Wait(Wait::KeeperReports), because, wait);
         plan.add(Stage::Settle, node.name(), [step]);
         return;
     }

@@ -20,7 +20,7 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
             for step in steps {
                 let on = if step.on == *node { String::new() } else { format!(" (on {})", step.on) };
                 let because = paint.dim(&format!("- {}", plain(&step.because)));
-                text += &format!("    {} {}{on} {because}\n", symbol(step, paint), plain(&step.title));
+                text += &format!("    {} {}{on} {because}\n", symbol(step, paint), plain(&step.title()));
                 if let Action::Put(file) = &step.action {
                     text += &indented(&diff::text(file, contents, paint), 8);
                 }
@@ -90,7 +90,7 @@ fn limited(plan: &Plan) -> String {
 
 /// `+` makes, `~` changes, `!` restarts or destroys, `…` waits.
 fn symbol(step: &Step, paint: Paint) -> String {
-    match (&step.action, step.risk) {
+    match (&step.action, step.risk()) {
         (Action::Wait { .. }, _) => paint.dim("…"),
         (_, Risk::Restart | Risk::Destroy) => paint.red("!"),
         (_, Risk::Reload) => paint.yellow("~"),
@@ -114,7 +114,7 @@ pub fn summary(plan: &Plan) -> String {
         0 => vec!["no step to do".to_owned()],
         _ => vec![format!("{} on {}", count(steps, "step"), count(nodes.len(), "node"))],
     };
-    let risky = |risk| plan.steps().filter(|(_, _, step)| step.risk == risk).count();
+    let risky = |risk| plan.steps().filter(|(_, _, step)| step.risk() == risk).count();
     for (risk, verb) in [(Risk::Restart, "restart"), (Risk::Destroy, "removal")] {
         match risky(risk) {
             0 => {}
@@ -143,42 +143,31 @@ mod tests {
     use super::*;
     use crate::command::{Command, RunAs};
     use crate::formation::Secret;
+    use crate::op::{Address, Metadata, Op, Serving};
     use crate::reason::Reason;
-    use crate::step::{Check, Content, File, Stage};
+    use crate::step::{Content, File, Stage};
 
-    fn put(content: Content, before: Option<&str>) -> Action {
-        Action::Put(File {
-            path: "/data/pg_hba.conf".into(),
-            owner: "postgres".into(),
-            mode: 0o600,
-            content,
-            before: before.map(str::to_owned),
-            check: Check::Nothing,
-        })
+    fn put(on: &NodeName, path: &str, content: Content, before: Option<&str>, because: &str) -> Step {
+        let file = File::new(path, "postgres", content).before(before.map(str::to_owned));
+        Step::write(on, file, Risk::Safe, because)
     }
 
     fn example() -> Plan {
         let (w1a, coord1) = (NodeName::from("w1a"), NodeName::from("coord1"));
         let run = || Action::Run(Command::new(RunAs::Login, "true"));
         let new = || Content::Text("local all all trust\nhost all\n".into());
+        let secret = Content::Hidden(Secret::new("s3cret"));
         let prepare = vec![
-            Step::new(
-                &w1a,
-                "write /data/pg_hba.conf",
-                "it is another",
-                put(new(), Some("local all all trust\n")),
-            ),
-            Step::new(&w1a, "write /data/new.conf", "there is none", put(new(), None)),
-            Step::new(
-                &w1a,
-                "write /k",
-                "there is none",
-                put(Content::Hidden(Secret::new("s3cret")), Some("old")),
-            ),
-            Step::new(&w1a, "write /b", "there is none", put(Content::Binary(vec![0; 3]), None)),
-            Step::new(&w1a, "restart PostgreSQL", "max_connections is 100", run()).risk(Risk::Restart),
+            put(&w1a, "/data/pg_hba.conf", new(), Some("local all all trust\n"), "it is another"),
+            put(&w1a, "/data/new.conf", new(), None, "there is none"),
+            put(&w1a, "/k", secret, Some("old"), "there is none"),
+            put(&w1a, "/b", Content::Binary(vec![0; 3]), None, "there is none"),
+            Step::new(&w1a, Op::Stop { serving: Serving::Somebody }, "max_connections is 100", run()),
         ];
-        let metadata = vec![Step::new(&coord1, "add w1a:5432", "pg_dist_node does not know it", run())];
+        let node = Address { host: "w1a".to_owned(), port: 5432 };
+        let add = Metadata::Add { node, role: "primary".to_owned(), group: 1 };
+        let add = Op::Metadata { change: add, elsewhere: None };
+        let metadata = vec![Step::new(&coord1, add, "pg_dist_node does not know it", run())];
         let stages = BTreeMap::from([
             (Stage::Prepare, BTreeMap::from([(w1a.clone(), prepare)])),
             (Stage::Metadata, BTreeMap::from([(w1a.clone(), metadata)])),
@@ -221,10 +210,10 @@ prepare
         (content hidden)
     + write /b - there is none
         (3 bytes)
-    ! restart PostgreSQL - max_connections is 100
+    ! stop PostgreSQL - max_connections is 100
 metadata
   w1a
-    + add w1a:5432 (on coord1) - pg_dist_node does not know it
+    + add w1a:5432 to Citus as primary of group 1 (on coord1) - pg_dist_node does not know it
 notes
   outside the formation, for want of a role: web1, web2
   the monitor knows w1c (group 1), w3a (group 3), the inventory does not

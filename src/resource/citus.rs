@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::formation::{Formation, Node, NodeKind};
+use crate::op::{Address, Metadata, Op};
 use crate::probe::{Answer, Answers};
 use crate::resource::data::node_dir;
 use crate::sql::{Login, conninfo_value, literal, local_within, remote, remote_within};
-use crate::step::{Action, Content, File, Step};
+use crate::step::{Action, Content, File, Risk, Step};
 
 /// What a coordinator says of its formation.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,7 +193,7 @@ pub fn hook_steps(node: &Node, bin: &str, dbname: &str, facts: &HookFacts) -> Ve
         }
         let path = format!("{}/{name}", node_dir(server));
         let file = File::new(path, &server.os_user, Content::Text(text)).before(found.clone());
-        Some(Step::write(node.name(), file, "a promoted coordinator tells Citus where it is"))
+        Some(Step::write(node.name(), file, Risk::Safe, "a promoted coordinator tells Citus where it is"))
     };
     files.into_iter().filter_map(put).collect()
 }
@@ -266,9 +267,9 @@ pub fn steps(
 ) -> Vec<Step> {
     let Wanted { node, role } = wanted;
     let (host, port) = (literal(&node.server.hostname), node.server.pgport);
-    let at = format!("{}:{port}", node.server.hostname);
+    let at = || Address { host: node.server.hostname.clone(), port };
     let mut steps = Vec::new();
-    let mut run = |title: String, because: String, sql: String| {
+    let mut run = |change: Metadata, because: String, sql: String| {
         steps.push(match coordinator {
             Coordinator::Ours(coordinator) => {
                 let name = coordinator.name();
@@ -278,25 +279,27 @@ pub fn steps(
                     Confirms::Standby => format!("{because}; the commit waits for a standby of {name}"),
                     Confirms::Nobody => because,
                 };
-                Step::new(name, title, because, Action::Run(command)).needs([name.clone()])
+                Step::new(name, Op::Metadata { change, elsewhere: None }, because, Action::Run(command))
+                    .needs([name.clone()])
             }
             Coordinator::Theirs { host, port } => {
                 let who = Login { user: &node.username, password: node.password.as_ref() };
                 let command = remote(&node.server, bin, host, port, who, dbname, sql);
                 let command = remote_within(&node.server, command, WAITS);
-                Step::new(node.name(), format!("{title}, at {host}:{port}"), because, Action::Run(command))
+                let elsewhere = Some(Address { host: host.to_owned(), port });
+                Step::new(node.name(), Op::Metadata { change, elsewhere }, because, Action::Run(command))
             }
         });
     };
     let found = facts.and_then(|facts| row(facts, wanted));
     match found {
         None if node.group == 0 && *role == "primary" => run(
-            format!("set the coordinator's host to {at}"),
+            Metadata::SetCoordinator { to: at() },
             "pg_dist_node does not know the coordinator".into(),
             format!("select citus_set_coordinator_host({host}, {port});\n"),
         ),
         None => run(
-            format!("add {at} to Citus as {role} of group {}", node.group),
+            Metadata::Add { node: at(), role: (*role).to_owned(), group: node.group },
             "pg_dist_node does not know it".into(),
             // Asked again here: between looking and doing a keeper may have added it.
             format!(
@@ -307,12 +310,12 @@ pub fn steps(
             ),
         ),
         Some(row) if !row.is_at(&node.server.hostname, port) => run(
-            format!("point Citus node {} to {at}", row.id),
+            Metadata::Point { id: row.id, to: at() },
             format!("pg_dist_node says {}:{}", row.name, row.port),
             format!("select citus_update_node({}, {host}, {port});\n", row.id),
         ),
         Some(row) if !row.active => run(
-            format!("activate {at} in Citus"),
+            Metadata::Activate { node: at() },
             "pg_dist_node says it is not active".into(),
             format!("select citus_activate_node({host}, {port});\n"),
         ),
@@ -323,7 +326,7 @@ pub fn steps(
         node.proxyport.map(|proxy| format!("host={} port={proxy}", conninfo_value(&node.server.hostname)));
     if let Some(wants) = wants.filter(|wants| pool != Some(wants)) {
         run(
-            format!("set the pooler of {at}"),
+            Metadata::SetPooler { of: at() },
             match pool {
                 Some(pool) => format!("pg_dist_poolinfo says {pool}"),
                 None => "pg_dist_poolinfo does not know it".into(),
@@ -338,7 +341,7 @@ pub fn steps(
     }
     if let (Some(pool), Some(row), None) = (pool, found, node.proxyport) {
         run(
-            format!("forget the pooler of {at}"),
+            Metadata::ForgetPooler { of: at() },
             format!("pg_dist_poolinfo says {pool}, and the inventory has no proxyport"),
             format!("delete from pg_dist_poolinfo where nodeid = {};\n", row.id),
         );

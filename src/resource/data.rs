@@ -6,8 +6,9 @@ use serde::Serialize;
 
 use crate::command::{Command, RunAs};
 use crate::formation::{Node, Secret, Server};
+use crate::op::{Op, Serving};
 use crate::probe::{Answer, Answers};
-use crate::step::{Action, Risk, Step};
+use crate::step::{Action, Step};
 
 /// First line of every `postgresql.conf` that muster renders: by it a data directory is known as muster's.
 const MARK: &str = "# muster: ";
@@ -120,7 +121,7 @@ pub fn remove_stale(server: &Server, pid: u32) -> Step {
         .args([server.pgdata.clone(), server.pgport.to_string(), pid.to_string()]);
     let because =
         format!("it names process {pid}, which is not its server's, and PostgreSQL does not start beside it");
-    Step::new(&server.name, "remove the stale postmaster.pid", because, Action::Run(command))
+    Step::new(&server.name, Op::RemoveStalePid, because, Action::Run(command))
 }
 
 /// Says which extensions could be created, from `$bin`, the directory of `pg_ctl`, and `$v`, its major version.
@@ -339,7 +340,7 @@ pub fn initdb(server: &Server, software: &Software, user: &str, because: String)
         &server.initdb.locale,
     ]);
     let command = command.args(checksums);
-    Step::new(&server.name, format!("initdb {}", server.pgdata), because, Action::Run(command))
+    Step::new(&server.name, Op::Initdb { pgdata: server.pgdata.clone() }, because, Action::Run(command))
 }
 
 /// `$1` new, `$2` PGDATA. `rmdir` fails on a directory that is not empty: nothing is ever covered.
@@ -354,8 +355,8 @@ sync "${2%/*}"
 pub fn install(server: &Server) -> Step {
     let command = Command::new(RunAs::User(server.os_user.clone()), INSTALL)
         .args([new_dir(server), server.pgdata.clone()]);
-    let title = format!("move it to {}", server.pgdata);
-    Step::new(&server.name, title, "it is complete: configuration and rules are in it", Action::Run(command))
+    let op = Op::Install { pgdata: server.pgdata.clone() };
+    Step::new(&server.name, op, "it is complete: configuration and rules are in it", Action::Run(command))
 }
 
 /// `$1` bin, `$2` PGDATA, `$3` start, stop or restart.
@@ -381,12 +382,11 @@ fn pg_ctl(server: &Server, bin: &str, verb: &str) -> Command {
 }
 
 pub fn start(server: &Server, bin: &str, because: &str) -> Step {
-    Step::new(&server.name, "start PostgreSQL", because, Action::Run(pg_ctl(server, bin, "start")))
+    Step::new(&server.name, Op::Start, because, Action::Run(pg_ctl(server, bin, "start")))
 }
 
-pub fn stop(server: &Server, bin: &str, because: &str) -> Step {
-    Step::new(&server.name, "stop PostgreSQL", because, Action::Run(pg_ctl(server, bin, "stop")))
-        .risk(Risk::Restart)
+pub fn stop(server: &Server, bin: &str, serving: Serving, because: &str) -> Step {
+    Step::new(&server.name, Op::Stop { serving }, because, Action::Run(pg_ctl(server, bin, "stop")))
 }
 
 /// Whose data directory a node's is; the same for the whole group, as pg_rewind brings it along.

@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::command::Stdin;
+use crate::file::{HBA_REFUSED, LEARN, NOT_TAKEN};
 use crate::formation::{Auth, Formation, Node, NodeKind, Secret, Server, Tls};
+use crate::op::Op;
 use crate::probe::Answers;
 use crate::resource::streaming::{self, Streaming};
 use crate::scram::{self, Kept};
 use crate::sql::{ident, literal, local};
-use crate::step::{Action, HBA_REFUSED, LEARN, NOT_TAKEN, Step};
+use crate::step::{Action, Step};
 
 /// What a running server answered over its local socket.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -192,13 +194,13 @@ const NO_WAIT: &str = "SET synchronous_commit = 'local';\n";
 pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&DatabaseFacts>) -> Vec<Step> {
     let mut steps = Vec::new();
     let has_role = |name: &str| facts.is_some_and(|facts| facts.roles.contains_key(name));
-    let mut run = |title: String, because: String, dbname: &str, sql: Stdin| {
+    let mut run = |op: Op, because: String, dbname: &str, sql: Stdin| {
         let sql = match sql {
             Stdin::Text(text) => Stdin::Text(format!("{NO_WAIT}{text}")),
             Stdin::Hidden(_) | Stdin::Binary(_) | Stdin::Nothing => sql,
         };
         let command = local(&node.server, bin, &node.username, dbname, sql);
-        steps.push(Step::new(node.name(), title, because, Action::Run(command)));
+        steps.push(Step::new(node.name(), op, because, Action::Run(command)));
     };
 
     // The password is pg_auto_failover's own, the same everywhere: the role may do nothing but connect.
@@ -207,7 +209,7 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
         let sql =
             role("pgautofailover_monitor", "LOGIN CONNECTION LIMIT 1 PASSWORD 'pgautofailover_monitor'");
         run(
-            "create role pgautofailover_monitor".into(),
+            Op::CreateRole { name: "pgautofailover_monitor".into() },
             "the monitor's health checks".into(),
             "postgres",
             Stdin::Text(sql),
@@ -216,7 +218,8 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
     if !has_role("pgautofailover_replicator") {
         let sql = role("pgautofailover_replicator", "LOGIN SUPERUSER REPLICATION");
         let why = "standbys and pg_rewind connect with it";
-        run("create role pgautofailover_replicator".into(), why.into(), "postgres", Stdin::Text(sql));
+        let op = Op::CreateRole { name: "pgautofailover_replicator".into() };
+        run(op, why.into(), "postgres", Stdin::Text(sql));
     }
     for (name, password) in
         [("pgautofailover_replicator", &node.replication_password), (node.username.as_str(), &node.password)]
@@ -224,7 +227,12 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
         let Some(password) = password else { continue };
         if let Some(why) = wants_password(&node.server, name, password, facts) {
             let salt = scram::salt(&formation.seed, &node.name().0, name);
-            run(format!("set the password of {name}"), why, "postgres", set_password(name, password, &salt));
+            run(
+                Op::SetPassword { role: name.to_owned() },
+                why,
+                "postgres",
+                set_password(name, password, &salt),
+            );
         }
     }
     let is_made_by_initdb = ["postgres", "template1"].contains(&formation.dbname.as_str());
@@ -237,7 +245,7 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
             literal(name)
         );
         run(
-            format!("create database {name}"),
+            Op::CreateDatabase { name: name.clone() },
             "the formation's database".into(),
             "postgres",
             Stdin::Text(sql),
@@ -253,8 +261,9 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
             // Citus turns ssl on by ALTER SYSTEM when it finds it off; that would win over every file.
             sql.push_str("ALTER SYSTEM RESET ssl;\nSELECT pg_reload_conf();\n");
         }
-        let title = format!("create extension {extension} in {}", formation.dbname);
-        run(title, format!("a {} needs it", node.kind), &formation.dbname, Stdin::Text(sql));
+        let dbname = Some(formation.dbname.clone());
+        let op = Op::CreateExtension { name: (*extension).to_owned(), dbname };
+        run(op, format!("a {} needs it", node.kind), &formation.dbname, Stdin::Text(sql));
     }
     steps
 }

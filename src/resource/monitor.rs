@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Seed, Server};
+use crate::op::{Op, Wait};
 use crate::probe::Answers;
 use crate::resource::database::{DatabaseFacts, set_password, wants_password};
 use crate::scram;
@@ -197,9 +198,9 @@ pub fn steps(
     (password, seed): (Option<&Secret>, &Seed),
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut run = |title: &str, because: &str, dbname: &str, sql: Stdin| {
+    let mut run = |op: Op, because: &str, dbname: &str, sql: Stdin| {
         let command = local(server, bin, &server.os_user, dbname, sql);
-        steps.push(Step::new(&server.name, title, because, Action::Run(command)));
+        steps.push(Step::new(&server.name, op, because, Action::Run(command)));
     };
     if !database.is_some_and(|facts| facts.databases.contains(DBNAME)) {
         let sql = format!(
@@ -208,7 +209,7 @@ pub fn steps(
             literal(&format!("CREATE DATABASE {DBNAME} WITH OWNER autoctl"))
         );
         run(
-            "create database pg_auto_failover",
+            Op::CreateDatabase { name: DBNAME.to_owned() },
             "the monitor keeps its state in it",
             "postgres",
             Stdin::Text(sql),
@@ -216,12 +217,18 @@ pub fn steps(
     }
     if monitor.and_then(|facts| facts.extension.as_ref()).is_none() {
         let sql = "CREATE EXTENSION IF NOT EXISTS pgautofailover CASCADE;\n".to_owned();
-        run("create extension pgautofailover", "it is the monitor", DBNAME, Stdin::Text(sql));
+        let op = Op::CreateExtension { name: "pgautofailover".to_owned(), dbname: None };
+        run(op, "it is the monitor", DBNAME, Stdin::Text(sql));
     }
     let why = |password| wants_password(server, USER, password, database);
     if let Some((password, because)) = password.and_then(|password| Some((password, why(password)?))) {
         let salt = scram::salt(seed, &server.name.0, USER);
-        run("set the password of autoctl_node", &because, "postgres", set_password(USER, password, &salt));
+        run(
+            Op::SetPassword { role: USER.to_owned() },
+            &because,
+            "postgres",
+            set_password(USER, password, &salt),
+        );
     }
     steps
 }
@@ -255,13 +262,8 @@ pub fn formation_step(
          select pgautofailover.create_formation({name}, '{kind}', {dbname}, true, 0)\n\
          where not exists (select from pgautofailover.formation where formationid = {name});\ncommit;\n"
     );
-    let title = format!("create formation {}", formation.name);
-    Some(Step::new(
-        on.name(),
-        title,
-        "the monitor does not know it",
-        Action::Run(on_monitor(on, bin, uri, sql)),
-    ))
+    let op = Op::CreateFormation { name: formation.name.clone() };
+    Some(Step::new(on.name(), op, "the monitor does not know it", Action::Run(on_monitor(on, bin, uri, sql))))
 }
 
 /// `$1` bin, then formation, host, port, dbname, name, id, group, kind, priority, quorum, cluster.
@@ -300,8 +302,8 @@ pub fn register(
         node.replication_quorum.to_string(),
         node.cluster().to_owned(),
     ]);
-    let title = format!("register as node {id}, group {}, {}", node.group, node.kind);
-    Step::new(node.name(), title, because, Action::Run(monitor_env(command, uri)))
+    let op = Op::Register { id, group: node.group, kind: node.kind };
+    Step::new(node.name(), op, because, Action::Run(monitor_env(command, uri)))
 }
 
 /// `$1` bin, `$2` PGDATA, `$3` node id.
@@ -320,12 +322,7 @@ pub fn set_system_identifier(node: &Node, id: u64, bin: &str, uri: &MonitorUri) 
         &id.to_string(),
     ]);
     let because = "the monitor knows a group by the system identifier of its data";
-    Step::new(
-        node.name(),
-        "tell the monitor the system identifier",
-        because,
-        Action::Run(monitor_env(command, uri)),
-    )
+    Step::new(node.name(), Op::TellSystemIdentifier, because, Action::Run(monitor_env(command, uri)))
 }
 
 /// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user, `$6` formation, `$7` id, `$8` group, `$9` state.
@@ -390,7 +387,7 @@ pub fn wait_for_report(formation: &Formation, node: &Node, bin: &str, uri: &Moni
     let command = on_monitor(node, bin, uri, sql);
     let wait = Action::Wait { command, answers: vec!["reports".to_owned()], timeout: 60 };
     let because = "the password that it logs in with has changed";
-    Step::new(node.name(), "wait until its keeper logs in", because, wait)
+    Step::new(node.name(), Op::Wait(Wait::KeeperLogsIn), because, wait)
 }
 
 /// Waits until the monitor has the group's primary, so that a standby may register.
@@ -412,9 +409,8 @@ pub fn wait_for_primary(
         answers: vec!["t".to_owned()],
         timeout: 900,
     };
-    let title = format!("wait for {primary} to be registered");
-    Step::new(node.name(), title, "a standby joins a group that has its primary", wait)
-        .needs([primary.clone()])
+    let op = Op::Wait(Wait::Registered { primary: primary.clone() });
+    Step::new(node.name(), op, "a standby joins a group that has its primary", wait).needs([primary.clone()])
 }
 
 /// The connection that nodes use: what `--monitor` is to pg_autoctl.

@@ -7,7 +7,7 @@
 use crate::formation::{Keeper, MonitorUri, Node, Secret};
 use crate::probe::Answers;
 use crate::resource::host::HostFacts;
-use crate::step::{Content, File, Step};
+use crate::step::{Content, File, Risk, Step};
 
 pub const PROBE: &str = r#"
 file pgpass "$HOME/.pgpass"
@@ -66,7 +66,7 @@ pub fn step(
     let content = Content::Hidden(Secret::new(all.join("\n") + "\n"));
     let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
     let file = file.before(found.map(|_| String::new()));
-    Some(Step::write(node.name(), file, because))
+    Some(Step::write(node.name(), file, Risk::Safe, because))
 }
 
 fn escape(text: &str) -> String {

@@ -2,6 +2,7 @@
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MonitorUri, Node};
+use crate::op::Op;
 use crate::resource::monitor::NodeRow;
 use crate::sql::{MONITOR, literal, monitor_env};
 use crate::step::{Action, Step};
@@ -54,22 +55,22 @@ pub fn property_steps(
 ) -> Vec<Step> {
     let mut steps = Vec::new();
     let (name, of) = (literal(&formation.name), literal(&row.name));
-    let mut set = |what: &str, function: &str, was: String, wanted: String| {
+    let mut set = |op: Op, what: &str, function: &str, was: String, wanted: String| {
         if was == wanted {
             return;
         }
         let sql = format!("select pgautofailover.{function}({name}, {of}, {wanted});\n");
         let because = format!("{what} is {was}, the inventory says {wanted}");
-        let title = format!("set {what} to {wanted}");
         steps.push(Step::new(
             node.name(),
-            title,
+            op,
             because,
             Action::Run(in_turn(formation, node, bin, uri, None, sql)),
         ));
     };
     if let Some(priority) = row.priority() {
         set(
+            Op::SetPriority { to: node.candidate_priority },
             "candidate_priority",
             "set_node_candidate_priority",
             priority.to_string(),
@@ -77,6 +78,7 @@ pub fn property_steps(
         );
     }
     set(
+        Op::SetQuorum { to: node.replication_quorum },
         "replication_quorum",
         "set_node_replication_quorum",
         row.replication_quorum.to_string(),
@@ -100,7 +102,7 @@ pub fn number_sync_standbys(
         literal(&formation.name)
     );
     let because = format!("it is {was}, the inventory says {wanted}");
-    let title = format!("set number_sync_standbys to {wanted}");
+    let op = Op::SetNumberSyncStandbys { to: wanted };
     let voters = Some(voters).filter(|_| wanted > was);
-    Step::new(on.name(), title, because, Action::Run(in_turn(formation, on, bin, uri, voters, sql)))
+    Step::new(on.name(), op, because, Action::Run(in_turn(formation, on, bin, uri, voters, sql)))
 }

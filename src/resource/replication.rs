@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{MonitorUri, Node, NodeKind};
+use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::resource::data::{LOCK, STANDBY_CONF, new_dir};
 use crate::resource::monitor::NodeRow;
 use crate::session::PSQL;
@@ -43,9 +44,8 @@ pub fn create_slots(node: &Node, bin: &str, peers: &[u64], because: &str) -> Opt
         names.join(", ")
     );
     let command = local(&node.server, bin, &node.username, "postgres", Stdin::Text(statement));
-    let ids: Vec<String> = peers.iter().map(u64::to_string).collect();
-    let title = format!("create replication slots for node {}", ids.join(", "));
-    Some(Step::new(node.name(), title, because, Action::Run(command)))
+    let op = Op::CreateSlots { nodes: peers.to_vec() };
+    Some(Step::new(node.name(), op, because, Action::Run(command)))
 }
 
 /// `$1` bin, `$2` target, `$3` connection string, `$4` slot, `$5` rate. Synced once, before it becomes PGDATA.
@@ -71,18 +71,18 @@ pub fn basebackup(node: &Node, bin: &str, node_id: u64, primary: Upstream, becau
     let command = Command::new(RunAs::User(node.server.os_user.clone()), format!("{LOCK}{BASEBACKUP}"))
         .args([bin, &new_dir(&node.server), &conninfo, &slot(node_id), &node.maximum_backup_rate])
         .timeout(86_400);
-    Step::new(node.name(), format!("pg_basebackup from {}", primary.name), because, Action::Run(command))
+    Step::new(node.name(), Op::BaseBackup { from: primary.name.to_owned() }, because, Action::Run(command))
 }
 
 /// Waits until a primary that another keeper drives lets this node in and has its slot.
 pub fn wait_for_slot(node: &Node, bin: &str, node_id: u64, primary: Upstream, dbname: &str) -> Step {
-    let title = format!("wait for {} on {}", slot(node_id), primary.name);
+    let op = Op::Wait(Wait::Slot { slot: slot(node_id), on: primary.name.to_owned() });
     let because = format!(
         "the keeper of {} lets it in and makes its slot; if it does not: pg_autoctl reload there",
         primary.name
     );
     let sql = format!("select case when {} then 't' else 'f' end;\n", has_slot(node_id));
-    Step::new(node.name(), title, because, ask_primary(node, bin, primary, dbname, sql))
+    Step::new(node.name(), op, because, ask_primary(node, bin, primary, dbname, sql))
 }
 
 /// Waits, on the host of a node that joins as well, until that one is let in.
@@ -96,11 +96,11 @@ pub fn wait_for_the_one_before(
     primary: Upstream,
     dbname: &str,
 ) -> Step {
-    let title = format!("wait for {} to be let in by {}", before.name(), primary.name);
+    let op = Op::Wait(Wait::LetIn { node: before.name().clone(), by: primary.name.to_owned() });
     let because = "keepers take one new node at a time";
     let sql =
         format!("select case when {} then (select 't' from pg_sleep(5)) else 'f' end;\n", has_slot(node_id));
-    Step::new(before.name(), title, because, ask_primary(before, bin, primary, dbname, sql))
+    Step::new(before.name(), op, because, ask_primary(before, bin, primary, dbname, sql))
         .needs([before.name().clone()])
 }
 
@@ -113,8 +113,8 @@ pub fn wait_until_it_streams(id: u64, primary: &Node, bin: &str) -> Step {
     );
     let command = local(&primary.server, bin, &primary.username, "postgres", Stdin::Text(sql));
     let wait = Action::Wait { command, answers: vec!["streaming".to_owned()], timeout: 60 };
-    let title = format!("wait until it streams from {}", primary.name());
-    Step::new(primary.name(), title, "it did not when muster looked", wait).needs([primary.name().clone()])
+    let op = Op::Wait(Wait::Streams { from: primary.name().clone() });
+    Step::new(primary.name(), op, "it did not when muster looked", wait).needs([primary.name().clone()])
 }
 
 /// `$1` bin, `$2` socket directory or empty, `$3` port, `$4` user, `$5` formation, `$6` name. Standard input asks the standby
@@ -197,9 +197,9 @@ pub fn fits_the_primary(node: &Node, bin: &str, primary: Upstream) -> Step {
         primary.name,
         citus,
     ]);
-    let title = format!("compare its settings with those of {}", primary.name);
+    let op = Op::CompareSettings { of: primary.name.to_owned() };
     let because = "a standby does not start with less than its primary";
-    Step::new(node.name(), title, because, Action::Run(command))
+    Step::new(node.name(), op, because, Action::Run(command))
 }
 
 /// `$1` bin, `$2` socket or empty, `$3` port, `$4` user, `$5` formation, `$6` group, `$7` the names or `ask`.
@@ -244,21 +244,12 @@ pub fn waits_wrongly(found: &str, primary: &NodeRow, rows: &[NodeRow]) -> Option
         .then(|| format!("it is '{found}', the standbys that count are {}", names.join(", ")))
 }
 
-/// Which standbys a commit waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Synchronous {
-    /// What the monitor computes for the group.
-    AsMonitorSays,
-    /// None: there is no standby that could confirm.
-    Off,
-}
-
 pub fn synchronous_standby_names(
     node: &Node,
     bin: &str,
     formation: &str,
     uri: &MonitorUri,
-    which: Synchronous,
+    (which, serving): (Synchronous, Serving),
     because: &str,
 ) -> Step {
     let word = match which {
@@ -276,11 +267,12 @@ pub fn synchronous_standby_names(
         &node.group.to_string(),
         word,
     ]);
-    let title = match which {
-        Synchronous::AsMonitorSays => "set synchronous_standby_names as the monitor says",
-        Synchronous::Off => "clear synchronous_standby_names",
-    };
-    Step::new(node.name(), title, because, Action::Run(monitor_env(command, uri)))
+    Step::new(
+        node.name(),
+        Op::Synchronous { which, serving },
+        because,
+        Action::Run(monitor_env(command, uri)),
+    )
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::command::{Command, RunAs};
 use crate::error::Problem;
 use crate::formation::{Auth, Node, NodeKind, Server, Tls};
+use crate::op::Op;
 use crate::resource::citus::RECOVERY_END_COMMAND;
 use crate::resource::data::{mark, node_dir};
 use crate::resource::host::HostFacts;
@@ -307,7 +308,7 @@ pub fn put(
     name: &str,
     text: String,
     before: Option<String>,
-    because: &str,
+    (risk, because): (Risk, &str),
 ) -> Step {
     let check = match name {
         "postgresql.conf" => Check::Configuration {
@@ -319,7 +320,7 @@ pub fn put(
     };
     let mode = if name == "pg_hba.conf" { 0o600 } else { 0o644 };
     let file = File::new(format!("{dir}/{name}"), &server.os_user, Content::Text(text));
-    Step::write(&server.name, file.mode(mode).before(before).check(check), because)
+    Step::write(&server.name, file.mode(mode).before(before).check(check), risk, because)
 }
 
 /// Names of settings whose lines differ between two configuration files.
@@ -379,7 +380,7 @@ pub fn reload(server: &Server, bin: &str, asked: &Running, because: &str) -> Ste
     )
     .args([bin, &server.pgdata, &asked.socket, &asked.port.to_string(), &asked.user])
     .args([tls::at(server), tls::paths(server).map(|(certificate, _)| certificate).unwrap_or_default()]);
-    Step::new(&server.name, "reload PostgreSQL", because, Action::Run(command)).risk(Risk::Reload)
+    Step::new(&server.name, Op::Reload, because, Action::Run(command))
 }
 
 #[cfg(test)]

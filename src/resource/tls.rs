@@ -205,7 +205,7 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
     let put = |name: &str, mode, content, is_there: bool| {
         let before = is_there.then(String::new);
         let file = File::new(format!("{dir}/{name}"), &server.os_user, content).mode(mode).before(before);
-        Step::write(&server.name, file, because.clone()).risk(risk)
+        Step::write(&server.name, file, risk, because.clone())
     };
     // The key first: a certificate that is there with its key is what the next run takes for done.
     vec![

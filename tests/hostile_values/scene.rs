@@ -131,10 +131,7 @@ pub(crate) fn words(formation: &Formation, rule: Option<&str>) -> Vec<Word> {
     };
     for (stage, node, step) in steps {
         let what = format!("{} of {}", stage.as_str(), place(node));
-        add(
-            &what,
-            vec![("title".to_owned(), step.title.clone()), ("because".to_owned(), step.because.clone())],
-        );
+        add(&what, vec![("title".to_owned(), step.title()), ("because".to_owned(), step.because.clone())]);
         match &step.action {
             Action::Put(file) => add(&format!("{what}, file"), of_file(file, rule)),
             Action::Run(command) | Action::Wait { command, .. } => {

@@ -1,9 +1,9 @@
-//! What each step does to the world. A step that is not known here fails the test: new steps must be modelled.
+//! What each operation does to the world: an arm each, so that a new one has to be modelled.
 
 use muster::command::{Command, Stdin};
 use muster::formation::{NodeName, Secret};
-use muster::resource::citus::CitusNode;
-use muster::resource::data::{STANDBY_CONF, new_dir, node_dir};
+use muster::op::{Op, Synchronous};
+use muster::resource::data::{new_dir, node_dir};
 use muster::resource::database::MadeBy;
 use muster::resource::monitor::DBNAME;
 use muster::state::State;
@@ -22,7 +22,7 @@ pub(crate) enum End {
 }
 
 /// `'…'` literals of an SQL text, and its numbers outside them.
-fn values(sql: &str) -> (Vec<String>, Vec<u64>) {
+pub(crate) fn values(sql: &str) -> (Vec<String>, Vec<u64>) {
     let (mut texts, mut numbers) = (Vec::new(), Vec::new());
     for (index, part) in sql.split('\'').enumerate() {
         match index % 2 {
@@ -36,7 +36,7 @@ fn values(sql: &str) -> (Vec<String>, Vec<u64>) {
     (texts, numbers)
 }
 
-fn sql(command: &Command) -> String {
+pub(crate) fn sql(command: &Command) -> String {
     match &command.stdin {
         Stdin::Text(text) => text.clone(),
         Stdin::Hidden(secret) => secret.reveal().to_owned(),
@@ -52,7 +52,11 @@ impl World {
         self.replicate();
         self.check_health();
         let end = match &step.action {
-            Action::Put(file) => self.put(&step.on, file),
+            Action::Put(file) => {
+                let is_told = matches!(&step.op, Op::Write { path, .. } if *path == file.path);
+                assert!(is_told, "{:?} writes {}", step.op, file.path);
+                self.put(&step.on, file)
+            }
             Action::Run(command) => self.run(step, command),
             Action::Wait { command, answers, .. } => {
                 return match self.ask(step, command) {
@@ -122,245 +126,186 @@ impl World {
 
     fn run(&mut self, step: &Step, command: &Command) -> Result<(), String> {
         let (on, args, sql) = (&step.on, &command.args, sql(command));
-        let title = step.title.as_str();
         let server = self.server(on).clone();
-        let begins = |text: &str| title.starts_with(text);
-        if begins("initdb ") {
-            self.only_new_dir(on, &args[1]);
-            let serial = self.serial();
-            let made_by = MadeBy {
-                encoding: args[3].clone(),
-                locale: args[4].clone(),
-                data_checksums: args.get(5).is_some_and(|word| word == "--data-checksums"),
-            };
-            self.host(&on.0).building = Some(Data::new(serial, &args[2], made_by));
-        } else if begins("pg_basebackup from ") {
-            self.only_new_dir(on, &args[1]);
-            return self.basebackup(on, &args[2]);
-        } else if begins("move it to ") {
-            let host = self.host(&on.0);
-            let Place::Empty = host.pgdata else { return Err("rmdir: directory not empty".to_owned()) };
-            host.pgdata = Place::Present(host.building.take().ok_or("mv: no such directory")?);
-        } else if begins("start PostgreSQL") {
-            let host = &self.hosts[on];
-            if is_self_signed(&server)
-                && !host.files.contains_key(&format!("{}/server.key", node_dir(&server)))
-            {
-                return Err("could not load private key file".to_owned());
+        match &step.op {
+            Op::Write { .. } | Op::Wait(_) => panic!("no command writes a file or waits: {:?}", step.op),
+            Op::Initdb { .. } => {
+                self.only_new_dir(on, &args[1]);
+                let serial = self.serial();
+                let made_by = MadeBy {
+                    encoding: args[3].clone(),
+                    locale: args[4].clone(),
+                    data_checksums: args.get(5).is_some_and(|word| word == "--data-checksums"),
+                };
+                self.host(&on.0).building = Some(Data::new(serial, &args[2], made_by));
             }
-            host.data().ok_or("pg_ctl: no data directory")?.check()?;
-            if host.stale.is_some() {
-                return Err("lock file \"postmaster.pid\" already exists".to_owned());
+            Op::BaseBackup { .. } => {
+                self.only_new_dir(on, &args[1]);
+                return self.basebackup(on, &args[2]);
             }
-            self.start_postgres(on);
-        } else if title == "remove the stale postmaster.pid" {
-            self.host(&on.0).stale = None;
-        } else if begins("stop PostgreSQL") {
-            self.host(&on.0).data_mut().ok_or("pg_ctl: no data directory")?.postmaster = None;
-        } else if begins("reload PostgreSQL") {
-            self.running(on)?;
-            self.load(on);
-        } else if begins("create database ") {
-            let name = title.trim_start_matches("create database ").to_owned();
-            let data = self.writable(on)?;
-            data.databases.insert(name.clone());
-            if name == DBNAME {
-                data.roles.insert("autoctl".to_owned(), false);
+            Op::Install { .. } => {
+                let host = self.host(&on.0);
+                let Place::Empty = host.pgdata else { return Err("rmdir: directory not empty".to_owned()) };
+                host.pgdata = Place::Present(host.building.take().ok_or("mv: no such directory")?);
             }
-        } else if begins("create extension ") {
-            return self.create_extension(on, title);
-        } else if begins("create role ") {
-            let name = title.trim_start_matches("create role ");
-            self.writable(on)?.roles.insert(name.to_owned(), name == "pgautofailover_monitor");
-        } else if begins("set the password of ") {
-            let name = title.trim_start_matches("set the password of ");
-            let data = self.writable(on)?;
-            *data.roles.get_mut(name).ok_or("role does not exist")? = true;
-            let (_, kept) = sql.split_once("PASSWORD '").expect("it is a literal");
-            data.verifiers.insert(name.to_owned(), Secret::new(kept.trim_end().trim_end_matches("';")));
-        } else if begins("create replication slots ") {
-            let (names, _) = values(&sql);
-            self.running(on)?.slots.extend(names);
-        } else if begins("set synchronous_standby_names ") {
-            return self.set_synchronous_standby_names(on);
-        } else if begins("clear synchronous_standby_names") {
-            self.running(on)?.synchronous = String::new();
-        } else if begins("enable and start ") {
-            let path = format!("/etc/systemd/system/{}", args[0]);
-            if !self.hosts[on].files.contains_key(&path) {
-                return Err(format!("unit {} not found", args[0]));
+            Op::Start => {
+                let host = &self.hosts[on];
+                if is_self_signed(&server)
+                    && !host.files.contains_key(&format!("{}/server.key", node_dir(&server)))
+                {
+                    return Err("could not load private key file".to_owned());
+                }
+                host.data().ok_or("pg_ctl: no data directory")?.check()?;
+                if host.stale.is_some() {
+                    return Err("lock file \"postmaster.pid\" already exists".to_owned());
+                }
+                self.start_postgres(on);
             }
-            self.host(&on.0).enabled = true;
-            return self.start_keeper(on);
-        } else if begins("start pg_autoctl detached") {
-            return self.start_keeper(on);
-        } else if begins("reload the keeper") || begins("restart the keeper's service ") {
-            self.read_config(on, args)?;
-            self.rewrite_conf(on);
-        } else if begins("compare its settings with those of ") {
-            let host = self.host(&on.0);
-            let data = host.building.as_ref().ok_or("pg_controldata: no such directory")?;
-            data.check()?;
-        } else if begins("set the coordinator's host ") || begins("add ") || begins("point Citus ") {
-            return self.add_citus_node(&self.citus_host(step, args)?, title, &sql);
-        } else if begins("activate ") {
-            let (names, _) = values(&sql);
-            let coordinator = self.citus_host(step, args)?;
-            let rows = self.writable(&coordinator)?.citus.iter_mut();
-            rows.filter(|row| row.name == names[0]).for_each(|row| row.active = true);
-        } else if begins("forget the pooler of ") {
-            let (_, numbers) = values(&sql);
-            let coordinator = self.citus_host(step, args)?;
-            let row = i64::try_from(numbers[0]).unwrap();
-            self.writable(&coordinator)?.pools.remove(&row);
-        } else if begins("set the pooler of ") {
-            let (names, _) = values(&sql);
-            let coordinator = self.citus_host(step, args)?;
-            let data = self.writable(&coordinator)?;
-            let row = data.citus.iter().find(|row| row.name == names[1]).ok_or("no such node")?.id;
-            data.pools.insert(row, names[0].clone());
-        } else {
-            return self.tell_monitor(step, command, &sql);
+            Op::RemoveStalePid => self.host(&on.0).stale = None,
+            Op::Stop { .. } => {
+                self.host(&on.0).data_mut().ok_or("pg_ctl: no data directory")?.postmaster = None;
+            }
+            Op::Reload => {
+                self.running(on)?;
+                self.load(on);
+            }
+            Op::CreateDatabase { name } => {
+                let data = self.writable(on)?;
+                data.databases.insert(name.clone());
+                if *name == DBNAME {
+                    data.roles.insert("autoctl".to_owned(), false);
+                }
+            }
+            Op::CreateExtension { name, .. } => return self.create_extension(on, name),
+            Op::CreateRole { name } => {
+                self.writable(on)?.roles.insert(name.clone(), name == "pgautofailover_monitor");
+            }
+            Op::SetPassword { role: name } => {
+                let data = self.writable(on)?;
+                *data.roles.get_mut(name).ok_or("role does not exist")? = true;
+                let (_, kept) = sql.split_once("PASSWORD '").expect("it is a literal");
+                data.verifiers.insert(name.clone(), Secret::new(kept.trim_end().trim_end_matches("';")));
+            }
+            Op::CreateSlots { .. } => {
+                let (names, _) = values(&sql);
+                self.running(on)?.slots.extend(names);
+            }
+            Op::Synchronous { which: Synchronous::AsMonitorSays, .. } => {
+                return self.set_synchronous_standby_names(on);
+            }
+            Op::Synchronous { which: Synchronous::Off, .. } => {
+                self.running(on)?.synchronous = String::new();
+            }
+            Op::EnableUnit { .. } => {
+                let path = format!("/etc/systemd/system/{}", args[0]);
+                if !self.hosts[on].files.contains_key(&path) {
+                    return Err(format!("unit {} not found", args[0]));
+                }
+                self.host(&on.0).enabled = true;
+                return self.start_keeper(on);
+            }
+            Op::StartDetached => return self.start_keeper(on),
+            Op::Renew { .. } => {
+                self.read_config(on, args)?;
+                self.rewrite_conf(on);
+            }
+            Op::CompareSettings { .. } => {
+                let host = self.host(&on.0);
+                let data = host.building.as_ref().ok_or("pg_controldata: no such directory")?;
+                data.check()?;
+            }
+            Op::Metadata { change, elsewhere } => {
+                let coordinator = match elsewhere {
+                    None => on.clone(),
+                    Some(_) => self.coordinator_elsewhere(args)?,
+                };
+                return self.change_metadata(&coordinator, change, &sql);
+            }
+            Op::Report { .. } => return self.report(step, args).map(|_| ()),
+            Op::CreateFormation { .. }
+            | Op::Register { .. }
+            | Op::TellSystemIdentifier
+            | Op::SetPriority { .. }
+            | Op::SetQuorum { .. }
+            | Op::SetNumberSyncStandbys { .. } => return self.tell_monitor(step, command, &sql),
         }
         Ok(())
     }
 
-    /// Where statements about `pg_dist_node` go: the host they run on, or over the network to a stranger.
-    fn citus_host(&self, step: &Step, args: &[String]) -> Result<NodeName, String> {
-        if !step.title.contains(", at ") {
-            return Ok(step.on.clone());
-        }
-        let there = self.at(&args[1], args[2].parse().unwrap());
-        let there = there.filter(|name| self.hosts[*name].sight != Seeing::Unreachable);
-        there.cloned().ok_or_else(|| "could not connect to server".to_owned())
-    }
-
     /// Statements that go to the monitor.
     fn tell_monitor(&mut self, step: &Step, command: &Command, sql: &str) -> Result<(), String> {
-        let (title, args) = (step.title.as_str(), &command.args);
-        let begins = |text: &str| title.starts_with(text);
+        let args = &command.args;
         let system = self.hosts[&step.on].data().map(|data| data.system_identifier);
-        let known = [
-            "create formation ",
-            "register as node ",
-            "tell the monitor ",
-            "report ",
-            "set candidate_priority ",
-            "set replication_quorum ",
-            "set number_sync_standbys ",
-        ];
-        assert!(known.iter().any(|text| begins(text)), "the world does not know the step: {title}");
-        if begins("report ") {
-            return self.report(step, args).map(|_| ());
-        }
         if !self.monitor_is_up() {
             return Err("the monitor does not answer".to_owned());
         }
         let monitor = self.monitor.as_mut().ok_or("schema \"pgautofailover\" does not exist")?;
         let (texts, numbers) = values(sql);
-        if begins("create formation ") {
-            // The first text is the name of the lock that keeps two nodes from doing it at once.
-            monitor.create_formation(&texts[1], &texts[2], &texts[3]);
-        } else if begins("register as node ") {
-            // The script asks first: who is there by name, host and port is not registered again.
-            let is_there =
-                |name: &str| monitor.rows.iter().any(|row| row.name == name && row.host == args[2]);
-            if is_there(&args[5]) {
-                return Ok(());
+        match &step.op {
+            Op::CreateFormation { .. } => {
+                // The first text is the name of the lock that keeps two nodes from doing it at once.
+                monitor.create_formation(&texts[1], &texts[2], &texts[3]);
             }
-            monitor.register(Registration {
-                formation: args[1].clone(),
-                host: args[2].clone(),
-                port: args[3].parse().unwrap(),
-                dbname: args[4].clone(),
-                name: args[5].clone(),
-                id: args[6].parse().unwrap(),
-                group: args[7].parse().unwrap(),
-                kind: args[8].clone(),
-                priority: args[9].parse().unwrap(),
-                quorum: args[10].parse().unwrap(),
-                cluster: args[11].clone(),
-            })?;
-        } else if begins("tell the monitor ") {
-            let id: u64 = args[2].parse().unwrap();
-            let row = monitor.rows.iter_mut().find(|row| row.id == id).ok_or("no such node")?;
-            row.system_identifier = Some(system.ok_or("no pg_control")?.to_string());
-        } else if begins("set candidate_priority ") {
-            monitor.set_property(&texts[1], Some(u8::try_from(numbers[0]).unwrap()), None)?;
-        } else if begins("set replication_quorum ") {
-            monitor.set_property(&texts[1], None, Some(sql.contains("true")))?;
-        } else {
-            monitor.set_number_sync_standbys(u32::try_from(numbers[0]).unwrap())?;
+            Op::Register { .. } => {
+                // The script asks first: who is there by name, host and port is not registered again.
+                let is_there =
+                    |name: &str| monitor.rows.iter().any(|row| row.name == name && row.host == args[2]);
+                if is_there(&args[5]) {
+                    return Ok(());
+                }
+                monitor.register(Registration {
+                    formation: args[1].clone(),
+                    host: args[2].clone(),
+                    port: args[3].parse().unwrap(),
+                    dbname: args[4].clone(),
+                    name: args[5].clone(),
+                    id: args[6].parse().unwrap(),
+                    group: args[7].parse().unwrap(),
+                    kind: args[8].clone(),
+                    priority: args[9].parse().unwrap(),
+                    quorum: args[10].parse().unwrap(),
+                    cluster: args[11].clone(),
+                })?;
+            }
+            Op::TellSystemIdentifier => {
+                let id: u64 = args[2].parse().unwrap();
+                let row = monitor.rows.iter_mut().find(|row| row.id == id).ok_or("no such node")?;
+                row.system_identifier = Some(system.ok_or("no pg_control")?.to_string());
+            }
+            Op::SetPriority { .. } => {
+                monitor.set_property(&texts[1], Some(u8::try_from(numbers[0]).unwrap()), None)?;
+            }
+            Op::SetQuorum { .. } => monitor.set_property(&texts[1], None, Some(sql.contains("true")))?,
+            Op::SetNumberSyncStandbys { .. } => {
+                monitor.set_number_sync_standbys(u32::try_from(numbers[0]).unwrap())?;
+            }
+            Op::Write { .. }
+            | Op::Initdb { .. }
+            | Op::BaseBackup { .. }
+            | Op::CompareSettings { .. }
+            | Op::Install { .. }
+            | Op::RemoveStalePid
+            | Op::Start
+            | Op::Stop { .. }
+            | Op::Reload
+            | Op::CreateRole { .. }
+            | Op::SetPassword { .. }
+            | Op::CreateDatabase { .. }
+            | Op::CreateExtension { .. }
+            | Op::CreateSlots { .. }
+            | Op::Synchronous { .. }
+            | Op::Report { .. }
+            | Op::Metadata { .. }
+            | Op::EnableUnit { .. }
+            | Op::StartDetached
+            | Op::Renew { .. }
+            | Op::Wait(_) => panic!("it is not the monitor's: {:?}", step.op),
         }
         Ok(())
     }
 
-    /// The answer to a `Wait`.
-    fn ask(&mut self, step: &Step, command: &Command) -> Result<String, String> {
-        let title = step.title.as_str();
-        if title.starts_with("report ") {
-            return self.report(step, &command.args).map(|state| state.as_str().to_owned());
-        }
-        if title.starts_with("wait until it streams with ") {
-            let conf = self.hosts[&step.on].data().and_then(|data| data.loaded.get(STANDBY_CONF).cloned());
-            let mode = format!(" {}", title.trim_start_matches("wait until it streams with "));
-            let says = conf.is_some_and(|conf| conf.contains(&mode));
-            return Ok(
-                if says && self.upstream(&step.on).is_some() { "follows" } else { "not yet" }.to_owned()
-            );
-        }
-        if title == "wait for pg_autoctl to run" {
-            return Ok(if self.hosts[&step.on].keeper.is_some() { "alive" } else { "no" }.to_owned());
-        }
-        if title.starts_with("wait for pgautofailover_standby_") || title.contains(" to be let in by ") {
-            let there = self.at(&command.args[1], command.args[2].parse().unwrap()).ok_or("no such host")?;
-            let data = self.hosts[there].data().filter(|data| data.runs()).ok_or("connection refused")?;
-            let server = self.server(&step.on);
-            if !data.lets_in(&server.hostname, server.tls.mode().as_str()) {
-                return Err("no pg_hba.conf entry".to_owned());
-            }
-            let (texts, _) = values(&sql(command));
-            return Ok(if data.slots.contains(&texts[0]) { "t" } else { "f" }.to_owned());
-        }
-        if let Some(primary) = title.strip_prefix("wait until it streams from ") {
-            let (texts, _) = values(&sql(command));
-            let follows =
-                self.streaming(&NodeName::from(primary)).senders.iter().any(|row| texts.contains(&row.name));
-            return Ok(if follows { "streaming" } else { "it does not stream" }.to_owned());
-        }
-        if title == "wait until its keeper logs in" {
-            let logs_in = crate::oracle::keeper_logs_in(&self.formation, self, &step.on);
-            return Ok(if logs_in { "reports" } else { "silent" }.to_owned());
-        }
-        let up = self.monitor_is_up();
-        let monitor = self.monitor.as_mut().filter(|_| up).ok_or("the monitor does not answer")?;
-        let group = self.formation.nodes.get(&step.on).map_or(0, |node| node.group);
-        match title {
-            "wait for the monitor to answer" => Ok("t".to_owned()),
-            "wait until it is settled and healthy" => {
-                let row = monitor.by_name(&step.on.0).ok_or("no row")?;
-                let rests = matches!(
-                    row.assigned,
-                    Some(State::Single | State::Primary | State::Secondary | State::WaitPrimary)
-                );
-                Ok(match row.reported == row.assigned && row.health == 1 && rests {
-                    true => "settled".to_owned(),
-                    false => format!("{:?}, to become {:?}", row.reported, row.assigned),
-                })
-            }
-            "wait until its keeper reports" => {
-                let row = monitor.by_name(&step.on.0).ok_or("no row")?;
-                Ok(if row.silence().is_none() { "reported" } else { "silent" }.to_owned())
-            }
-            _ if title.ends_with(" to be registered") => {
-                Ok(if monitor.writable(group).is_some() { "t" } else { "f" }.to_owned())
-            }
-            _ => panic!("the world does not know the step: {title}"),
-        }
-    }
-
     /// `node_active` as muster calls it; a node whose keeper lives is never driven.
-    fn report(&mut self, step: &Step, args: &[String]) -> Result<State, String> {
+    pub(crate) fn report(&mut self, step: &Step, args: &[String]) -> Result<State, String> {
         if !self.monitor_is_up() {
             return Err("the monitor does not answer".to_owned());
         }
@@ -408,12 +353,11 @@ impl World {
         Ok(())
     }
 
-    fn create_extension(&mut self, on: &NodeName, title: &str) -> Result<(), String> {
-        let name = title.split(' ').nth(2).expect("a name").to_owned();
-        let version = self.hosts[on].software.as_ref().and_then(|software| software.extensions.get(&name));
+    fn create_extension(&mut self, on: &NodeName, name: &str) -> Result<(), String> {
+        let version = self.hosts[on].software.as_ref().and_then(|software| software.extensions.get(name));
         let version = version.cloned().ok_or("the extension is not available")?;
         let data = self.writable(on)?;
-        data.extensions.insert(name.clone(), version);
+        data.extensions.insert(name.to_owned(), version);
         if name == "pgautofailover" {
             data.roles.insert("autoctl_node".to_owned(), false);
             self.monitor.get_or_insert_with(Monitor::new);
@@ -441,44 +385,6 @@ impl World {
         }
     }
 
-    /// `citus_set_coordinator_host`, `citus_add_node`, `citus_update_node`.
-    fn add_citus_node(&mut self, on: &NodeName, title: &str, sql: &str) -> Result<(), String> {
-        let (names, numbers) = values(sql);
-        let is_update = title.starts_with("point ");
-        let port = u16::try_from(numbers[usize::from(is_update)]).unwrap();
-        let host = names[0].clone();
-        let target = self.at(&host, port).ok_or_else(|| format!("{host}:{port} is nobody"))?;
-        let is_ready = self.hosts[target]
-            .data()
-            .is_some_and(|data| data.runs() && data.extensions.contains_key("citus"));
-        if !is_ready {
-            return Err(format!("connection to {host}:{port} failed"));
-        }
-        let data = self.writable(on)?;
-        if is_update {
-            let id = i64::try_from(numbers[0]).unwrap();
-            let row = data.citus.iter_mut().find(|row| row.id == id).ok_or("there is no such node")?;
-            (row.name, row.port) = (host, port.into());
-            return Ok(());
-        }
-        if data.citus.iter().any(|row| row.is_at(&host, port)) {
-            return Ok(());
-        }
-        let is_coordinator = title.starts_with("set the coordinator");
-        let id = data.citus.iter().map(|row| row.id).max().unwrap_or(0) + 1;
-        data.citus.push(CitusNode {
-            id,
-            group: if is_coordinator { 0 } else { i64::try_from(numbers[1]).unwrap() },
-            name: host,
-            port: port.into(),
-            active: true,
-            role: if is_coordinator { "primary".to_owned() } else { names[1].clone() },
-            cluster: if is_coordinator { "default".to_owned() } else { names[2].clone() },
-            metadata_synced: true,
-        });
-        Ok(())
-    }
-
     pub(crate) fn start_postgres(&mut self, on: &NodeName) {
         let pid = self.pid();
         let Some(data) = self.hosts.get_mut(on).and_then(Host::data_mut).filter(|data| !data.runs()) else {
@@ -504,7 +410,7 @@ impl World {
         data.filter(|data| data.runs()).ok_or_else(|| "the server is not running".to_owned())
     }
 
-    fn writable(&mut self, on: &NodeName) -> Result<&mut Data, String> {
+    pub(crate) fn writable(&mut self, on: &NodeName) -> Result<&mut Data, String> {
         let data = self.running(on)?;
         if data.standby { Err("cannot execute in a read-only transaction".to_owned()) } else { Ok(data) }
     }

@@ -47,7 +47,7 @@ fn formation(text: &str) -> Formation {
 }
 
 fn titles(plan: &Plan) -> String {
-    plan.steps().map(|(_, node, step)| format!("{node}: {}\n", step.title)).collect()
+    plan.steps().map(|(_, node, step)| format!("{node}: {}\n", step.title())).collect()
 }
 
 #[test]

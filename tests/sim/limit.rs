@@ -14,11 +14,11 @@ fn plan_within(formation: &Formation, world: &mut World, scope: &Scope, after: &
     let plan = within(formation, scope, &facts, TODAY).unwrap_or_else(|problem| panic!("{after}: {problem}"));
     // A step belongs to a node within; of what is outside, only a coordinator runs any, for the rows of nodes within.
     for (stage, node, step) in plan.steps() {
-        assert!(scope.has(node), "{after}: {node}: {}", step.title);
+        assert!(scope.has(node), "{after}: {node}: {}", step.title());
         let coordinates =
             formation.nodes.get(&step.on).is_some_and(|node| node.kind == NodeKind::Coordinator);
         let is_row = stage == Stage::Metadata && coordinates;
-        assert!(scope.has(&step.on) || is_row, "{after}: {node} on {}: {}", step.on, step.title);
+        assert!(scope.has(&step.on) || is_row, "{after}: {node} on {}: {}", step.on, step.title());
     }
     let told = plan.blocked.keys().chain(plan.unreachable.keys()).chain(plan.notes.keys());
     told.for_each(|node| assert!(scope.has(node), "{after}: {node}"));

@@ -3,12 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on may panic")]
 
 mod apply;
+mod ask;
 mod changes;
 mod conf;
 mod converge;
 mod create;
 mod keeper;
 mod limit;
+mod metadata;
 mod monitor;
 mod oracle;
 mod pairs;

@@ -342,7 +342,7 @@ fn change(sample: &Sample, from: &World, fresh: &World) -> Option<String> {
 }
 
 fn titles(plan: &muster::plan::Plan) -> Vec<String> {
-    plan.steps().map(|(_, node, step)| format!("{node}: {}", step.title)).collect()
+    plan.steps().map(|(_, node, step)| format!("{node}: {}", step.title())).collect()
 }
 
 /// A change ends where a rollout of the same inventory would have: what its files say is an oracle that asks no planner.

@@ -124,17 +124,17 @@ fn run_stage(
                     assert!(
                         *timeout <= A_WHILE,
                         "{stage:?}: {node} would wait a day: {} ({answer})\n{:#?}",
-                        step.title,
+                        step.title(),
                         world.monitor
                     );
-                    let why = format!("{}: timed out: {answer}", step.title);
+                    let why = format!("{}: timed out: {answer}", step.title());
                     outcome.failed.insert(node.clone(), why);
                     failed.insert(node.clone());
                     (track.steps, moved) = (&[], true);
                 }
                 End::NotYet(_) => {}
                 End::Failed(why) => {
-                    outcome.failed.insert(node.clone(), format!("{}: {why}", step.title));
+                    outcome.failed.insert(node.clone(), format!("{}: {why}", step.title()));
                     failed.insert(node.clone());
                     (track.steps, moved) = (&[], true);
                 }
@@ -159,7 +159,7 @@ pub(crate) fn converge(formation: &Formation, world: &mut World, dice: &mut Dice
         }
         let outcome = execute(&plan, world, Trouble::Nothing, dice);
         let titles: Vec<String> =
-            plan.steps().map(|(_, node, step)| format!("{node}: {}", step.title)).collect();
+            plan.steps().map(|(_, node, step)| format!("{node}: {}", step.title())).collect();
         story.push((titles, outcome.failed, plan.blocked, plan.partial));
         world.rest();
     }

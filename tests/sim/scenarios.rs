@@ -128,13 +128,13 @@ fn shown(plan: &Plan) -> String {
         for (node, steps) in nodes {
             for step in steps {
                 let on = if step.on == *node { String::new() } else { format!(" on {}", step.on) };
-                let risk = match step.risk {
+                let risk = match step.risk() {
                     Risk::Safe => "",
                     Risk::Reload => " [reload]",
                     Risk::Restart => " [restart]",
                     Risk::Destroy => " [destroy]",
                 };
-                text += &format!("  {node}{on}: {} — {}{risk}\n", step.title, step.because);
+                text += &format!("  {node}{on}: {} — {}{risk}\n", step.title(), step.because);
             }
         }
     }

@@ -125,7 +125,7 @@ fn check(arguments: &Arguments, written: &Written, facts: &Facts) -> Result<(), 
         (false, _) => {
             let steps: Vec<String> = made
                 .steps()
-                .map(|(_, node, step)| format!("\n  {node}: {} - {}", step.title, step.because))
+                .map(|(_, node, step)| format!("\n  {node}: {} - {}", step.title(), step.because))
                 .collect();
             format!("{}{}", count(made.steps().count(), "step"), steps.concat())
         }

@@ -1,11 +1,12 @@
 //! `pg_autoctl.cfg` of an adopted server: compared by its meaning, and edited key by key where that differs.
 
 use crate::formation::{Secret, Server};
+use crate::op::Service;
 use crate::resource::adopted::AdoptedFacts;
 use crate::resource::data::Software;
 use crate::resource::keeper::files::{Ini, has_password, monitor_config, node_config, parse_ini};
 use crate::resource::keeper::renew;
-use crate::resource::keeper::{KeeperFacts, Service, Whose};
+use crate::resource::keeper::{KeeperFacts, Whose};
 use crate::step::{Content, File, Risk, Step};
 
 /// The keys that the inventory decides, in pg_autoctl's order; what a file says that lacks one. Timeouts, paths of
@@ -68,7 +69,7 @@ pub fn steps(
             false => File::new(&adopted.config_path, &server.os_user, Content::Text(text))
                 .before(Some(before.to_owned())),
         };
-        steps.push(Step::write(&server.name, file.mode(0o600), because).risk(Risk::Reload));
+        steps.push(Step::write(&server.name, file.mode(0o600), Risk::Reload, because));
     }
     let keys = changes.iter().map(|change| (change.section.to_owned(), change.key.to_owned())).collect();
     let keys = Some(&keys).filter(|_| !changes.is_empty() && !facts.unread);

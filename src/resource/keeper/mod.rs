@@ -11,17 +11,17 @@ use serde::Serialize;
 use crate::command::{Command, RunAs};
 use crate::error::Problem;
 use crate::formation::{Formation, Keeper, MonitorUri, Node, NodeKind, Secret, Server, SslMode};
+use crate::op::{Op, Service, Wait};
 use crate::probe::{Answer, Answers};
 use crate::resource::data::{Software, node_dir};
 use crate::resource::host::HostFacts;
 use crate::state::State;
-use crate::step::{Action, Content, File, Step};
+use crate::step::{Action, Content, File, Risk, Step};
 use crate::template::Templates;
 
 use files::{has_password, monitor_config, node_config, parse_ini, read_state, write_state};
 
 pub use files::KeeperState;
-pub use renew::Service;
 pub use unit::{AsRoot, OtherUnit, as_root, unit};
 
 /// What was found of a keeper.
@@ -303,7 +303,7 @@ fn put(
     because: &str,
 ) -> Step {
     let file = File::new(path, &server.os_user, content).mode(mode).before(before);
-    Step::write(&server.name, file, because)
+    Step::write(&server.name, file, Risk::Safe, because)
 }
 
 fn systemd_steps(
@@ -343,18 +343,13 @@ fn systemd_steps(
             Some(_) => "it differs; the keeper that runs is not restarted",
             None => "systemd is to keep pg_autoctl running",
         };
-        steps.push(Step::write(&server.name, file, because));
+        steps.push(Step::write(&server.name, file, Risk::Safe, because));
     }
     if is_new || !facts.enabled || facts.alive.is_none() {
         let because =
             if facts.alive.is_some() { "systemd is to know the unit as it is" } else { "no keeper runs" };
         let command = Command::new(RunAs::Root, unit::ENABLE_AND_START).args([&unit]);
-        steps.push(Step::new(
-            &server.name,
-            format!("enable and start {unit}"),
-            because,
-            Action::Run(command),
-        ));
+        steps.push(Step::new(&server.name, Op::EnableUnit { unit }, because, Action::Run(command)));
     }
     Ok(steps)
 }
@@ -381,7 +376,7 @@ fn start_detached(server: &Server, whose: &Whose, software: &Software, pg_autoct
         ]),
     };
     let because = "no keeper runs, and no systemd is to run it: nothing will start it again after a reboot";
-    Step::new(&server.name, "start pg_autoctl detached", because, Action::Run(command))
+    Step::new(&server.name, Op::StartDetached, because, Action::Run(command))
 }
 
 /// `$1` PGDATA. pg_autoctl writes its pid file, then its services' pids as they start.
@@ -392,7 +387,7 @@ if [ -n "$k" ] && kill -0 "$k" 2>/dev/null && [ "$(wc -l <"/tmp/pg_autoctl$1/pg_
 fn wait_alive(server: &Server) -> Step {
     let command = Command::new(RunAs::User(server.os_user.clone()), ALIVE).args([&server.pgdata]);
     let wait = Action::Wait { command, answers: vec!["alive".to_owned()], timeout: 60 };
-    Step::new(&server.name, "wait for pg_autoctl to run", "it has just been started", wait)
+    Step::new(&server.name, Op::Wait(Wait::KeeperRuns), "it has just been started", wait)
 }
 
 /// Whether a node of this kind needs `pg_autoctl` on its host.

@@ -10,8 +10,9 @@ use std::collections::BTreeSet;
 
 use crate::command::{Command, RunAs};
 use crate::formation::Server;
+use crate::op::{Op, Service, Way};
 use crate::resource::keeper::files::{Ini, has_password, parse_ini};
-use crate::step::{Action, Risk, Step};
+use crate::step::{Action, Step};
 
 /// The first line of a file that pg_autoctl has not read yet. A service that has read the file writes it anew, and
 /// comments are gone: that is how a rerun knows whether it has.
@@ -55,29 +56,6 @@ const MAY_LEAVE: &[(&str, &str)] = &[
 /// Source: service_postgres_start, 2.0 to 2.2.
 const OF_POSTGRES: &[(&str, &str)] =
     &[("postgresql", "pg_ctl"), ("postgresql", "port"), ("postgresql", "listen_addresses")];
-
-/// Which of pg_autoctl's services is to read the file: a data node's or a monitor's.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Service {
-    NodeActive,
-    Listener,
-}
-
-impl Service {
-    fn as_str(self) -> &'static str {
-        match self {
-            Service::NodeActive => "node-active",
-            Service::Listener => "listener",
-        }
-    }
-}
-
-/// What a service is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Way {
-    Hangup,
-    Restart,
-}
 
 /// A key of the file: section and name.
 pub(super) type Key = (String, String);
@@ -139,17 +117,13 @@ pub(super) fn step(
         Way::Restart if starts_postgres => "restart-both",
         Way::Restart => "restart",
     };
-    let title = match (way, service) {
-        (Way::Hangup, _) => "reload the keeper".to_owned(),
-        (Way::Restart, service) => format!("restart the keeper's service {}", service.as_str()),
-    };
     let names: BTreeSet<&str> = keys.into_iter().flatten().map(|(_, key)| key.as_str()).collect();
     let command = Command::new(RunAs::User(server.os_user.clone()), TAKE_IN)
         .args([keeper.to_string(), server.pgdata.clone(), path.to_owned(), service.as_str().to_owned()])
         .args([word.to_owned(), UNREAD.to_owned()])
         .args(names)
         .timeout(300);
-    Step::new(&server.name, title, because, Action::Run(command)).risk(Risk::Reload)
+    Step::new(&server.name, Op::Renew { way, service }, because, Action::Run(command))
 }
 
 /// `$1` pid of pg_autoctl, `$2` PGDATA, `$3` its file, `$4` service, `$5` hangup, restart or restart-both, `$6` the mark, then
@@ -249,7 +223,7 @@ mod tests {
         let keys = changed(BEFORE, &after);
         let step = step(server, 7, service, "/cfg", Some(&keys), (BEFORE, &after));
         let Action::Run(command) = step.action else { panic!("it runs a command") };
-        (step.title, command.args[4].clone())
+        (step.op.title(), command.args[4].clone())
     }
 
     #[test]

@@ -2,9 +2,9 @@
 
 use serde::Serialize;
 
+use crate::file::put_by_root;
 use crate::formation::{Keeper, Server};
 use crate::probe::Answers;
-use crate::step::put_by_root;
 use crate::template;
 
 /// The mode of a unit: everybody may read it, as systemd's own.

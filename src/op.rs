@@ -1,0 +1,346 @@
+//! Everything that muster does: one arm a thing, and what follows from it. A new arm does not compile until its words and its
+//! risk are told here, and what it does to a world of facts in `tests/sim/apply.rs`.
+
+use serde::{Deserialize, Serialize};
+
+use crate::formation::{NodeKind, NodeName};
+use crate::state::State;
+
+/// How much a step disturbs a node that is serving.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Risk {
+    Safe,
+    Reload,
+    Restart,
+    Destroy,
+}
+
+/// One thing that is done; who does it, and where, is the step's to say.
+///
+/// | Made by | Arms |
+/// |---|---|
+/// | `resource::{settings, tls, pgpass, citus, keeper}`, `plan::{drift, follow, replicate, adopted}` | `Write` |
+/// | `resource::data` | `Initdb`, `Install`, `RemoveStalePid`, `Start`, `Stop` |
+/// | `resource::settings` | `Reload` |
+/// | `resource::{database, monitor}` | `CreateRole`, `SetPassword`, `CreateDatabase`, `CreateExtension` |
+/// | `resource::monitor` | `CreateFormation`, `Register`, `TellSystemIdentifier` |
+/// | `plan::replicate` | `Report` |
+/// | `resource::replication` | `BaseBackup`, `CompareSettings`, `CreateSlots`, `Synchronous` |
+/// | `resource::properties` | `SetPriority`, `SetQuorum`, `SetNumberSyncStandbys` |
+/// | `resource::citus` | `Metadata` |
+/// | `resource::keeper` | `EnableUnit`, `StartDetached`, `Renew` |
+/// | all of these, and `plan::{monitor, node, well}` | `Wait` |
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Op {
+    Write {
+        path: String,
+        risk: Risk,
+    },
+
+    /// Makes a data directory beside `pgdata`.
+    Initdb {
+        pgdata: String,
+    },
+    /// Copies that of another node to one beside PGDATA.
+    BaseBackup {
+        from: String,
+    },
+    /// Whether a server could start with its own settings on the copy of this node.
+    CompareSettings {
+        of: String,
+    },
+    /// Moves the finished data directory into place.
+    Install {
+        pgdata: String,
+    },
+    RemoveStalePid,
+    Start,
+    Stop {
+        serving: Serving,
+    },
+    Reload,
+
+    CreateRole {
+        name: String,
+    },
+    SetPassword {
+        role: String,
+    },
+    CreateDatabase {
+        name: String,
+    },
+    CreateExtension {
+        name: String,
+        dbname: Option<String>,
+    },
+    CreateSlots {
+        nodes: Vec<u64>,
+    },
+    Synchronous {
+        which: Synchronous,
+        serving: Serving,
+    },
+
+    CreateFormation {
+        name: String,
+    },
+    Register {
+        id: u64,
+        group: u32,
+        kind: NodeKind,
+    },
+    TellSystemIdentifier,
+    /// Reports for a node that has no keeper.
+    Report {
+        state: State,
+    },
+    SetPriority {
+        to: u8,
+    },
+    SetQuorum {
+        to: bool,
+    },
+    SetNumberSyncStandbys {
+        to: u32,
+    },
+
+    /// Rows of the coordinator; `elsewhere` where it is asked over the network.
+    Metadata {
+        change: Metadata,
+        elsewhere: Option<Address>,
+    },
+
+    EnableUnit {
+        unit: String,
+    },
+    /// A keeper that nothing keeps running.
+    StartDetached,
+    /// A keeper that lives takes in another configuration.
+    Renew {
+        way: Way,
+        service: Service,
+    },
+
+    Wait(Wait),
+}
+
+/// What is asked again and again until it is so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wait {
+    /// The monitor assigns `next` to a node without a keeper, which reports `current` meanwhile.
+    Assigned {
+        current: State,
+        next: State,
+    },
+    /// The monitor has the primary of the group.
+    Registered {
+        primary: NodeName,
+    },
+    /// A primary that is not muster's has made this slot, and lets its standby in.
+    Slot {
+        slot: String,
+        on: String,
+    },
+    /// The same for another node, on whose host it is asked.
+    LetIn {
+        node: NodeName,
+        by: String,
+    },
+    Streams {
+        from: NodeName,
+    },
+    /// It has been restarted by its keeper, and follows its primary in another way.
+    StreamsWith {
+        sslmode: String,
+    },
+    KeeperRuns,
+    KeeperLogsIn,
+    KeeperReports,
+    MonitorAnswers,
+    Settled,
+}
+
+/// Who may be connected to a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Serving {
+    /// This run has made it.
+    Nobody,
+    Somebody,
+}
+
+/// Which standbys a commit waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Synchronous {
+    /// What the monitor computes for the group.
+    AsMonitorSays,
+    /// None: there is no standby that could confirm.
+    Off,
+}
+
+/// What changes in `pg_dist_node` or `pg_dist_poolinfo`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Metadata {
+    SetCoordinator { to: Address },
+    Add { node: Address, role: String, group: u32 },
+    Point { id: i64, to: Address },
+    Activate { node: Address },
+    SetPooler { of: Address },
+    ForgetPooler { of: Address },
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Address {
+    pub host: String,
+    pub port: u16,
+}
+
+/// Which of pg_autoctl's services is to read its file: a data node's or a monitor's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    NodeActive,
+    Listener,
+}
+
+/// What a service is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Way {
+    Hangup,
+    Restart,
+}
+
+impl Op {
+    /// What is done, in words: `initdb /var/lib/postgresql/15/coord`.
+    pub fn title(&self) -> String {
+        match self {
+            Op::Write { path, .. } => format!("write {path}"),
+            Op::Initdb { pgdata } => format!("initdb {pgdata}"),
+            Op::BaseBackup { from } => format!("pg_basebackup from {from}"),
+            Op::CompareSettings { of } => format!("compare its settings with those of {of}"),
+            Op::Install { pgdata } => format!("move it to {pgdata}"),
+            Op::RemoveStalePid => "remove the stale postmaster.pid".to_owned(),
+            Op::Start => "start PostgreSQL".to_owned(),
+            Op::Stop { .. } => "stop PostgreSQL".to_owned(),
+            Op::Reload => "reload PostgreSQL".to_owned(),
+            Op::CreateRole { name } => format!("create role {name}"),
+            Op::SetPassword { role } => format!("set the password of {role}"),
+            Op::CreateDatabase { name } => format!("create database {name}"),
+            Op::CreateExtension { name, dbname: Some(dbname) } => {
+                format!("create extension {name} in {dbname}")
+            }
+            Op::CreateExtension { name, dbname: None } => format!("create extension {name}"),
+            Op::CreateSlots { nodes } => {
+                let ids: Vec<String> = nodes.iter().map(u64::to_string).collect();
+                format!("create replication slots for node {}", ids.join(", "))
+            }
+            Op::Synchronous { which: Synchronous::AsMonitorSays, .. } => {
+                "set synchronous_standby_names as the monitor says".to_owned()
+            }
+            Op::Synchronous { which: Synchronous::Off, .. } => "clear synchronous_standby_names".to_owned(),
+            Op::CreateFormation { name } => format!("create formation {name}"),
+            Op::Register { id, group, kind } => format!("register as node {id}, group {group}, {kind}"),
+            Op::TellSystemIdentifier => "tell the monitor the system identifier".to_owned(),
+            Op::Report { state } => format!("report {state}"),
+            Op::SetPriority { to } => format!("set candidate_priority to {to}"),
+            Op::SetQuorum { to } => format!("set replication_quorum to {to}"),
+            Op::SetNumberSyncStandbys { to } => format!("set number_sync_standbys to {to}"),
+            Op::Metadata { change, elsewhere: Some(at) } => format!("{}, at {at}", change.title()),
+            Op::Metadata { change, elsewhere: None } => change.title(),
+            Op::EnableUnit { unit } => format!("enable and start {unit}"),
+            Op::StartDetached => "start pg_autoctl detached".to_owned(),
+            Op::Renew { way: Way::Hangup, .. } => "reload the keeper".to_owned(),
+            Op::Renew { way: Way::Restart, service } => {
+                format!("restart the keeper's service {}", service.as_str())
+            }
+            Op::Wait(wait) => wait.title(),
+        }
+    }
+
+    pub fn risk(&self) -> Risk {
+        match self {
+            Op::Write { risk, .. } => *risk,
+            Op::Stop { serving: Serving::Somebody } => Risk::Restart,
+            Op::Reload | Op::Renew { .. } | Op::Synchronous { serving: Serving::Somebody, .. } => {
+                Risk::Reload
+            }
+            Op::Initdb { .. }
+            | Op::BaseBackup { .. }
+            | Op::CompareSettings { .. }
+            | Op::Install { .. }
+            | Op::RemoveStalePid
+            | Op::Start
+            | Op::Stop { serving: Serving::Nobody }
+            | Op::CreateRole { .. }
+            | Op::SetPassword { .. }
+            | Op::CreateDatabase { .. }
+            | Op::CreateExtension { .. }
+            | Op::CreateSlots { .. }
+            | Op::Synchronous { serving: Serving::Nobody, .. }
+            | Op::CreateFormation { .. }
+            | Op::Register { .. }
+            | Op::TellSystemIdentifier
+            | Op::Report { .. }
+            | Op::SetPriority { .. }
+            | Op::SetQuorum { .. }
+            | Op::SetNumberSyncStandbys { .. }
+            | Op::Metadata { .. }
+            | Op::EnableUnit { .. }
+            | Op::StartDetached
+            | Op::Wait(_) => Risk::Safe,
+        }
+    }
+}
+
+impl Wait {
+    fn title(&self) -> String {
+        match self {
+            Wait::Assigned { current, next } => format!("report {current} until {next} is assigned"),
+            Wait::Registered { primary } => format!("wait for {primary} to be registered"),
+            Wait::Slot { slot, on } => format!("wait for {slot} on {on}"),
+            Wait::LetIn { node, by } => format!("wait for {node} to be let in by {by}"),
+            Wait::Streams { from } => format!("wait until it streams from {from}"),
+            Wait::StreamsWith { sslmode } => format!("wait until it streams with sslmode={sslmode}"),
+            Wait::KeeperRuns => "wait for pg_autoctl to run".to_owned(),
+            Wait::KeeperLogsIn => "wait until its keeper logs in".to_owned(),
+            Wait::KeeperReports => "wait until its keeper reports".to_owned(),
+            Wait::MonitorAnswers => "wait for the monitor to answer".to_owned(),
+            Wait::Settled => "wait until it is settled and healthy".to_owned(),
+        }
+    }
+}
+
+impl Metadata {
+    fn title(&self) -> String {
+        match self {
+            Metadata::SetCoordinator { to } => format!("set the coordinator's host to {to}"),
+            Metadata::Add { node, role, group } => format!("add {node} to Citus as {role} of group {group}"),
+            Metadata::Point { id, to } => format!("point Citus node {id} to {to}"),
+            Metadata::Activate { node } => format!("activate {node} in Citus"),
+            Metadata::SetPooler { of } => format!("set the pooler of {of}"),
+            Metadata::ForgetPooler { of } => format!("forget the pooler of {of}"),
+        }
+    }
+}
+
+impl Service {
+    /// As pg_autoctl calls it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Service::NodeActive => "node-active",
+            Service::Listener => "listener",
+        }
+    }
+}
+
+impl std::fmt::Display for Address {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}:{}", self.host, self.port)
+    }
+}
