@@ -49,14 +49,11 @@ impl World {
         if self.hosts[&step.on].sight != Seeing::Clear {
             return End::Failed("the host cannot be reached".to_owned());
         }
+        assert!(self.is_told_as_it_is(step), "one thing is told, and another done: {step:#?}");
         self.replicate();
         self.check_health();
         let end = match &step.action {
-            Action::Put(file) => {
-                let is_told = matches!(&step.op, Op::Write { path, .. } if *path == file.path);
-                assert!(is_told, "{:?} writes {}", step.op, file.path);
-                self.put(&step.on, file)
-            }
+            Action::Put(file) => self.put(&step.on, file),
             Action::Run(command) => self.run(step, command),
             Action::Wait { command, answers, .. } => {
                 return match self.ask(step, command) {
@@ -222,86 +219,52 @@ impl World {
                 return self.change_metadata(&coordinator, change, &sql);
             }
             Op::Report { .. } => return self.report(step, args).map(|_| ()),
-            Op::CreateFormation { .. }
-            | Op::Register { .. }
-            | Op::TellSystemIdentifier
-            | Op::SetPriority { .. }
-            | Op::SetQuorum { .. }
-            | Op::SetNumberSyncStandbys { .. } => return self.tell_monitor(step, command, &sql),
+            Op::CreateFormation { .. } => {
+                // The first text is the name of the lock that keeps two nodes from doing it at once.
+                let (texts, _) = values(&sql);
+                self.monitor_answering()?.create_formation(&texts[1], &texts[2], &texts[3]);
+            }
+            Op::Register { .. } => return self.register(args),
+            Op::TellSystemIdentifier => {
+                let system = self.hosts[on].data().map(|data| data.system_identifier);
+                let id: u64 = args[2].parse().unwrap();
+                let rows = &mut self.monitor_answering()?.rows;
+                let row = rows.iter_mut().find(|row| row.id == id).ok_or("no such node")?;
+                row.system_identifier = Some(system.ok_or("no pg_control")?.to_string());
+            }
+            Op::SetPriority { to } => {
+                let (texts, _) = values(&sql);
+                self.monitor_answering()?.set_property(&texts[1], Some(*to), None)?;
+            }
+            Op::SetQuorum { to } => {
+                let (texts, _) = values(&sql);
+                self.monitor_answering()?.set_property(&texts[1], None, Some(*to))?;
+            }
+            Op::SetNumberSyncStandbys { to } => self.monitor_answering()?.set_number_sync_standbys(*to)?,
         }
         Ok(())
     }
 
-    /// Statements that go to the monitor.
-    fn tell_monitor(&mut self, step: &Step, command: &Command, sql: &str) -> Result<(), String> {
-        let args = &command.args;
-        let system = self.hosts[&step.on].data().map(|data| data.system_identifier);
-        if !self.monitor_is_up() {
-            return Err("the monitor does not answer".to_owned());
+    /// The script asks first: who is there by name, host and port is not registered again.
+    fn register(&mut self, args: &[String]) -> Result<(), String> {
+        let monitor = self.monitor_answering()?;
+        if monitor.rows.iter().any(|row| row.name == args[5] && row.host == args[2]) {
+            return Ok(());
         }
-        let monitor = self.monitor.as_mut().ok_or("schema \"pgautofailover\" does not exist")?;
-        let (texts, numbers) = values(sql);
-        match &step.op {
-            Op::CreateFormation { .. } => {
-                // The first text is the name of the lock that keeps two nodes from doing it at once.
-                monitor.create_formation(&texts[1], &texts[2], &texts[3]);
-            }
-            Op::Register { .. } => {
-                // The script asks first: who is there by name, host and port is not registered again.
-                let is_there =
-                    |name: &str| monitor.rows.iter().any(|row| row.name == name && row.host == args[2]);
-                if is_there(&args[5]) {
-                    return Ok(());
-                }
-                monitor.register(Registration {
-                    formation: args[1].clone(),
-                    host: args[2].clone(),
-                    port: args[3].parse().unwrap(),
-                    dbname: args[4].clone(),
-                    name: args[5].clone(),
-                    id: args[6].parse().unwrap(),
-                    group: args[7].parse().unwrap(),
-                    kind: args[8].clone(),
-                    priority: args[9].parse().unwrap(),
-                    quorum: args[10].parse().unwrap(),
-                    cluster: args[11].clone(),
-                })?;
-            }
-            Op::TellSystemIdentifier => {
-                let id: u64 = args[2].parse().unwrap();
-                let row = monitor.rows.iter_mut().find(|row| row.id == id).ok_or("no such node")?;
-                row.system_identifier = Some(system.ok_or("no pg_control")?.to_string());
-            }
-            Op::SetPriority { .. } => {
-                monitor.set_property(&texts[1], Some(u8::try_from(numbers[0]).unwrap()), None)?;
-            }
-            Op::SetQuorum { .. } => monitor.set_property(&texts[1], None, Some(sql.contains("true")))?,
-            Op::SetNumberSyncStandbys { .. } => {
-                monitor.set_number_sync_standbys(u32::try_from(numbers[0]).unwrap())?;
-            }
-            Op::Write { .. }
-            | Op::Initdb { .. }
-            | Op::BaseBackup { .. }
-            | Op::CompareSettings { .. }
-            | Op::Install { .. }
-            | Op::RemoveStalePid
-            | Op::Start
-            | Op::Stop { .. }
-            | Op::Reload
-            | Op::CreateRole { .. }
-            | Op::SetPassword { .. }
-            | Op::CreateDatabase { .. }
-            | Op::CreateExtension { .. }
-            | Op::CreateSlots { .. }
-            | Op::Synchronous { .. }
-            | Op::Report { .. }
-            | Op::Metadata { .. }
-            | Op::EnableUnit { .. }
-            | Op::StartDetached
-            | Op::Renew { .. }
-            | Op::Wait(_) => panic!("it is not the monitor's: {:?}", step.op),
-        }
-        Ok(())
+        let node = Registration {
+            formation: args[1].clone(),
+            host: args[2].clone(),
+            port: args[3].parse().unwrap(),
+            dbname: args[4].clone(),
+            name: args[5].clone(),
+            id: args[6].parse().unwrap(),
+            group: args[7].parse().unwrap(),
+            kind: args[8].clone(),
+            priority: args[9].parse().unwrap(),
+            quorum: args[10].parse().unwrap(),
+            cluster: args[11].clone(),
+        };
+        monitor.register(node).map(|_| ())
     }
 
     /// `node_active` as muster calls it; a node whose keeper lives is never driven.

@@ -69,7 +69,7 @@ impl World {
         }
     }
 
-    fn monitor_answering(&mut self) -> Result<&mut Monitor, String> {
+    pub(crate) fn monitor_answering(&mut self) -> Result<&mut Monitor, String> {
         let up = self.monitor_is_up();
         self.monitor.as_mut().filter(|_| up).ok_or_else(|| "the monitor does not answer".to_owned())
     }

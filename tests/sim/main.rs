@@ -17,4 +17,5 @@ mod pairs;
 mod run;
 mod scenarios;
 mod shown;
+mod told;
 mod world;

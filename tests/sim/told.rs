@@ -1,0 +1,96 @@
+//! Whether what an operation says is what its command does: titles are made of the one, hosts do the other.
+
+use muster::command::Command;
+use muster::op::{Address, Metadata, Op, Synchronous, Wait, Way};
+use muster::resource::data::new_dir;
+use muster::resource::replication::slot;
+use muster::sql::ident;
+use muster::step::{Action, Step};
+
+use crate::apply::{sql, values};
+use crate::world::World;
+
+impl World {
+    pub(crate) fn is_told_as_it_is(&self, step: &Step) -> bool {
+        match (&step.op, &step.action) {
+            (Op::Write { path, .. }, Action::Put(file)) => *path == file.path,
+            (Op::Wait(wait), Action::Wait { command, answers, .. }) => waits_so(wait, command, answers),
+            (op, Action::Run(command)) => self.does_so(op, step, command),
+            (_, Action::Put(_) | Action::Wait { .. }) => false,
+        }
+    }
+
+    fn does_so(&self, op: &Op, step: &Step, command: &Command) -> bool {
+        let (args, sql, server) = (&command.args, sql(command), self.server(&step.on));
+        let (texts, numbers) = values(&sql);
+        match op {
+            Op::Write { .. } | Op::Wait(_) => false,
+            Op::Initdb { pgdata } => *pgdata == server.pgdata && args[1] == new_dir(server),
+            Op::BaseBackup { from } => {
+                let word = |key: &str| args[2].split(' ').find_map(|word| word.strip_prefix(key));
+                let (host, port) = (word("host=").unwrap(), word("port=").unwrap().parse().unwrap());
+                self.at(host, port).is_none_or(|name| name.0 == *from)
+            }
+            Op::CompareSettings { of } => args[2] == *of,
+            Op::Install { pgdata } => args[1] == *pgdata,
+            Op::RemoveStalePid => args[0] == server.pgdata,
+            Op::Start => args[2] == "start",
+            Op::Stop { .. } => args[2] == "stop",
+            Op::Reload | Op::TellSystemIdentifier => args[1] == server.pgdata,
+            Op::CreateRole { name } | Op::CreateDatabase { name } => texts.contains(name),
+            Op::SetPassword { role } => sql.contains(&format!("ALTER ROLE {} PASSWORD", ident(role))),
+            Op::CreateExtension { name, dbname } => {
+                sql.contains(name) && dbname.as_ref().is_none_or(|dbname| args[4] == *dbname)
+            }
+            Op::CreateSlots { nodes } => texts == nodes.iter().map(|id| slot(*id)).collect::<Vec<_>>(),
+            Op::Synchronous { which: Synchronous::AsMonitorSays, .. } => args[6] == "ask",
+            Op::Synchronous { which: Synchronous::Off, .. } => args[6].is_empty(),
+            Op::CreateFormation { name } => texts[1] == *name,
+            Op::Register { id, group, kind } => {
+                args[6..9] == [id.to_string(), group.to_string(), kind.to_string()]
+            }
+            Op::Report { state } => args[8] == state.as_str(),
+            Op::SetPriority { to } => numbers[0] == u64::from(*to),
+            Op::SetQuorum { to } => sql.contains(&to.to_string()),
+            Op::SetNumberSyncStandbys { to } => numbers[0] == u64::from(*to),
+            Op::Metadata { change, elsewhere } => {
+                let goes_there =
+                    elsewhere.as_ref().is_none_or(|at| args[1..3] == [at.host.clone(), at.port.to_string()]);
+                let names = |at: &Address| texts.contains(&at.host) && numbers.contains(&at.port.into());
+                goes_there
+                    && match change {
+                        Metadata::SetCoordinator { to } | Metadata::Activate { node: to } => names(to),
+                        Metadata::Add { node, role, group } => {
+                            names(node) && texts.contains(role) && numbers.contains(&u64::from(*group))
+                        }
+                        Metadata::Point { id, to } => names(to) && i64::try_from(numbers[0]) == Ok(*id),
+                        Metadata::SetPooler { of } => names(of),
+                        // By its row's id.
+                        Metadata::ForgetPooler { .. } => sql.starts_with("delete from pg_dist_poolinfo "),
+                    }
+            }
+            Op::EnableUnit { unit } => args[0] == *unit,
+            Op::StartDetached => args.contains(&server.pgdata),
+            Op::Renew { way, service } => {
+                args[3] == service.as_str() && (args[4] == "hangup") == (*way == Way::Hangup)
+            }
+        }
+    }
+}
+
+fn waits_so(wait: &Wait, command: &Command, answers: &[String]) -> bool {
+    let sql = sql(command);
+    let (texts, _) = values(&sql);
+    match wait {
+        Wait::Assigned { current, next } => command.args[8] == current.as_str() && answers == [next.as_str()],
+        Wait::Slot { slot, .. } => texts[0] == *slot,
+        Wait::StreamsWith { sslmode } => texts.contains(&format!("sslmode={sslmode}")),
+        Wait::LetIn { .. } => sql.contains("pg_replication_slots"),
+        Wait::Streams { .. } => sql.contains("pg_stat_replication"),
+        Wait::KeeperRuns => answers == ["alive"],
+        Wait::KeeperLogsIn | Wait::KeeperReports => sql.contains("reporttime"),
+        Wait::MonitorAnswers => sql.contains("pgautofailover"),
+        Wait::Settled => answers == ["settled"],
+        Wait::Registered { .. } => sql.contains("pgautofailover.node"),
+    }
+}
