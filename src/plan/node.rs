@@ -2,7 +2,7 @@
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{Keeper, Node, NodeName};
+use crate::formation::{Keeper, Node, NodeName, Server};
 use crate::fsm;
 use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
@@ -13,7 +13,7 @@ use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication;
-use crate::resource::{citus, data, database, pgpass, properties, tls};
+use crate::resource::{citus, data, database, overruled as system, pgpass, properties, settings, tls};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
 
@@ -80,6 +80,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
         plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, &software.bin)]);
     }
     notes(seen, node.name(), plan);
+    overruled(seen, &node.server, Some(node), plan);
     Ok(())
 }
 
@@ -206,6 +207,14 @@ pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step 
     let command = crate::sql::on_monitor(node, bin, &world.uri, sql);
     let wait = Action::Wait { command, answers: vec!["settled".to_owned()], timeout: OWN_WAIT };
     Step::new(node.name(), Op::Wait(Wait::Settled), "the monitor has the last word", wait)
+}
+
+/// What `ALTER SYSTEM` keeps from taking effect.
+pub(super) fn overruled(seen: &Seen, server: &Server, node: Option<&Node>, plan: &mut Plan) {
+    if let Pgdata::Present(found) = &seen.pgdata {
+        let notes = system::notes(found, &settings::wanted(server, node));
+        notes.into_iter().for_each(|note| plan.note(&server.name, note));
+    }
 }
 
 pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {

@@ -16,6 +16,7 @@ pub mod meant;
 pub mod monitor;
 pub mod names;
 pub mod neighbours;
+pub mod overruled;
 pub mod pgpass;
 pub mod place;
 pub mod properties;

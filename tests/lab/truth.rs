@@ -45,6 +45,14 @@ fn what_only_looks_settled() {
     let left = "select count(*) from pg_namespace where nspname = 'muster_verify'";
     assert_eq!(lab.psql("coord1", left), "0", "verify leaves nothing behind");
 
+    // What ALTER SYSTEM has set wins over every file.
+    lab.psql("coord1", "alter system set work_mem = '3MB'");
+    let by_system = "work_mem is 3MB by ALTER SYSTEM, which wins over";
+    muster(&["plan"]).exits(0).says(by_system).says("ALTER SYSTEM RESET work_mem");
+    muster(&["status"]).exits(0).says(by_system);
+    lab.psql("coord1", "alter system reset work_mem");
+    lacks(muster(&["plan"]).exits(0), by_system);
+
     // The keeper is stopped by a signal: it lives, and says nothing. The monitor's own bound is 20 s.
     signal("STOP", KEEPER);
     until("the keeper is silent", 60, || muster(&["status"]).code == Some(2));

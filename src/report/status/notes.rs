@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName};
+use crate::resource::data::Pgdata;
 use crate::resource::database::DatabaseFacts;
 use crate::resource::given::Given;
-use crate::resource::meant;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{self, bytes};
+use crate::resource::{meant, overruled, settings};
 
 /// What is to be known of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -40,6 +41,11 @@ pub(super) fn notes(
                     .and_then(|server| meant::port(server, &seen.pgdata))
                     .into_iter()
                     .for_each(|why| note(name, why));
+                if let (Some(server), Pgdata::Present(found)) = (server, &seen.pgdata) {
+                    let wanted = settings::wanted(server, formation.nodes.get(name));
+                    let notes = overruled::notes(found, &wanted);
+                    notes.into_iter().filter(|_| !server.adopted).for_each(|text| note(name, text));
+                }
                 let Some(database) = &seen.database else { continue };
                 streaming((formation, facts), name, database, &mut note);
                 let names = database.pending();
