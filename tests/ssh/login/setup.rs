@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Process, Stdio};
 use std::time::{Duration, Instant};
@@ -99,7 +100,8 @@ impl Agent {
             .stdout(Stdio::null())
             .spawn()
             .expect("ssh-agent comes with ssh-keygen");
-        wait_for(&socket);
+        // Its socket is there a moment before anybody listens.
+        until(&socket, || UnixStream::connect(&socket).is_ok());
         Agent { child, socket }
     }
 
@@ -117,8 +119,12 @@ impl Drop for Agent {
 }
 
 pub(crate) fn wait_for(path: &Path) {
+    until(path, || path.exists());
+}
+
+fn until(path: &Path, there: impl Fn() -> bool) {
     let patience = Instant::now() + Duration::from_secs(5);
-    while !path.exists() {
+    while !there() {
         assert!(Instant::now() < patience, "{} does not appear", path.display());
         std::thread::sleep(Duration::from_millis(10));
     }
