@@ -178,8 +178,12 @@ fn transitions(lab: &Lab, inventory: &std::path::Path) {
             ),
         );
         for _ in 0..4 {
+            let begun = Instant::now();
             let said = lab.muster(inventory, &["plan"]).said();
-            assert!(!said.contains("left alone") && !said.contains("psql"), "{said}");
+            // Twenty seconds is all that is waited; a server may take longer to stop on a busy machine, and then that is said.
+            let in_time = begun.elapsed() < Duration::from_secs(20);
+            assert!(!in_time || (!said.contains("left alone") && !said.contains("psql")), "{said}");
+            assert!(in_time || said.contains("takes no connections; look again when it does"), "{said}");
         }
     }
     formation::settle(lab);

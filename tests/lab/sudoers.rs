@@ -92,8 +92,10 @@ fn units(plan: &str) -> Vec<(String, String)> {
         match value {
             Value::Object(fields) => {
                 let path = fields.get("path").and_then(Value::as_str);
-                if let Some(path) = path.filter(|path| path.starts_with("/etc/systemd/system/")) {
-                    let text = fields["content"]["text"].as_str().expect("a unit is text");
+                let path = path.filter(|path| path.starts_with("/etc/systemd/system/"));
+                // The operation names the path, too; the file has the text.
+                if let (Some(path), Some(content)) = (path, fields.get("content")) {
+                    let text = content["text"].as_str().expect("a unit is text");
                     units.push((path.to_owned(), text.to_owned()));
                 }
                 fields.values().for_each(|value| collect(value, units));
