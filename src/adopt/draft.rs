@@ -135,11 +135,8 @@ fn tls(config: &Config) -> Result<Tls, String> {
     if get("active") != Some("1") {
         return Ok(Tls::Off);
     }
-    use SslMode::{Allow, Disable, Prefer, Require, VerifyCa, VerifyFull};
     let word = get("sslmode").unwrap_or("require");
-    let mode = [Disable, Allow, Prefer, Require, VerifyCa, VerifyFull]
-        .into_iter()
-        .find(|mode| mode.as_str() == word);
+    let mode = SslMode::parse(word);
     let own = |key: &str| get(key).map(str::to_owned);
     match (own("cert_file"), own("key_file"), mode) {
         (Some(cert), Some(key), Some(mode)) => {

@@ -27,7 +27,7 @@ pub enum SslMode {
 }
 
 impl SslMode {
-    pub const ALL: [SslMode; 6] = [
+    const ALL: [SslMode; 6] = [
         SslMode::Disable,
         SslMode::Allow,
         SslMode::Prefer,
@@ -35,6 +35,11 @@ impl SslMode {
         SslMode::VerifyCa,
         SslMode::VerifyFull,
     ];
+
+    /// By its word; `None` for any other.
+    pub fn parse(word: &str) -> Option<SslMode> {
+        SslMode::ALL.into_iter().find(|mode| mode.as_str() == word)
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {

@@ -47,7 +47,7 @@ pub(super) fn read(host: &Host, source: &mut Source) -> Option<Tls> {
         _ => None,
     };
     let mode = match text("ssl_mode") {
-        Some(word) => Some(mode(&word)?),
+        Some(word) => Some(SslMode::parse(&word)?),
         None => None,
     };
     if let (Some(mode), Some(at)) = (mode, given("ssl_mode"))
@@ -152,9 +152,4 @@ fn conflict(one: &Given, other: &Given, source: &mut Source) {
         source.line(first.key_span)
     );
     source.problem(second.key_span, problem.hint(hint));
-}
-
-fn mode(word: &str) -> Option<SslMode> {
-    use SslMode::{Allow, Disable, Prefer, Require, VerifyCa, VerifyFull};
-    [Disable, Allow, Prefer, Require, VerifyCa, VerifyFull].into_iter().find(|mode| mode.as_str() == word)
 }

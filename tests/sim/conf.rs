@@ -14,24 +14,12 @@ fn keys(text: &str) -> BTreeMap<&str, &str> {
     text.lines().filter_map(|line| line.split_once(" = ")).collect()
 }
 
-fn mode(word: &str) -> SslMode {
-    let all = [
-        SslMode::Disable,
-        SslMode::Allow,
-        SslMode::Prefer,
-        SslMode::Require,
-        SslMode::VerifyCa,
-        SslMode::VerifyFull,
-    ];
-    all.into_iter().find(|mode| mode.as_str() == word).expect("a word of libpq's")
-}
-
 /// The server as a keeper's configuration has it.
 fn as_configured(server: &Server, config: &str) -> Server {
     let keys = keys(config);
     let get = |key: &str| keys.get(key).copied().unwrap_or_default().to_owned();
     let some = |key: &str| keys.get(key).map(|value| (*value).to_owned());
-    let mode = mode(&get("sslmode"));
+    let mode = SslMode::parse(&get("sslmode")).expect("a word of libpq's");
     let tls = match get("active").as_str() {
         "0" => Tls::Off,
         _ if get("cert_file").contains(".node/") => Tls::SelfSigned { mode },

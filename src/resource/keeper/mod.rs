@@ -47,8 +47,8 @@ impl KeeperFacts {
     /// Whether a keeper that lives is to ask its peers for more than it does: they must be able to give it first.
     pub fn is_to_ask_for_more(&self, wanted: SslMode) -> bool {
         let config = self.config.as_ref().filter(|_| self.alive.is_some()).map_or("", Secret::reveal);
-        let asks = parse_ini(config).get("ssl").and_then(|ssl| ssl.get("sslmode").cloned());
-        let asks = asks.and_then(|asks| SslMode::ALL.into_iter().find(|mode| mode.as_str() == asks));
+        let ini = parse_ini(config);
+        let asks = ini.get("ssl").and_then(|ssl| SslMode::parse(ssl.get("sslmode")?));
         wanted >= SslMode::Require && asks.is_some_and(|asks| asks < wanted)
     }
 }
