@@ -131,6 +131,11 @@ impl Formation {
         self.nodes.values().filter(move |node| node.group == group)
     }
 
+    /// The groups that have a node, in their order.
+    pub fn groups(&self) -> BTreeSet<u32> {
+        self.nodes.values().map(|node| node.group).collect()
+    }
+
     /// The password of `autoctl_node` on a managed monitor.
     pub fn monitor_password(&self) -> Option<&Secret> {
         let of_nodes = self.nodes.values().find_map(|node| node.monitor_password.as_ref());

@@ -110,9 +110,8 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         .values()
         .map(|node| Check::new(View::Monitor, node.name().0.clone(), registered(monitor, node)))
         .collect();
-    let groups: std::collections::BTreeSet<u32> = formation.nodes.values().map(|node| node.group).collect();
-    checks.extend(groups.iter().map(|group| {
-        Check::new(View::Monitor, format!("group {group}"), group::whole(formation, facts, monitor, *group))
+    checks.extend(formation.groups().into_iter().map(|group| {
+        Check::new(View::Monitor, format!("group {group}"), group::whole(formation, facts, monitor, group))
     }));
     group::standbys(formation, facts, monitor, &mut checks);
     checks.extend(formation.servers().filter_map(|server| {

@@ -1,7 +1,5 @@
 //! What is the whole formation's: a setting of all its groups, and steps that everybody has to be told of before.
 
-use std::collections::BTreeSet;
-
 use crate::formation::{Node, NodeName};
 use crate::plan::node::wait_until_settled;
 use crate::plan::world::MonitorView;
@@ -95,8 +93,7 @@ pub(super) fn wait_for_primaries(world: &World, of_formation: bool, plan: &mut P
         let mut members = world.formation.group(group);
         of_formation || members.any(|node| adjusted.is_some_and(|nodes| nodes.contains_key(node.name())))
     };
-    let groups: BTreeSet<u32> = world.formation.nodes.values().map(|node| node.group).collect();
-    let groups: Vec<u32> = groups.into_iter().filter(|group| is_adjusted(*group)).collect();
+    let groups: Vec<u32> = world.formation.groups().into_iter().filter(|group| is_adjusted(*group)).collect();
     for primary in groups.into_iter().filter_map(|group| world.primary(group)?.ours()) {
         let name = primary.name();
         if !world.scope.has(name) || world.is_excluded(name) || world.seen(name).keeper.alive.is_none() {

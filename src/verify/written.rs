@@ -13,8 +13,7 @@ const WITHIN: u64 = 10;
 /// One probe for each primary of the inventory whose host was seen.
 pub(super) fn probes(formation: &Formation, facts: &Facts) -> Vec<Probe> {
     let Some(monitor) = facts.monitor(formation) else { return Vec::new() };
-    let groups: std::collections::BTreeSet<u32> = formation.nodes.values().map(|node| node.group).collect();
-    let primaries = groups.into_iter().filter_map(|group| monitor.primary(group));
+    let primaries = formation.groups().into_iter().filter_map(|group| monitor.primary(group));
     let nodes = primaries.filter_map(|row| formation.nodes.get(&NodeName(row.name.clone())));
     let probe = |node: &Node| {
         let bin = &facts.seen(node.name())?.software.as_ref()?.bin;
