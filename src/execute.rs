@@ -14,9 +14,10 @@ use crate::command::{Command, Failure};
 use crate::event::{Event, NodeOutcome};
 use crate::fleet::{Events, Fleet};
 use crate::formation::NodeName;
+use crate::op::Op;
 use crate::plan::Plan;
 use crate::resource::lock::{self, Holder};
-use crate::step::{Action, Check, Risk, Stage, Step};
+use crate::step::{Action, Check, Stage, Step};
 
 /// Pauses between two questions of a `Wait`: short at first, as most answers change at once.
 const PAUSES: [u64; 5] = [150, 250, 400, 600, 800];
@@ -149,7 +150,7 @@ impl Run<'_> {
     fn pointing(&self, step: &Step, failure: Failure) -> Failure {
         let is_about_settings = match &step.action {
             Action::Put(file) => matches!(file.check, Check::Configuration { .. }),
-            Action::Run(_) => step.risk() == Risk::Reload,
+            Action::Run(_) => step.op == Op::Reload,
             Action::Wait { .. } => false,
         };
         match self.plan.given.get(&step.on).filter(|_| is_about_settings) {
