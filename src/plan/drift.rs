@@ -162,8 +162,13 @@ pub(super) fn drifted(
     }
     let found_rules = found("pg_hba.conf");
     // The rules for strangers are their keepers' work and this node's: they are missed only where others are.
-    let least = hba(world, server, node, &[])?;
-    let rules = hba::drift(found_rules, &hba(world, server, node, &world.strangers())?, &least);
+    let strangers = world.strangers();
+    let wanted = hba(world, server, node, &strangers)?;
+    let least = match strangers.is_empty() {
+        true => wanted.clone(),
+        false => hba(world, server, node, &[])?,
+    };
+    let rules = hba::drift(found_rules, &wanted, &least);
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
         let because = "its rules differ from the inventory's";
         match found_rules.filter(|found| drift.running && hba::tightens(found, &rules)) {

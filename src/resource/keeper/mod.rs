@@ -212,9 +212,11 @@ pub fn steps(
     let still = found.filter(|_| facts.alive.is_some());
     let still = still.and_then(|found| renew::with_tls_still(found, config.reveal())).map(Secret::new);
     let now = still.as_ref().unwrap_or(&config);
-    let mut steps: Vec<Step> =
-        write_config(server, &path, facts.alive, found, now.reveal()).into_iter().collect();
     let changed = renew::changed(found.unwrap_or_default(), now.reveal());
+    let mut steps = Vec::new();
+    if !changed.is_empty() {
+        steps.push(write_config(server, &path, facts.alive, found, now.reveal()));
+    }
     if let Whose::Node { node, id, current, assigned, .. } = whose {
         let fits = facts.state.is_some_and(|found| found.node_id == *id && found.group == node.group);
         if facts.alive.is_none() && !fits {
@@ -252,7 +254,7 @@ pub fn steps(
     }
     let mut last = Vec::new();
     if let (Some(pid), Some(still)) = (facts.alive, still.as_ref().map(Secret::reveal)) {
-        last.extend(write_config(server, &path, facts.alive, Some(still), config.reveal()));
+        last.push(write_config(server, &path, facts.alive, Some(still), config.reveal()));
         let keys = renew::changed(still, config.reveal());
         last.push(renew::step(server, pid, service, &path, Some(&keys), (still, config.reveal())));
     }
@@ -262,17 +264,8 @@ pub fn steps(
     Ok(Steps { now: steps, last })
 }
 
-/// The file, where a keeper would find anything else in it.
-fn write_config(
-    server: &Server,
-    path: &str,
-    alive: Option<u32>,
-    found: Option<&str>,
-    wanted: &str,
-) -> Option<Step> {
-    if renew::changed(found.unwrap_or_default(), wanted).is_empty() {
-        return None;
-    }
+/// The file that a keeper is to find.
+fn write_config(server: &Server, path: &str, alive: Option<u32>, found: Option<&str>, wanted: &str) -> Step {
     let because = match found {
         Some(_) => "it differs from the inventory",
         None => "the keeper starts from it",
@@ -285,7 +278,7 @@ fn write_config(
     let hidden = found.is_some_and(has_password) || has_password(&text);
     let content = if hidden { Content::Hidden(Secret::new(text)) } else { Content::Text(text) };
     let before = found.map(|found| if hidden { String::new() } else { found.to_owned() });
-    Some(put(server, path, 0o600, content, before, because))
+    put(server, path, 0o600, content, before, because)
 }
 
 /// The server with the PGDATA that pg_autoctl writes: its files lie where PGDATA's given name says, and hold paths without links.
