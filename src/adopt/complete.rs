@@ -7,6 +7,7 @@ use crate::formation::{Formation, Monitor, NodeName, Server};
 use crate::inventory::owned;
 use crate::resource::adopted::conf::Line;
 use crate::resource::adopted::{ServerFacts, rules};
+use crate::resource::overruled::OF_KEEPERS;
 
 /// What an operator should know of each server; it becomes comments.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -37,9 +38,6 @@ const OF_THE_MACHINE: &[&str] = &[
     "lc_time",
     "default_text_search_config",
 ];
-
-/// What keepers set by `ALTER SYSTEM`.
-const OF_KEEPERS: &[&str] = &["synchronous_standby_names", "default_transaction_read_only"];
 
 /// Fills in what only the servers know. A server that was not seen stays as it was drafted.
 pub fn complete(formation: &mut Formation, facts: &Facts) -> Notes {

@@ -13,7 +13,7 @@ use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication;
-use crate::resource::{citus, data, database, overruled as system, pgpass, properties, settings, tls};
+use crate::resource::{citus, data, database, overruled as system, pgpass, properties, tls};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
 
@@ -211,10 +211,8 @@ pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step 
 
 /// What `ALTER SYSTEM` keeps from taking effect.
 pub(super) fn overruled(seen: &Seen, server: &Server, node: Option<&Node>, plan: &mut Plan) {
-    if let Pgdata::Present(found) = &seen.pgdata {
-        let notes = system::notes(found, &settings::wanted(server, node));
-        notes.into_iter().for_each(|note| plan.note(&server.name, note));
-    }
+    let notes = system::notes(server, node, &seen.pgdata);
+    notes.into_iter().for_each(|note| plan.note(&server.name, note));
 }
 
 pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {
@@ -224,9 +222,8 @@ pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {
         plan.note(node, format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
     for error in &database.setting_errors {
-        let at = plan.given.get(node).and_then(|given| given.told(error));
-        let at = at.map_or(String::new(), |at| format!(" ({at})"));
-        plan.note(node, format!("PostgreSQL does not take what its configuration says: {error}{at}"));
+        let error = plan.given.get(node).map_or_else(|| error.clone(), |given| given.with_places(error));
+        plan.note(node, format!("PostgreSQL does not take what its configuration says: {error}"));
     }
     for error in &database.hba_errors {
         plan.note(node, format!("pg_hba.conf, {error}"));

@@ -36,6 +36,11 @@ impl Given {
         }
         (!found.is_empty()).then(|| found.join(", "))
     }
+
+    /// A server's words, and behind them the settings that they are about.
+    pub fn with_places(&self, said: &str) -> String {
+        self.told(said).map_or_else(|| said.to_owned(), |at| format!("{said} ({at})"))
+    }
 }
 
 /// Whether it stands there and is no part of a longer one.

@@ -6,12 +6,11 @@ use serde::Serialize;
 
 use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName};
-use crate::resource::data::Pgdata;
 use crate::resource::database::DatabaseFacts;
 use crate::resource::given::Given;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{self, bytes};
-use crate::resource::{meant, overruled, settings};
+use crate::resource::{meant, overruled};
 
 /// What is to be known of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -41,10 +40,9 @@ pub(super) fn notes(
                     .and_then(|server| meant::port(server, &seen.pgdata))
                     .into_iter()
                     .for_each(|why| note(name, why));
-                if let (Some(server), Pgdata::Present(found)) = (server, &seen.pgdata) {
-                    let wanted = settings::wanted(server, formation.nodes.get(name));
-                    let notes = overruled::notes(found, &wanted);
-                    notes.into_iter().filter(|_| !server.adopted).for_each(|text| note(name, text));
+                if let Some(server) = server.filter(|server| !server.adopted) {
+                    let notes = overruled::notes(server, formation.nodes.get(name), &seen.pgdata);
+                    notes.into_iter().for_each(|text| note(name, text));
                 }
                 let Some(database) = &seen.database else { continue };
                 streaming((formation, facts), name, database, &mut note);
@@ -54,8 +52,8 @@ pub(super) fn notes(
                 }
                 let given = server.map(Given::of).unwrap_or_default();
                 for error in &database.setting_errors {
-                    let at = given.told(error).map_or(String::new(), |at| format!(" ({at})"));
-                    note(name, format!("PostgreSQL does not take what its configuration says: {error}{at}"));
+                    let error = given.with_places(error);
+                    note(name, format!("PostgreSQL does not take what its configuration says: {error}"));
                 }
                 for error in &database.hba_errors {
                     note(name, format!("pg_hba.conf, {error}"));
