@@ -40,14 +40,27 @@ pub fn local(server: &Server, bin: &str, user: &str, dbname: &str, sql: Stdin) -
         .stdin(sql)
 }
 
-/// As [`LOCAL`]; `$6` seconds, `$7` what to say where it takes longer. A commit that waits for a standby cannot be bounded by a
-/// setting: a statement's timeout ends before it begins to wait. A cancelled one gives up to wait, and has happened.
-const LOCAL_WITHIN: &str = r#"muster_within=$6 ended=0
-said=$(psql ${2:+-h "$2"} -p "$3" -U "$4" -d "$5" -f - 2>&1 >/dev/null) || ended=$?
-if [ "$ended" = 124 ]; then echo "ERROR: $7" >&2; fi
+/// As [`LOCAL`]; `$6` seconds, `$7` what to say where it takes longer.
+fn local_script() -> String {
+    let ask = r#"psql ${2:+-h "$2"} -p "$3" -U "$4" -d "$5" -f -"#;
+    format!("bin=$1\n{PSQL}muster_within=$6\n{}", in_time(ask))
+}
+
+/// As [`REMOTE`]; `$6` seconds, `$7` what to say where it takes longer.
+fn remote_script() -> String {
+    let psql = r#""$1/psql" -XAtqw -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d "$5" -f -"#;
+    in_time(&format!("timeout --foreground -k 5 -s INT \"$6\" {psql}"))
+}
+
+/// Asks, and says `$7` where it took too long. A commit that waits for a standby cannot be bounded by a setting: a statement's
+/// timeout ends before it begins to wait. A cancelled one gives up to wait, and has happened.
+fn in_time(ask: &str) -> String {
+    let told = r#"if [ "$ended" = 124 ]; then echo "ERROR: $7" >&2; fi
 printf '%s\n' "$said" >&2
 exit "$ended"
 "#;
+    format!("ended=0\nsaid=$({ask} 2>&1 >/dev/null) || ended=$?\n{told}")
+}
 
 /// As [`local`], for a statement that may wait for somebody: what is said where that takes longer than a command may.
 pub fn local_within(
@@ -60,7 +73,7 @@ pub fn local_within(
 ) -> Command {
     let (within, waits) = within(server, waits);
     let command = local(server, bin, user, dbname, Stdin::Text(sql));
-    Command { script: format!("bin=$1\n{PSQL}{LOCAL_WITHIN}").into(), ..command }.args([within, waits])
+    Command { script: local_script().into(), ..command }.args([within, waits])
 }
 
 /// The seconds after which a statement is given up, before its command is: that would tell no reason, and leave it waiting.
@@ -82,18 +95,10 @@ pub struct Login<'a> {
 const REMOTE: &str = r#"exec "$1/psql" -XAtqw -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d "$5" -f -
 "#;
 
-/// As [`REMOTE`]; `$6` seconds, `$7` what to say where it takes longer.
-const REMOTE_WITHIN: &str = r#"ended=0
-said=$(timeout --foreground -k 5 -s INT "$6" "$1/psql" -XAtqw -v ON_ERROR_STOP=1 -h "$2" -p "$3" -U "$4" -d "$5" -f - 2>&1 >/dev/null) || ended=$?
-if [ "$ended" = 124 ]; then echo "ERROR: $7" >&2; fi
-printf '%s\n' "$said" >&2
-exit "$ended"
-"#;
-
 /// As [`remote`], for a statement that may wait for somebody.
 pub fn remote_within(from: &Server, command: Command, waits: &str) -> Command {
     let (within, waits) = within(from, waits);
-    Command { script: REMOTE_WITHIN.into(), ..command }.args([within, waits])
+    Command { script: remote_script().into(), ..command }.args([within, waits])
 }
 
 /// Asks another server from this one's host, with this one's idea of encryption.
@@ -353,7 +358,7 @@ mod tests {
             let said = shell.stdin(std::fs::File::open(folder.path().join("in")).unwrap()).output().unwrap();
             (said.status.code(), String::from_utf8(said.stderr).unwrap())
         };
-        for script in [format!("bin=$1\n{PSQL}{LOCAL_WITHIN}"), REMOTE_WITHIN.to_owned()] {
+        for script in [local_script(), remote_script()] {
             let (code, said) = run(&script, "30\n");
             assert_eq!((code, said.as_str()), (Some(124), "ERROR: it waits\nWARNING: cancelled\n"));
             assert_eq!(run(&script, "0\n"), (Some(0), "NOTICE\n".to_owned()));

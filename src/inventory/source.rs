@@ -262,7 +262,7 @@ impl Source {
     pub(super) fn finish(mut self) -> Result<Vec<String>, Vec<Problem>> {
         if self.problems.is_empty() {
             let line = |found: &Finding| match found.span {
-                Some(span) => format!("{}:{}: {}", self.name(span), span.line, found.message),
+                Some(span) => format!("{}: {}", self.at(span), found.message),
                 None => found.message.clone(),
             };
             return Ok(self.warnings.iter().map(line).collect());
@@ -276,9 +276,9 @@ impl Source {
             }
         }
         self.problems.sort_by_key(|(span, _)| (span.file, span.line, span.column));
+        let warnings = self.sorted_warnings().into_iter();
         let hinted = |found: &Finding| found.span.is_some_and(|span| self.hinted.contains(&span));
-        let near_misses = self.sorted_warnings().into_iter();
-        let near_misses = near_misses.filter(|found| found.lint == NEAR_MISS && !hinted(found));
+        let near_misses = warnings.filter(|found| found.lint == NEAR_MISS && !hinted(found));
         let near_misses: Vec<Problem> = near_misses.map(|found| self.with_place(found)).collect();
         let problems = self.problems.into_iter().map(|(_, problem)| problem);
         Err(problems.chain(near_misses).collect())
@@ -288,12 +288,11 @@ impl Source {
     pub(super) fn findings(mut self) -> (Vec<(&'static str, Problem)>, Vec<Problem>) {
         let found = self.sorted_warnings().into_iter();
         let found = found.map(|found| (found.lint, self.with_place(found))).collect();
-        self.warnings.clear();
         (found, self.finish().err().unwrap_or_default())
     }
 
-    fn sorted_warnings(&self) -> Vec<Finding> {
-        let mut found = self.warnings.clone();
+    fn sorted_warnings(&mut self) -> Vec<Finding> {
+        let mut found = std::mem::take(&mut self.warnings);
         found.sort_by_key(|found| (found.span.unwrap_or(NOWHERE), found.lint));
         found
     }

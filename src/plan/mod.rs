@@ -214,10 +214,10 @@ fn row_of_citus(
     let name = wanted.node.name();
     let confirms = match coordinator {
         Coordinator::Ours(coordinator) => {
-            let standbys = world.formation.group(0).filter(|node| node.name() != coordinator.name());
-            match standbys.filter(|node| node.replication_quorum).count() {
-                0 => Confirms::Nobody,
-                _ => Confirms::Standby,
+            let mut standbys = world.formation.group(0).filter(|node| node.name() != coordinator.name());
+            match standbys.any(|node| node.replication_quorum) {
+                true => Confirms::Standby,
+                false => Confirms::Nobody,
             }
         }
         Coordinator::Theirs { .. } => Confirms::Nobody,

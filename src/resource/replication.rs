@@ -150,12 +150,25 @@ pub fn follows(node: &Node, bin: &str, formation: &str, uri: &MonitorUri, words:
         words = words.join(", "),
         file = sql::literal(STANDBY_CONF),
     );
+    let command = own_server_and_monitor(node, bin, uri, formation, FOLLOWS);
+    command.args([&node.name().0]).stdin(Stdin::Text(query))
+}
+
+/// A script that asks the node's own server and the monitor: `$1` bin directory, `$2` socket directory or empty, `$3` port,
+/// `$4` user, `$5` formation.
+fn own_server_and_monitor(
+    node: &Node,
+    bin: &str,
+    uri: &MonitorUri,
+    formation: &str,
+    script: &str,
+) -> Command {
     let server = &node.server;
-    let script = format!("bin=$1\n{PSQL}{MONITOR}{FOLLOWS}");
+    let script = format!("bin=$1\n{PSQL}{MONITOR}{script}");
     let command = Command::new(RunAs::User(server.os_user.clone()), script)
-        .args([bin.to_owned(), server.pghost.clone().unwrap_or_default(), server.pgport.to_string()])
-        .args([node.username.clone(), formation.to_owned(), node.name().0.clone()]);
-    monitor_env(command, uri).stdin(Stdin::Text(query))
+        .args([bin, server.pghost.as_deref().unwrap_or_default(), &server.pgport.to_string()])
+        .args([node.username.as_str(), formation]);
+    monitor_env(command, uri)
 }
 
 fn has_slot(node_id: u64) -> String {
@@ -256,23 +269,9 @@ pub fn synchronous_standby_names(
         Synchronous::AsMonitorSays => "ask",
         Synchronous::Off => "",
     };
-    let socket = node.server.pghost.clone().unwrap_or_default();
-    let script = format!("bin=$1\n{PSQL}{MONITOR}{SYNCHRONOUS}");
-    let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([
-        bin,
-        &socket,
-        &node.server.pgport.to_string(),
-        &node.username,
-        formation,
-        &node.group.to_string(),
-        word,
-    ]);
-    Step::new(
-        node.name(),
-        Op::Synchronous { which, serving },
-        because,
-        Action::Run(monitor_env(command, uri)),
-    )
+    let command = own_server_and_monitor(node, bin, uri, formation, SYNCHRONOUS);
+    let command = command.args([&node.group.to_string(), word]);
+    Step::new(node.name(), Op::Synchronous { which, serving }, because, Action::Run(command))
 }
 
 #[cfg(test)]
