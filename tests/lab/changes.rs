@@ -2,14 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head};
 
-const INVENTORY: &str = "
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/shop
     VARIABLES
   children:
@@ -21,7 +18,8 @@ all:
         coord1: {ansible_host: 10.88.0.12, hostname: coord1}
         coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true, STANDBY}
         w1a: {ansible_host: 10.88.0.14, hostname: w1a, secondary: true}
-";
+"
+);
 
 fn inventory(lab: &Lab, variables: &str, standby: &str) -> PathBuf {
     let variables = variables.replace("; ", "\n    ");

@@ -11,6 +11,36 @@ use std::time::Instant;
 pub(crate) const HOSTS: [&str; 10] =
     ["mon", "coord1", "coord2", "w1a", "w1b", "w2a", "w2b", "coord1r", "w1r", "w2r"];
 
+/// The first lines of a scenario's inventory: how its hosts are reached.
+macro_rules! head {
+    () => {
+        "\
+all:
+  vars:
+    ansible_user: deploy
+    ansible_ssh_private_key_file: ../.lab/id
+    known_hosts: ../.lab/known_hosts"
+    };
+}
+pub(crate) use head;
+
+/// Its last lines where a monitor and two nodes of one group are all.
+macro_rules! pair {
+    () => {
+        "
+  children:
+    monitor:
+      hosts:
+        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
+    postgres:
+      hosts:
+        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
+        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
+"
+    };
+}
+pub(crate) use pair;
+
 /// The data directory that a host's pg_autoctl is set up for; to be run as root. Its configuration lies
 /// under the directory's own path.
 pub(crate) const SERVED_DIRECTORY: &str = "find /var/lib/postgresql/.config/pg_autoctl -name pg_autoctl.cfg -printf '/%P' -quit | sed 's,/pg_autoctl.cfg$,,'";

@@ -31,8 +31,11 @@ impl Member {
 
 /// `pg_autoctl show state --json`, sorted by name.
 pub(crate) fn members(lab: &Lab) -> Vec<Member> {
-    let json = lab.pg_autoctl("show state --json 2>/dev/null");
-    let nodes: Vec<Value> = serde_json::from_str(&json).expect("pg_autoctl prints a JSON array");
+    members_of(&lab.pg_autoctl("show state --json 2>/dev/null"))
+}
+
+fn members_of(json: &str) -> Vec<Member> {
+    let nodes: Vec<Value> = serde_json::from_str(json).expect("pg_autoctl prints a JSON array");
     let text = |node: &Value, key: &str| node[key].as_str().unwrap_or_default().to_owned();
     let mut members: Vec<Member> = nodes
         .iter()
@@ -56,13 +59,13 @@ pub(crate) fn primary(lab: &Lab, group: i64) -> String {
     found.unwrap_or_else(|| panic!("group {group} has no primary: {members:#?}")).name.clone()
 }
 
-/// Waits until every node is in its goal state; fails after two minutes.
+/// Waits until the monitor answers and every node is in its goal state; fails after two minutes.
 #[track_caller]
 pub(crate) fn settle(lab: &Lab) {
     let end = Instant::now() + Duration::from_secs(120);
     loop {
-        let members = members(lab);
-        if members.iter().all(Member::is_settled) {
+        let members = members_of(&lab.pg_autoctl("show state --json 2>/dev/null || echo '[]'"));
+        if !members.is_empty() && members.iter().all(Member::is_settled) {
             return;
         }
         assert!(Instant::now() < end, "not settled: {members:#?}");

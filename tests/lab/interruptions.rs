@@ -8,7 +8,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head};
 use crate::formation;
 
 /// `MUSTER_LAB_KILLS` rounds; `MUSTER_LAB_SEED` repeats the moments of an earlier run.
@@ -50,12 +50,9 @@ fn killed_at_random() {
 const THREE: [&str; 3] = ["mon", "coord1", "coord2"];
 
 /// What the grid rolls out; [`ALTERED`] is the same with a change of every kind.
-const FORMATION: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const FORMATION: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/grid
     dbname: app
     auth: scram-sha-256
@@ -73,7 +70,8 @@ all:
       hosts:
         coord1: {ansible_host: 10.88.0.12, hostname: coord1}
         coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true, candidate_priority: 50}
-";
+"
+);
 
 /// What is replaced in [`FORMATION`], and by what.
 const ALTERED: [(&str, &str); 6] = [

@@ -3,15 +3,12 @@
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head};
 use crate::formation;
 
-const INVENTORY: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/main
     auth: scram-sha-256
     password: one
@@ -27,7 +24,8 @@ all:
       hosts:
         coord1: {ansible_host: 10.88.0.12, hostname: coord1}
         coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
-";
+"
+);
 
 const CONFIG: &str = "/var/lib/postgresql/.config/pg_autoctl/var/lib/postgresql/15/main/pg_autoctl.cfg";
 const NODES: [&str; 2] = ["coord1", "coord2"];

@@ -2,15 +2,12 @@
 
 use std::path::Path;
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head};
 
 /// A standalone formation of three, on the lab's first four hosts.
-const INVENTORY: &str = "
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: PGDATA
     VARIABLE
   children:
@@ -22,7 +19,8 @@ all:
         coord1: {ansible_host: 10.88.0.12, hostname: coord1}
         coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
         w1a: {ansible_host: 10.88.0.14, hostname: w1a, secondary: true}
-";
+"
+);
 
 fn inventory(pgdata: &str, variable: &str) -> String {
     INVENTORY.replace("PGDATA", pgdata).replace("VARIABLE", variable)

@@ -3,27 +3,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head, pair};
 use crate::formation;
 
-const INVENTORY: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/main
     auth: trust
-    password: s3cret-of-postgres
-  children:
-    monitor:
-      hosts:
-        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
-    postgres:
-      hosts:
-        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
-        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
-";
+    password: s3cret-of-postgres",
+    pair!()
+);
 
 /// On `coord2` it is behind a link in its path.
 const PGDATA: &str = "/var/lib/postgresql/15/main";
@@ -171,13 +161,14 @@ fn transitions(lab: &Lab, inventory: &std::path::Path) {
     for host in ["coord2", "mon"] {
         let data = if host == "mon" { "/var/lib/postgresql/15/monitor" } else { "/srv/pg/main" };
         let restart = format!("/usr/lib/postgresql/15/bin/pg_ctl -D {data} -m fast -l /dev/null restart");
+        let restarts = format!("for i in 1 2 3 4; do {restart}; sleep 0.3; done");
         lab.root(
             host,
             &format!(
-                "cd /; systemd-run -q --uid=postgres sh -c 'for i in 1 2 3 4; do {restart}; sleep 0.3; done'"
+                "cd /; systemd-run -q --unit=restarts -p KillMode=process --uid=postgres sh -c '{restarts}'"
             ),
         );
-        for _ in 0..4 {
+        while lab.root(host, "systemctl is-active restarts || true").trim() == "active" {
             let begun = Instant::now();
             let said = lab.muster(inventory, &["plan"]).said();
             // Twenty seconds is all that is waited; a server may take longer to stop on a busy machine, and then that is said.
@@ -186,6 +177,7 @@ fn transitions(lab: &Lab, inventory: &std::path::Path) {
             assert!(in_time || said.contains("takes no connections; look again when it does"), "{said}");
         }
     }
+    lab.muster(inventory, &["apply", "--yes"]).exits(0);
     formation::settle(lab);
 }
 

@@ -2,14 +2,11 @@
 
 use std::path::Path;
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head};
 
-const INVENTORY: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/names
     dbname: app
   children:
@@ -21,7 +18,8 @@ all:
       hosts:
         coord1: {ansible_host: 10.88.0.12, hostname: coord1}
         coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
-";
+"
+);
 
 /// Nobody's, and not of the lab.
 const PLANTED: &str = "192.0.2.66";

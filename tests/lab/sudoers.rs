@@ -4,26 +4,16 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head, pair};
 
 const HOSTS: [&str; 3] = ["mon", "coord1", "coord2"];
 
-const INVENTORY: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
-    pgdata: /var/lib/postgresql/15/main
-  children:
-    monitor:
-      hosts:
-        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
-    postgres:
-      hosts:
-        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
-        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
-";
+const INVENTORY: &str = concat!(
+    head!(),
+    "
+    pgdata: /var/lib/postgresql/15/main",
+    pair!()
+);
 
 #[test]
 fn the_printed_sudoers_is_enough() {

@@ -3,26 +3,16 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::fleet::{Lab, Run};
+use crate::fleet::{Lab, Run, head, pair};
 use crate::formation;
 
-const INVENTORY: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/main
-    auth: trust
-  children:
-    monitor:
-      hosts:
-        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
-    postgres:
-      hosts:
-        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
-        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
-";
+    auth: trust",
+    pair!()
+);
 
 /// Of the keeper itself, and of the server's process that takes WAL: their titles, as `pgrep -f` finds them.
 const KEEPER: &str = "pg_autoctl: node active";

@@ -5,26 +5,16 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head, pair};
 use crate::formation;
 
-const INVENTORY: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/main
-    auth: trust
-  children:
-    monitor:
-      hosts:
-        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
-    postgres:
-      hosts:
-        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
-        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
-";
+    auth: trust",
+    pair!()
+);
 
 const PGDATA: &str = "/var/lib/postgresql/15/main";
 

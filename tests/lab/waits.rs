@@ -2,14 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use crate::fleet::Lab;
+use crate::fleet::{Lab, head};
 
-const INVENTORY: &str = "\
-all:
-  vars:
-    ansible_user: deploy
-    ansible_ssh_private_key_file: ../.lab/id
-    known_hosts: ../.lab/known_hosts
+const INVENTORY: &str = concat!(
+    head!(),
+    "
     pgdata: /var/lib/postgresql/15/main
     dbname: app
     auth: trust
@@ -25,7 +22,8 @@ all:
     workers:
       hosts:
         w1a: {ansible_host: 10.88.0.14, hostname: w1a, group: 1}
-";
+"
+);
 
 #[test]
 fn a_row_of_citus_that_no_standby_confirms() {
