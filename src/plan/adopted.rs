@@ -9,7 +9,6 @@ use crate::resource::adopted::{AdoptedFacts, FoundFile, ServerFacts, conf, rules
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::settings;
-use crate::state::State;
 use crate::step::{Check, Content, File, Risk, Stage, Step};
 
 /// Why an adopted server is left alone: its data directory has to be explained by pg_autoctl and by the monitor.
@@ -80,14 +79,12 @@ pub(super) fn node(world: &World, node: &Node, plan: &mut Plan) {
     let seen = world.seen(node.name());
     files(world, &node.server, seen, plan);
     let row = world.row(node.name());
-    let rest = row.and_then(|row| row.reported).unwrap_or(State::Unknown);
     let whose = Whose::Node {
         formation: world.formation,
         node,
         id: world.id(node.name()),
         uri: &world.uri,
-        current: rest,
-        assigned: rest,
+        begins: None,
     };
     config(world, &node.server, &whose, seen, plan);
     node::adjust(world, node, plan);

@@ -2,6 +2,7 @@
 
 use crate::facts::Seen;
 use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
+use crate::fsm;
 use crate::plan::{MonitorView, World, adopted, agreement, fixed, way_out};
 use crate::resource::data::{self, Pgdata, Software};
 use crate::resource::{client, database, guc, keeper, meant, monitor, neighbours, place, versions};
@@ -220,7 +221,16 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
     if let Some(why) = fixed::cluster(node, row) {
         return Some(why);
     }
-    if row.reported == Some(State::Dropped) || row.assigned == Some(State::Dropped) {
+    if let (Some(reported), Some(assigned)) = (row.reported, row.assigned)
+        && !fsm::keeper_knows(reported, assigned)
+    {
+        return Some(format!(
+            "its keeper is {reported} and knows no way to {assigned}, which the monitor wants: it goes on from what another \
+             node of this name left; {}",
+            way_out::drop_and_copy_anew(world, node)
+        ));
+    }
+    if row.assigned == Some(State::Dropped) {
         return Some(format!(
             "it is being dropped from the monitor, and its keeper has to agree; where none runs: {}",
             way_out::drop_from_monitor(world.formation, node.name())
@@ -282,5 +292,5 @@ fn is_keepers_copy(world: &World, name: &NodeName, seen: &Seen) -> bool {
     found.mark().is_none()
         && row.system_identifier.as_deref() == Some(found.system_identifier.to_string().as_str())
         && seen.keeper.guard.is_some()
-        && state.is_some_and(|state| state.node_id == row.id && state.group == row.group)
+        && state.is_some_and(|state| state.is_of(row))
 }

@@ -51,14 +51,12 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
         return Ok(());
     }
 
-    let whose = Whose::Node {
-        formation: world.formation,
-        node,
-        id,
-        uri: &world.uri,
-        current: end.unwrap_or(State::Init),
-        assigned: if failing_over { assigned.unwrap_or(State::Init) } else { end.unwrap_or(State::Init) },
+    let begins = match (driver, failing_over) {
+        (Driver::Keeper | Driver::StoppedKeeper, _) => None,
+        (Driver::Muster, true) => Some((end.unwrap_or(State::Init), assigned.unwrap_or(State::Init))),
+        (Driver::Muster, false) => Some((end.unwrap_or(State::Init), end.unwrap_or(State::Init))),
     };
+    let whose = Whose::Node { formation: world.formation, node, id, uri: &world.uri, begins };
     let steps = keeper::steps(&world.templates, &node.server, &whose, &seen.host, software, &seen.keeper)?;
     follow::add(world, node, steps.now, plan);
 
@@ -110,11 +108,10 @@ pub(super) fn adjust(world: &World, node: &Node, plan: &mut Plan) {
 
 pub(super) fn driver(world: &World, node: &Node) -> Driver {
     let keeper = &world.seen(node.name()).keeper;
-    let id = world.id(node.name());
-    let fits = keeper.state.is_some_and(|state| state.node_id == id && state.group == node.group);
+    let is_its_own = |row: &NodeRow| keeper.state.is_some_and(|state| state.is_of(row));
     match (keeper.alive, world.row(node.name())) {
         (Some(_), _) => Driver::Keeper,
-        (None, Some(_)) if fits && node.server.keeper != Keeper::None => Driver::StoppedKeeper,
+        (None, Some(row)) if is_its_own(row) && node.server.keeper != Keeper::None => Driver::StoppedKeeper,
         (None, _) => Driver::Muster,
     }
 }
@@ -198,7 +195,8 @@ pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step 
     let sql = format!(
         "select case when reportedstate = goalstate and health = 1 and goalstate in ('single', 'primary', 'secondary', 'wait_primary')\n\
          and not (goalstate = 'wait_primary' and exists (select from pgautofailover.node s where s.formationid = n.formationid\n\
-         and s.groupid = n.groupid and s.goalstate = 'secondary' and s.health = 1 and s.replicationquorum))\n\
+         and s.groupid = n.groupid and s.goalstate = 'secondary' and s.health = 1 and s.replicationquorum\n\
+         and s.reportedstate in ('secondary', 'catchingup', 'report_lsn', 'join_secondary')))\n\
          then 'settled' else format('%s, to become %s, health %s', reportedstate, goalstate, health) end\n\
          from pgautofailover.node n where formationid = {} and nodename = {};\n",
         crate::sql::literal(&world.formation.name),

@@ -36,11 +36,20 @@ fn word(text: &str) -> String {
 /// Joins a node anew that the monitor has no more; `None` where its group would have nobody to copy: what is there may
 /// be all that is left.
 pub(super) fn join_anew(world: &World, node: &Node) -> Option<String> {
-    let server = &node.server;
-    let (pgdata, away) = (word(&server.pgdata), word(&format!("{}.old", server.pgdata)));
-    (!world.rows_of(node.group).is_empty()).then(|| {
-        format!("to join it anew: `{}mv {pgdata} {away}` there, then apply again", stop(server, "; "))
-    })
+    (!world.rows_of(node.group).is_empty())
+        .then(|| format!("to join it anew: `{}` there as root, then apply again", put_away(&node.server)))
+}
+
+/// The same where the monitor still has the node.
+pub(super) fn drop_and_copy_anew(world: &World, node: &Node) -> String {
+    let drop = drop_from_monitor(world.formation, node.name());
+    format!("to join it anew: {drop}, then `{}` there as root, then apply again", put_away(&node.server))
+}
+
+/// Under a name that is not taken: it may not be the first time.
+fn put_away(server: &Server) -> String {
+    let pgdata = word(&server.pgdata);
+    format!("{}mv {pgdata} {pgdata}.$(date +%s)", stop(server, "; "))
 }
 
 /// The same where the data is lost, and the monitor still has the node.
@@ -48,7 +57,7 @@ pub(super) fn drop_and_join_anew(world: &World, node: &Node) -> String {
     let drop = drop_from_monitor(world.formation, node.name());
     match stop(&node.server, "").as_str() {
         "" => format!("to join it anew: {drop}, then apply again"),
-        stop => format!("to join it anew: {drop}, then `{stop}` there, then apply again"),
+        stop => format!("to join it anew: {drop}, then `{stop}` there as root, then apply again"),
     }
 }
 

@@ -6,13 +6,14 @@
 
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node, NodeName};
+use crate::fsm;
 use crate::op::{Op, Wait};
 use crate::plan::{Plan, World, way_out};
 use crate::reason::Reason;
-use crate::resource::keeper;
 use crate::resource::monitor::{self, NodeRow, SILENT};
 use crate::resource::replication;
 use crate::resource::streaming::{self, Streaming, Trouble};
+use crate::resource::{keeper, pgpass};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
 
@@ -49,19 +50,26 @@ impl World<'_> {
         }
     }
 
-    /// Whether nothing is to be waited for: a primary rests in wait_primary while its standbys are in maintenance.
+    /// Whether nothing is to be waited for: a primary rests in wait_primary while no standby could confirm what it writes.
     pub(super) fn rests(&self, row: &NodeRow) -> bool {
-        let is_out = |other: &&&NodeRow| other.id != row.id && other.is_in_maintenance();
-        let is_alone = row.reported == Some(State::WaitPrimary) && row.is_resting_writer() && row.health == 1;
-        row.is_settled() || (is_alone && self.rows_of(row.group).iter().any(|other| is_out(&other)))
+        let follows = |reported: State| fsm::keeper_knows(reported, State::Secondary);
+        let confirms = |other: &&NodeRow| {
+            let will = other.assigned == Some(State::Secondary) && other.reported.is_some_and(follows);
+            will && other.health == 1 && other.replication_quorum
+        };
+        let is_waiting = row.reported == Some(State::WaitPrimary) && row.is_resting_writer();
+        row.is_settled() || is_waiting && row.health == 1 && !self.rows_of(row.group).iter().any(confirms)
     }
 }
 
 fn silent(world: &World, node: &Node, plan: &mut Plan) {
     let Some(row) = world.row(node.name()).filter(|_| node.server.keeper != Keeper::None) else { return };
     let Some(why) = row.silence() else { return };
-    let mends = |stage, name: &NodeName| stage == Stage::Keeper && name == node.name();
-    if changes(plan, |stage, name| mends(stage, name) || world.monitor_node().as_ref() == Some(name)) {
+    let mends = |stage, name: &NodeName, step: &Step| {
+        let own = stage == Stage::Keeper || pgpass::is_written_by(step);
+        own && name == node.name() || world.monitor_node().as_ref() == Some(name)
+    };
+    if changes(plan, mends) {
         let bin = world.bin(node.name());
         let command = monitor::has_reported(world.formation, node, bin, &world.uri, SILENT);
         let wait = Action::Wait { command, answers: vec!["reported".to_owned()], timeout: MENDED_WITHIN };
@@ -82,7 +90,7 @@ fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
     let Some(of_primary) = world.row(&name) else { return };
     let own = streaming_of(world.facts.seen(node.name()));
     let there = streaming_of(world.facts.seen(&name));
-    let mends = changes(plan, |_, other| other == node.name() || *other == name);
+    let mends = changes(plan, |_, other, _| other == node.name() || *other == name);
     let not_streaming = |why| Reason::NotStreaming { why, pgdata: node.server.pgdata.clone() };
     let why = match streaming::trouble(row, of_primary, there, own) {
         None => return,
@@ -109,6 +117,7 @@ fn streaming_of(seen: Option<&Seen>) -> Option<&Streaming> {
 }
 
 /// Whether the plan has a step that changes something of those nodes.
-fn changes(plan: &Plan, of: impl Fn(Stage, &NodeName) -> bool) -> bool {
-    plan.steps().any(|(stage, name, step)| of(stage, name) && !matches!(step.action, Action::Wait { .. }))
+fn changes(plan: &Plan, of: impl Fn(Stage, &NodeName, &Step) -> bool) -> bool {
+    plan.steps()
+        .any(|(stage, name, step)| of(stage, name, step) && !matches!(step.action, Action::Wait { .. }))
 }

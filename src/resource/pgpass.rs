@@ -5,6 +5,7 @@
 //! libpq looks here for each of them, at every connection.
 
 use crate::formation::{Keeper, MonitorUri, Node, Secret};
+use crate::op::Op;
 use crate::probe::Answers;
 use crate::resource::host::HostFacts;
 use crate::step::{Content, File, Risk, Step};
@@ -67,6 +68,11 @@ pub fn step(
     let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
     let file = file.before(found.map(|_| String::new()));
     Some(Step::write(node.name(), file, Risk::Safe, because))
+}
+
+/// Whether the step writes the file.
+pub fn is_written_by(step: &Step) -> bool {
+    matches!(&step.op, Op::Write { path, .. } if path.ends_with("/.pgpass"))
 }
 
 fn escape(text: &str) -> String {

@@ -123,6 +123,20 @@ fn host_dies(lab: &Lab, inventory: &Path) {
     muster(&["apply", "--yes"]).exits(0).says("group 0: complete");
     formation::settle(lab);
     muster(&["verify"]).exits(0);
+
+    // A node leaves by its own hand: what its keeper wrote last is not what the next node of this name begins with.
+    let leave = "cd /; sudo -H -u postgres pg_autoctl drop node --pgdata /var/lib/postgresql/15/main";
+    lab.root("coord1", leave);
+    let plan = muster(&["plan"]).exits(2).says("coord1: ").says("to join it anew");
+    lab.root("coord1", &command(&plan, "systemctl stop"));
+    muster(&["apply", "--yes"]).exits(0).says("group 0: complete");
+    muster(&["verify"]).exits(0);
+    muster(&["plan", "--detailed-exitcode"]).exits(0).says("nothing to do");
+
+    // Whom a standby follows is put back as it was: an empty file would end that.
+    lab.root("coord1", "rm /var/lib/postgresql/15/main/postgresql-auto-failover-standby.conf");
+    muster(&["apply", "--yes"]).exits(0).says("postgresql-auto-failover-standby.conf");
+    muster(&["verify"]).exits(0);
 }
 
 /// The command with these words that a reason gives, between backticks.

@@ -33,7 +33,7 @@ use muster::step::Risk;
 
 use crate::converge::example;
 use crate::run::{Dice, TODAY, Trouble, converge, execute};
-use crate::world::{Data, Host, Place, Seeing, World, config_path, unit_path};
+use crate::world::{Data, Host, Place, Seeing, World, config_path, unit_path, write_state};
 
 #[test]
 fn every_scenario_plans_what_it_says() {
@@ -313,6 +313,13 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.files.remove(&unit_path(&server));
         }
         ("keeper", ["frozen"]) => host.frozen = true,
+        // A file of the node that was here before, under the number that the next one gets.
+        ("keeper", ["left", state, "of", "node", id]) => {
+            let state = State::parse(state)?;
+            let file = host.state.as_mut()?;
+            file[24..28].copy_from_slice(&id.parse::<u32>().ok()?.to_le_bytes());
+            write_state(file, state, state);
+        }
         ("receiver", ["hangs"]) => host.deaf = true,
         ("postgres", ["stopped"]) => host.data_mut()?.postmaster = None,
         ("pending", ["restart", setting]) => {

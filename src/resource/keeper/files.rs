@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use crate::formation::{Formation, HbaEdit, MonitorUri, Node, Secret, Server, Tls};
 use crate::resource::data::Software;
+use crate::resource::monitor::NodeRow;
 use crate::resource::{monitor, tls};
 use crate::state::State;
 
@@ -16,6 +17,15 @@ pub struct KeeperState {
     pub group: u32,
     pub current: State,
     pub assigned: State,
+}
+
+impl KeeperState {
+    /// Whether the row's node wrote it. A node that was dropped and joined anew gets its number again, and its host may
+    /// still have the file of the one before. A keeper reports what it has written within a second.
+    pub fn is_of(&self, row: &NodeRow) -> bool {
+        let last = [row.reported, row.assigned].contains(&Some(self.current));
+        self.node_id == row.id && self.group == row.group && last
+    }
 }
 
 /// Source: KeeperStateData in state.h, 2.0 to 2.2, on x86_64 and arm64: 88 bytes, little endian.

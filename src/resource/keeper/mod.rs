@@ -171,8 +171,8 @@ pub enum Whose<'a> {
         node: &'a Node,
         id: u64,
         uri: &'a MonitorUri,
-        current: State,
-        assigned: State,
+        /// What its keeper starts from, reported and assigned; `None` where that is in its own file.
+        begins: Option<(State, State)>,
     },
 }
 
@@ -217,16 +217,10 @@ pub fn steps(
     if !changed.is_empty() {
         steps.push(write_config(server, &path, facts.alive, found, now.reveal()));
     }
-    if let Whose::Node { node, id, current, assigned, .. } = whose {
-        let fits = facts.state.is_some_and(|found| found.node_id == *id && found.group == node.group);
-        if facts.alive.is_none() && !fits {
+    if let Whose::Node { node, id, begins, .. } = whose {
+        if let Some((current, assigned)) = *begins {
             let path = state_path(&host.home, server);
-            let bytes = write_state(KeeperState {
-                node_id: *id,
-                group: node.group,
-                current: *current,
-                assigned: *assigned,
-            });
+            let bytes = write_state(KeeperState { node_id: *id, group: node.group, current, assigned });
             let because = format!("the keeper takes over a node that is {current}");
             let before = facts.state.map(|_| String::new());
             steps.push(put(server, &path, 0o600, Content::Binary(bytes), before, &because));
