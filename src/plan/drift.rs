@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{HbaEdit, Node, Server};
+use crate::formation::{HbaEdit, Node, Secret, Server};
 use crate::plan::World;
 use crate::resource::data::DataDirectory;
 use crate::resource::keeper::as_written;
@@ -62,7 +62,8 @@ fn hba(
 pub(super) struct Drift<'a> {
     pub(super) dir: &'a str,
     pub(super) files: &'a BTreeMap<String, Option<String>>,
-    pub(super) has_standby_conf: bool,
+    pub(super) standby: bool,
+    pub(super) standby_conf: Option<&'a str>,
     pub(super) node_conf: &'a Option<String>,
     pub(super) running: bool,
 }
@@ -76,7 +77,8 @@ impl<'a> Drift<'a> {
         Drift {
             dir: &server.pgdata,
             files: &found.files,
-            has_standby_conf: found.standby_conf.is_some(),
+            standby: found.standby,
+            standby_conf: found.standby_conf.as_ref().map(Secret::reveal),
             node_conf,
             running: found.postmaster.is_some(),
         }
@@ -103,6 +105,24 @@ impl Changes {
     }
 }
 
+/// `postgresql-auto-failover-standby.conf`, where it is gone or does not say whom a standby follows, with the reason.
+/// What it says otherwise is its keeper's.
+fn standby_conf(world: &World, node: Option<&Node>, drift: &Drift) -> Option<(String, &'static str)> {
+    let says_whom = |text: &str| settings::changed("", text).contains("primary_conninfo");
+    match (drift.standby, drift.standby_conf) {
+        (false, None) => Some((String::new(), "postgresql.conf includes it")),
+        (false, Some(_)) => None,
+        (true, Some(text)) if says_whom(text) => None,
+        // Empty it would end the replication; where the primary is not known its keeper writes it.
+        (true, _) => {
+            let node = node.filter(|node| world.row(node.name()).is_some())?;
+            let primary = world.primary(node.group)?;
+            let text = settings::standby_conf(node, world.id(node.name()), primary.upstream());
+            Some((text, "it does not say whom this standby follows"))
+        }
+    }
+}
+
 /// Compares the files of a data directory with what they should say.
 pub(super) fn drifted(
     world: &World,
@@ -112,6 +132,11 @@ pub(super) fn drifted(
 ) -> Result<Changes, Problem> {
     let bin = world.bin(&server.name);
     let (mut steps, mut last) = (Vec::new(), Vec::new());
+    if let Some((text, because)) = standby_conf(world, node, drift) {
+        let before = drift.standby_conf.map(|_| String::new());
+        let name = data::STANDBY_CONF;
+        steps.push(settings::put(server, bin, drift.dir, name, text, before, (Risk::Reload, because)));
+    }
     let found = |name: &str| drift.files.get(name).and_then(Option::as_deref);
     let write = |name: &str, text: String, because: &str| {
         let before = found(name).map(str::to_owned);
@@ -123,9 +148,6 @@ pub(super) fn drifted(
         let changed = settings::changed(before.unwrap_or_default(), after);
         database.map_or(String::new(), |database| database.after_restart(&changed))
     };
-    if !drift.has_standby_conf {
-        put(data::STANDBY_CONF, String::new(), "postgresql.conf includes it");
-    }
     let name = "postgresql-auto-failover.conf";
     // After pg_rewind a node has its peer's until its keeper next starts: that is no drift.
     let peers = node.map_or(Vec::new(), |node| world.formation.group(node.group).collect());
@@ -160,6 +182,7 @@ pub(super) fn drifted(
         let because = because + &after_restart(found(name), &wanted);
         put(name, wanted, &because);
     }
+    let ends_tls = !last.is_empty();
     let found_rules = found("pg_hba.conf");
     // The rules for strangers are their keepers' work and this node's: they are missed only where others are.
     let strangers = world.strangers();
@@ -173,7 +196,25 @@ pub(super) fn drifted(
         let because = "its rules differ from the inventory's";
         match found_rules.filter(|found| drift.running && hba::tightens(found, &rules)) {
             Some(_) => last.push(write("pg_hba.conf", rules, because)),
-            None => put("pg_hba.conf", rules, because),
+            None => {
+                if ends_tls {
+                    let because =
+                        "a keeper that still has TLS adds rules for it once it is told of another auth";
+                    let before = Some(rules.clone());
+                    let name = "pg_hba.conf";
+                    let text = rules.clone();
+                    last.push(settings::put(
+                        server,
+                        bin,
+                        drift.dir,
+                        name,
+                        text,
+                        before,
+                        (Risk::Reload, because),
+                    ));
+                }
+                put("pg_hba.conf", rules, because);
+            }
         }
     }
     let main_changes = found("postgresql.conf") != Some(&conf(world, server, node)?);

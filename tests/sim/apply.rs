@@ -2,7 +2,7 @@
 
 use muster::command::{Command, Stdin};
 use muster::formation::{NodeName, Secret};
-use muster::op::{Op, Synchronous};
+use muster::op::{Op, Service, Synchronous, Way};
 use muster::resource::data::{new_dir, node_dir};
 use muster::resource::database::MadeBy;
 use muster::resource::monitor::DBNAME;
@@ -202,9 +202,12 @@ impl World {
                 return self.start_keeper(on);
             }
             Op::StartDetached => return self.start_keeper(on),
-            Op::Renew { .. } => {
+            Op::Renew { way, service } => {
                 self.read_config(on, args)?;
                 self.rewrite_conf(on);
+                if (*way, *service) == (Way::Restart, Service::NodeActive) {
+                    self.let_all_in_anew(on);
+                }
             }
             Op::CompareSettings { .. } => {
                 let host = self.host(&on.0);

@@ -31,6 +31,13 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("replication_password", &[("password: q", "password: q2")]),
     ("monitor_password", &[("password: m", "password: m2")]),
     (
+        "auth and TLS at once",
+        &[(
+            "scram-sha-256, password: p, replication_password: q, monitor_password: m",
+            "trust, no_ssl: true",
+        )],
+    ),
+    (
         "all",
         &[
             ("100M", "1M"),

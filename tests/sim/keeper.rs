@@ -173,6 +173,15 @@ impl World {
         true
     }
 
+    /// A service that has been restarted takes all its peers for new ones.
+    pub(crate) fn let_all_in_anew(&mut self, name: &NodeName) {
+        let id = self.monitor.as_mut().and_then(|monitor| monitor.by_name(&name.0)).map(|row| row.id);
+        if let (Some(id), Some(host)) = (id, self.hosts.get_mut(name)) {
+            host.known.clear();
+            self.keep_slots(name, id);
+        }
+    }
+
     /// A keeper keeps the slots of its peers and lets them in, and drops the slots of nobody.
     fn keep_slots(&mut self, name: &NodeName, id: u64) {
         let group = self.formation.nodes[name].group;
