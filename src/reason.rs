@@ -117,6 +117,11 @@ pub enum Reason {
     CoordinatorStopped(NodeName),
     /// A node's row is written once it runs.
     RowFollows(NodeName),
+    /// Its group gets another writer.
+    Promotion {
+        group: u32,
+        node: NodeName,
+    },
 
     /// Its keeper reports no more.
     Silent {
@@ -200,6 +205,7 @@ impl Reason {
             | Reason::CoordinatorUnseen { .. }
             | Reason::CoordinatorStopped(_)
             | Reason::RowFollows(_)
+            | Reason::Promotion { .. }
             | Reason::Silent { .. }
             | Reason::NotStreaming { .. }
             | Reason::NotWaitedFor(_)
@@ -319,6 +325,10 @@ impl fmt::Display for Reason {
             Reason::RowFollows(node) => {
                 write!(f, "{node} is stopped; its row of pg_dist_node follows once it runs")
             }
+            Reason::Promotion { group, node } => write!(
+                f,
+                "group {group} is about to take writes on {node}; what only its writer can be given is looked at then"
+            ),
             Reason::Silent { why, log } => {
                 write!(f, "{why}, so nothing fails over here: look at {log} on its host")
             }

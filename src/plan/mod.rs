@@ -12,6 +12,7 @@ mod node;
 mod outside;
 mod passwords;
 mod peer;
+mod promotion;
 mod replicate;
 mod told;
 mod way_out;
@@ -149,6 +150,7 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     whole::wait_for_primaries(&world, of_formation, &mut plan);
     world.monitor_password(&mut plan);
     well::plan(&world, &mut plan);
+    promotion::plan(&world, &mut plan);
     Ok(plan)
 }
 

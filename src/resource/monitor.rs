@@ -104,6 +104,16 @@ impl NodeRow {
         self.reported == self.assigned && self.assigned.is_some_and(State::is_writable)
     }
 
+    /// It is a standby that the monitor is making the writer of its group.
+    pub fn is_being_promoted(&self) -> bool {
+        use State::{FastForward, PreparePromotion, ReportLsn, Secondary, StopReplication};
+        let was = [Secondary, ReportLsn, FastForward, PreparePromotion, StopReplication];
+        let will = |state: State| {
+            [FastForward, PreparePromotion, StopReplication].contains(&state) || state.is_writable()
+        };
+        self.reported.is_some_and(|state| was.contains(&state)) && self.assigned.is_some_and(will)
+    }
+
     /// That its keeper reports no more, whatever its last report said; a node without a keeper is always silent.
     pub fn silence(&self) -> Option<String> {
         (self.silent > SILENT)
