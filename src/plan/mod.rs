@@ -149,6 +149,7 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     let of_formation = world.settings(&mut plan);
     whole::wait_for_primaries(&world, of_formation, &mut plan);
     world.monitor_password(&mut plan);
+    world.note_who_keeps_an_old_one(&mut plan);
     well::plan(&world, &mut plan);
     promotion::plan(&world, &mut plan);
     Ok(plan)

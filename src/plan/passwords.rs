@@ -4,7 +4,10 @@
 //! A keeper that is refused meanwhile tries again every second; the monitor counts a node as lost after 20 seconds, and only
 //! if its PostgreSQL does not answer either.
 
-use crate::formation::{Monitor, Server};
+use std::collections::BTreeSet;
+
+use crate::formation::{Keeper, Monitor, Node, NodeName, Server};
+use crate::op::Op;
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::monitor;
@@ -86,5 +89,38 @@ impl World<'_> {
                 plan.add(Stage::Settle, node.name(), [step]);
             }
         }
+    }
+
+    /// Tells of every node that a role's new password does not reach in this run.
+    pub(super) fn note_who_keeps_an_old_one(&self, plan: &mut Plan) {
+        let mut kept = BTreeSet::new();
+        for (_, server, step) in plan.steps() {
+            let Op::SetPassword { role } = &step.op else { continue };
+            let holds = |node: &&Node| self.holds(node, server, role);
+            let left = self.formation.nodes.values().filter(|node| self.is_excluded(node.name()));
+            kept.extend(left.filter(holds).map(|node| (node.name().clone(), role.clone())));
+        }
+        for (node, role) in kept {
+            let what = match role == monitor::USER {
+                true => "the monitor refuses its keeper, and its PostgreSQL does not start",
+                false => "its peers refuse it",
+            };
+            plan.note(
+                &node,
+                format!(
+                    "it is not given the new password of {role}: with the old one {what}, until an apply reaches it"
+                ),
+            );
+        }
+    }
+
+    /// Whether a node that the monitor knows logs in to this server with the password of this role.
+    fn holds(&self, node: &Node, server: &NodeName, role: &str) -> bool {
+        let group = self.formation.nodes.get(server).map(|primary| primary.group);
+        self.row(node.name()).is_some()
+            && match group {
+                None => role == monitor::USER && node.server.keeper != Keeper::None,
+                Some(group) => role == node.username || group == node.group,
+            }
     }
 }
