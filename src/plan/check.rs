@@ -208,13 +208,14 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
     };
     if !is_here(&row.host, row.port) {
         return Some(format!(
-            "the monitor knows it at {}:{}, the inventory says {}:{}",
+            "the monitor knows it at {}:{}, the inventory says {}:{}: correct hostname or pgport (to move a node, drop it \
+             first), or give it a name of its own",
             row.host, row.port, server.hostname, server.pgport
         ));
     }
     if row.group != node.group {
         return Some(format!(
-            "the monitor has it in group {}, the inventory in group {}",
+            "the monitor has it in group {}, the inventory in group {}: correct group",
             row.group, node.group
         ));
     }
