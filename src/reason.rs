@@ -24,6 +24,10 @@ pub enum Reason {
     Maintenance {
         pgdata: String,
     },
+    /// Somebody lets systemd not start its keeper.
+    Masked {
+        unit: String,
+    },
     /// Nobody could move it on: it has no keeper, and is to have none.
     OnlyAKeeper {
         reported: Option<State>,
@@ -185,6 +189,7 @@ impl Reason {
             | Reason::Unseen
             | Reason::Refused(_)
             | Reason::Maintenance { .. }
+            | Reason::Masked { .. }
             | Reason::OnlyAKeeper { .. }
             | Reason::NoTurn(_)
             | Reason::NotLookedAt
@@ -237,6 +242,7 @@ impl fmt::Display for Reason {
                 f,
                 "it is in maintenance: pg_autoctl disable maintenance --pgdata {pgdata} on its host takes it back"
             ),
+            Reason::Masked { unit } => write!(f, "its unit is masked: systemctl unmask {unit} on its host"),
             Reason::OnlyAKeeper { reported, assigned } => write!(
                 f,
                 "it is {}, to become {}: only a keeper can do that, and keeper is none",

@@ -10,6 +10,7 @@ use crate::plan::peer::{Peer, unfit};
 use crate::plan::{Plan, agreement, check};
 use crate::reason::Reason;
 use crate::resource::data::{self, Pgdata};
+use crate::resource::keeper;
 use crate::resource::meant;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::names::Names;
@@ -87,6 +88,10 @@ impl<'a> World<'a> {
         for server in formation.servers().filter(|server| facts.seen(&server.name).is_some()) {
             if let Some(why) = check::refusal(&world, server) {
                 world.block(plan, &server.name, Reason::Refused(why));
+            } else if let Some(unit) =
+                facts.seen(&server.name).and_then(|seen| keeper::masked(server, &seen.host, &seen.keeper))
+            {
+                world.block(plan, &server.name, Reason::Masked { unit });
             } else if let Some(seen) = facts.seen(&server.name) {
                 agreement::notes(&world, server, seen)
                     .into_iter()

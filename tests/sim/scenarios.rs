@@ -305,6 +305,9 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             let text = host.files.remove(&unit_path(&server))?;
             host.files.insert(format!("/etc/systemd/system/pgautofailover-{name}.service"), text);
         }
+        ("unit", ["masked"]) => {
+            host.files.insert(unit_path(&server), String::new());
+        }
         // The process is gone: PostgreSQL goes on.
         ("keeper", ["dead"]) => host.keeper = None,
         ("keeper", ["dead,", "without", "its", "files"]) => {

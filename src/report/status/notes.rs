@@ -6,11 +6,12 @@ use serde::Serialize;
 
 use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName};
+use crate::reason::Reason;
 use crate::resource::database::DatabaseFacts;
 use crate::resource::given::Given;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{self, bytes};
-use crate::resource::{meant, overruled};
+use crate::resource::{keeper, meant, overruled};
 
 /// What is to be known of one node.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,6 +36,10 @@ pub(super) fn notes(
                 let wants = server.is_some_and(|server| server.keeper != Keeper::None);
                 if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
                     note(name, "its keeper does not run: nothing fails over here".to_owned());
+                }
+                if let Some(unit) = server.and_then(|server| keeper::masked(server, &seen.host, &seen.keeper))
+                {
+                    note(name, Reason::Masked { unit }.to_string());
                 }
                 server
                     .and_then(|server| meant::port(server, &seen.pgdata))

@@ -22,7 +22,7 @@ use crate::template::Templates;
 use files::{has_password, monitor_config, node_config, parse_ini, read_state, write_state};
 
 pub use files::KeeperState;
-pub use unit::{AsRoot, OtherUnit, as_root, unit};
+pub use unit::{AsRoot, OtherUnit, as_root, masked, unit};
 
 /// What was found of a keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -34,6 +34,7 @@ pub struct KeeperFacts {
     /// `pg_autoctl.cfg`; it may hold passwords.
     pub config: Option<Secret>,
     pub state: Option<KeeperState>,
+    /// Its unit; empty where that is masked.
     pub unit: Option<String>,
     pub enabled: bool,
     pub guard: Option<String>,
@@ -95,8 +96,6 @@ if [ -r "$s" ]; then say keeper.state "$(od -An -v -tx1 -N88 "$s" | tr -d ' \n')
 elif [ -e "$s" ]; then blind keeper.state "cannot read $s"
 elif sees "$s"; then none keeper.state
 else blind keeper.state "cannot look into $d"; fi
-file keeper.unit "/etc/systemd/system/$unit"
-if [ -L "/etc/systemd/system/multi-user.target.wants/$unit" ]; then say keeper.enabled 1; else say keeper.enabled 0; fi
 file keeper.guard "$pgdata.node/run-keeper"
 l=$(readlink -f "$near")${pgdata#"$near"}
 if [ "$l" = "$pgdata" ]; then none keeper.pgdata; else say keeper.pgdata "$l"; fi
@@ -405,6 +404,7 @@ pub fn unit_in_the_way(server: &Server, host: &HostFacts, facts: &KeeperFacts) -
     }
     let is_wanted = under_systemd(server, host) == Some(true);
     let own = unit(server);
-    let own = Some(own.as_str()).filter(|_| !is_wanted && facts.unit.is_some() && facts.enabled);
+    let own = Some(own.as_str())
+        .filter(|_| !is_wanted && facts.unit.as_ref().is_some_and(|text| !text.is_empty()) && facts.enabled);
     unit::in_the_way(server, &facts.others, own)
 }

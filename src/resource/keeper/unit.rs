@@ -5,7 +5,10 @@ use serde::Serialize;
 use crate::file::put_by_root;
 use crate::formation::{Keeper, Server};
 use crate::probe::Answers;
+use crate::resource::host::HostFacts;
 use crate::template;
+
+use super::{KeeperFacts, under_systemd};
 
 /// The mode of a unit: everybody may read it, as systemd's own.
 pub(super) const MODE: u32 = 0o644;
@@ -34,8 +37,12 @@ pub struct OtherUnit {
     pub environment: String,
 }
 
-/// `$unit`. A template of the user's begins with what it likes: what muster does not know for its own it leaves alone.
+/// `$unit`. What masks a unit is systemd's: a link to /dev/null, or an empty file.
+/// A template of the user's begins with what it likes: what muster does not know for its own it leaves alone.
 pub(super) const PROBE: &str = r#"
+f=/etc/systemd/system/$unit
+if [ -e "$f" ] && [ ! -s "$f" ]; then say keeper.unit ''; else file keeper.unit "$f"; fi
+if [ -L "/etc/systemd/system/multi-user.target.wants/$unit" ]; then say keeper.enabled 1; else say keeper.enabled 0; fi
 u=
 for f in /etc/systemd/system/pgautofailover-*.service; do
   if [ "${f##*/}" = "$unit" ] || [ ! -f "$f" ] || [ ! -r "$f" ]; then continue; fi
@@ -58,6 +65,12 @@ pub(super) fn parse_others(answers: &Answers) -> Result<Vec<OtherUnit>, String> 
         Ok(OtherUnit { enabled, active, name: word()?.to_owned(), environment: word()?.to_owned() })
     };
     text.lines().map(read).collect()
+}
+
+/// The unit that somebody has masked, where systemd is to run the keeper: it is that one's to take back.
+pub fn masked(server: &Server, host: &HostFacts, facts: &KeeperFacts) -> Option<String> {
+    let is_masked = facts.unit.as_deref() == Some("") && under_systemd(server, host) == Some(true);
+    is_masked.then(|| unit(server))
 }
 
 /// Why another unit keeps muster from a server: two of them would run one pg_autoctl, and one of them fail once a second.
@@ -128,6 +141,34 @@ mod tests {
         let said = String::from_utf8(output.stdout).expect("arguments are text");
         let calls = said.split("\n\n").filter(|call| !call.is_empty());
         calls.map(|call| call.lines().map(str::to_owned).collect()).collect()
+    }
+
+    /// What the probe says of a unit, with a folder for systemd's.
+    fn looked(folder: &std::path::Path) -> Answers {
+        let script = PROBE.replace("/etc/systemd/system", &folder.display().to_string());
+        let script = format!("{}\nunit=u.service\n{script}\nsay end ''", crate::probe::FUNCTIONS);
+        let output =
+            std::process::Command::new("sh").args(["-c", &script]).output().expect("there is a shell");
+        Answers::parse(&String::from_utf8(output.stdout).expect("it is text")).expect("it is whole")
+    }
+
+    #[test]
+    fn a_masked_unit_is_seen() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let file = folder.path().join("u.service");
+        let unit = || looked(folder.path()).text("keeper.unit");
+        assert_eq!(unit(), Ok(None));
+        std::os::unix::fs::symlink("/dev/null", &file).expect("a link can be made");
+        assert_eq!(unit(), Ok(Some(String::new())));
+        std::fs::remove_file(&file).expect("it is there");
+        std::fs::write(&file, "").expect("it can be written");
+        assert_eq!(unit(), Ok(Some(String::new())));
+        std::fs::write(&file, "[Unit]\n").expect("it can be written");
+        assert_eq!(unit(), Ok(Some("[Unit]\n".to_owned())));
+        // A link that leads nowhere is none of these: what systemd makes of it is not known.
+        std::fs::remove_file(&file).expect("it is there");
+        std::os::unix::fs::symlink("/nowhere", &file).expect("a link can be made");
+        assert!(unit().is_err());
     }
 
     #[test]
