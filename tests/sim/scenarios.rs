@@ -310,6 +310,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         // The process is gone: PostgreSQL goes on.
         ("keeper", ["dead"]) => host.keeper = None,
+        ("keeper", ["waits"]) => (host.keeper, host.waits) = (None, true),
         ("keeper", ["dead,", "without", "its", "files"]) => {
             (host.keeper, host.state, host.enabled) = (None, None, false);
             host.files.remove(&config_path(&server));

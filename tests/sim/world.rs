@@ -64,6 +64,8 @@ pub(crate) struct Host {
     /// `pg_autoctl.state`, byte by byte.
     pub(crate) state: Option<Vec<u8>>,
     pub(crate) enabled: bool,
+    /// Its unit asks the monitor, and pg_autoctl does not run yet.
+    pub(crate) waits: bool,
     /// Pid of a live `pg_autoctl`.
     pub(crate) keeper: Option<u32>,
     /// That one is stopped by a signal: it lives, and says nothing.
@@ -292,6 +294,7 @@ impl World {
                 state: host.state.as_deref().map(read_state),
                 unit: host.files.get(&unit_path(server)).cloned(),
                 enabled: host.enabled,
+                waits: host.waits,
                 guard: host.files.get(&format!("{}/run-keeper", node_dir(server))).cloned(),
                 others: host.other_units(server),
                 unread: config.is_some_and(|text| text.starts_with("# muster: ")),
@@ -436,6 +439,7 @@ impl Host {
             files: BTreeMap::new(),
             state: None,
             enabled: false,
+            waits: false,
             keeper: None,
             frozen: false,
             deaf: false,

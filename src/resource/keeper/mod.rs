@@ -37,6 +37,8 @@ pub struct KeeperFacts {
     /// Its unit; empty where that is masked.
     pub unit: Option<String>,
     pub enabled: bool,
+    /// Its unit runs, and waits for the monitor to answer before pg_autoctl starts.
+    pub waits: bool,
     pub guard: Option<String>,
     /// Other units that muster rendered here.
     pub others: Vec<OtherUnit>,
@@ -119,6 +121,7 @@ pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
         state: answers.text("keeper.state")?.map(|hex| read_state(&hex)).transpose()?,
         unit: answers.text("keeper.unit")?,
         enabled: answers.flag("keeper.enabled")?,
+        waits: matches!(answers.get("keeper.waits"), Answer::Text(_)),
         guard: answers.text("keeper.guard")?,
         others: unit::parse_others(answers)?,
     })
@@ -252,7 +255,7 @@ pub fn steps(
         last.push(renew::step(server, pid, service, &path, Some(&keys), (still, config.reveal())));
     }
     if facts.alive.is_none() {
-        steps.push(wait_alive(server));
+        steps.push(wait_alive(server, facts));
     }
     Ok(Steps { now: steps, last })
 }
@@ -332,10 +335,12 @@ fn systemd_steps(
         steps.push(Step::write(&server.name, file, Risk::Safe, because));
     }
     if is_new || !facts.enabled || facts.alive.is_none() {
-        let because =
-            if facts.alive.is_some() { "systemd is to know the unit as it is" } else { "no keeper runs" };
+        let because = match facts.alive {
+            Some(_) => "systemd is to know the unit as it is".to_owned(),
+            None => waiting(server, facts).unwrap_or_else(|| "no keeper runs".to_owned()),
+        };
         let command = Command::new(RunAs::Root, unit::ENABLE_AND_START).args([&unit]);
-        steps.push(Step::new(&server.name, Op::EnableUnit { unit }, because, Action::Run(command)));
+        steps.push(Step::new(&server.name, Op::EnableUnit { unit }, &because, Action::Run(command)));
     }
     Ok(steps)
 }
@@ -370,10 +375,17 @@ const ALIVE: &str = r#"k=$(head -n 1 "/tmp/pg_autoctl$1/pg_autoctl.pid" 2>/dev/n
 if [ -n "$k" ] && kill -0 "$k" 2>/dev/null && [ "$(wc -l <"/tmp/pg_autoctl$1/pg_autoctl.pid")" -ge 6 ]; then echo alive; else echo no; fi
 "#;
 
-fn wait_alive(server: &Server) -> Step {
+fn wait_alive(server: &Server, facts: &KeeperFacts) -> Step {
     let command = Command::new(RunAs::User(server.os_user.clone()), ALIVE).args([&server.pgdata]);
+    let because = waiting(server, facts).unwrap_or_else(|| "it has just been started".to_owned());
     let wait = Action::Wait { command, answers: vec!["alive".to_owned()], timeout: 60 };
-    Step::new(&server.name, Op::Wait(Wait::KeeperRuns), "it has just been started", wait)
+    Step::new(&server.name, Op::Wait(Wait::KeeperRuns), &because, wait)
+}
+
+/// What a keeper waits for that does not run yet, though its unit does.
+pub fn waiting(server: &Server, facts: &KeeperFacts) -> Option<String> {
+    let waits = facts.waits && facts.alive.is_none();
+    waits.then(|| format!("its keeper waits for the monitor to answer (journalctl -u {})", unit(server)))
 }
 
 /// Whether a node of this kind needs `pg_autoctl` on its host.

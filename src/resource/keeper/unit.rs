@@ -43,6 +43,15 @@ pub(super) const PROBE: &str = r#"
 f=/etc/systemd/system/$unit
 if [ -e "$f" ] && [ ! -s "$f" ]; then say keeper.unit ''; else file keeper.unit "$f"; fi
 if [ -L "/etc/systemd/system/multi-user.target.wants/$unit" ]; then say keeper.enabled 1; else say keeper.enabled 0; fi
+# The guard is the unit's main process until pg_autoctl takes its place; with pg_ctl it starts PostgreSQL, else it asks the monitor.
+if [ -z "$k" ] && [ -s "$f" ]; then
+  p=$(systemctl show -p MainPID --value "$unit" 2>/dev/null) || p=
+  l= c= x=
+  read -r l 2>/dev/null <"/proc/${p:-0}/cmdline" || :
+  read -r c x 2>/dev/null <"/proc/${p:-0}/task/${p:-0}/children" || :
+  x=; read -r x 2>/dev/null <"/proc/${c:-0}/comm" || :
+  case $x$l in pg_ctl*) ;; *"$pgdata.node/run-keeper"*) say keeper.waits 1 ;; esac
+fi
 u=
 for f in /etc/systemd/system/pgautofailover-*.service; do
   if [ "${f##*/}" = "$unit" ] || [ ! -f "$f" ] || [ ! -r "$f" ]; then continue; fi
@@ -123,6 +132,7 @@ pub fn as_root(server: &Server) -> Option<AsRoot> {
 mod tests {
     use super::*;
     use crate::command::{Command, RunAs};
+    use crate::probe::Answer;
     use crate::step::{Check, Content, File};
 
     /// What a script calls `root` with, where root does nothing.
@@ -143,12 +153,17 @@ mod tests {
         calls.map(|call| call.lines().map(str::to_owned).collect()).collect()
     }
 
-    /// What the probe says of a unit, with a folder for systemd's.
+    /// What the probe says of a unit, with a folder for systemd's, and for PGDATA and a `systemctl`.
     fn looked(folder: &std::path::Path) -> Answers {
         let script = PROBE.replace("/etc/systemd/system", &folder.display().to_string());
-        let script = format!("{}\nunit=u.service\n{script}\nsay end ''", crate::probe::FUNCTIONS);
-        let output =
-            std::process::Command::new("sh").args(["-c", &script]).output().expect("there is a shell");
+        let script =
+            format!("{}\nunit=u.service k= pgdata=$1\n{script}\nsay end ''", crate::probe::FUNCTIONS);
+        let output = std::process::Command::new("sh")
+            .args(["-c", &script, "probe"])
+            .arg(folder.join("data"))
+            .env("PATH", format!("{}:/usr/bin:/bin", folder.display()))
+            .output()
+            .expect("there is a shell");
         Answers::parse(&String::from_utf8(output.stdout).expect("it is text")).expect("it is whole")
     }
 
@@ -169,6 +184,33 @@ mod tests {
         std::fs::remove_file(&file).expect("it is there");
         std::os::unix::fs::symlink("/nowhere", &file).expect("a link can be made");
         assert!(unit().is_err());
+    }
+
+    #[test]
+    fn a_guard_that_waits_for_the_monitor_is_seen() {
+        let folder = tempfile::tempdir().expect("a folder can be made");
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).expect("it can be written");
+            std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755))
+                .expect("ours");
+            path
+        };
+        write("u.service", "[Unit]\n");
+        std::fs::create_dir(folder.path().join("data.node")).expect("it can be made");
+        let guard = write("data.node/run-keeper", "read -r l\nexit\n");
+        let waits = || matches!(looked(folder.path()).get("keeper.waits"), Answer::Text(_));
+        assert!(!waits());
+        let mut process = std::process::Command::new("sh")
+            .arg(guard)
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .expect("there is a shell");
+        write("systemctl", &format!("#!/bin/sh\nif [ \"$1\" = show ]; then echo {}; fi\n", process.id()));
+        assert!(waits());
+        process.kill().expect("it is one's own");
+        process.wait().expect("it ends");
+        assert!(!waits());
     }
 
     #[test]
