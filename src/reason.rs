@@ -132,6 +132,8 @@ pub enum Reason {
         why: String,
         log: String,
     },
+    /// A standby that somebody has promoted.
+    TakesWrites(String),
     NotStreaming {
         why: String,
         pgdata: String,
@@ -212,6 +214,7 @@ impl Reason {
             | Reason::RowFollows(_)
             | Reason::Promotion { .. }
             | Reason::Silent { .. }
+            | Reason::TakesWrites(_)
             | Reason::NotStreaming { .. }
             | Reason::NotWaitedFor(_)
             | Reason::Saved(_) => false,
@@ -236,6 +239,7 @@ impl fmt::Display for Reason {
             | Reason::Refused(why)
             | Reason::NoTurn(why)
             | Reason::MonitorDiffers(why)
+            | Reason::TakesWrites(why)
             | Reason::NotWaitedFor(why)
             | Reason::Saved(why) => f.write_str(why),
             Reason::Maintenance { pgdata } => write!(

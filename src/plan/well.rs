@@ -88,12 +88,18 @@ fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
     let (Some(row), Some(primary)) = (world.row(node.name()), world.primary(node.group)) else { return };
     let name = NodeName::from(primary.upstream().name);
     let Some(of_primary) = world.row(&name) else { return };
-    let own = streaming_of(world.facts.seen(node.name()));
+    let own = world.facts.seen(node.name()).and_then(|seen| seen.database.as_ref());
     let there = streaming_of(world.facts.seen(&name));
     let mends = changes(plan, |_, other, _| other == node.name() || *other == name);
     let not_streaming = |why| Reason::NotStreaming { why, pgdata: node.server.pgdata.clone() };
     let why = match streaming::trouble(row, of_primary, there, own) {
         None => return,
+        // No step of a plan takes back what it wrote.
+        Some(Trouble::TakesWrites(why)) => {
+            let anew = way_out::drop_and_copy_anew(world, node);
+            let why = format!("{why}; it cannot follow again as it is; {anew}");
+            return plan.unwell(node.name(), Reason::TakesWrites(why));
+        }
         Some(Trouble::NotStreaming(why)) => why,
         // Whom commits wait for follows from what is set in this run.
         Some(Trouble::NotWaitedFor(_)) if mends => return,

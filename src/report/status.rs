@@ -289,7 +289,7 @@ fn cells(line: &Line) -> Vec<String> {
             cells.extend([format!("{group}/{}", row.id), format!("{}:{}", row.host, row.port)]);
             [
                 format!("{}: {}", row.timeline, row.lsn),
-                connection(row),
+                connection(row, &line.in_recovery),
                 recovery,
                 lag(row, &line.streaming),
                 word(row.reported),
@@ -345,15 +345,18 @@ fn lag(row: &NodeRow, streaming: &Look<Sender>) -> String {
     }
 }
 
-/// pg_autoctl's word, with its `!` where the monitor's last look failed.
-fn connection(row: &NodeRow) -> String {
+/// What the server says itself, else pg_autoctl's word; with a `!` where the monitor's last look failed.
+fn connection(row: &NodeRow, in_recovery: &Look<bool>) -> String {
     // What a silent node said last is no news of it.
     let is_silent = row.silence().is_some() && row.health != 1;
-    let word = match (row.reported.filter(|_| !is_silent), row.running) {
-        (Some(state), true) if state.is_writable() => "read-write",
-        (Some(State::Secondary | State::Catchingup | State::Maintenance), true) => "read-only",
-        (Some(_), _) => "none",
-        (None, _) => "unknown",
+    let word = match (in_recovery, row.reported.filter(|_| !is_silent), row.running) {
+        (Look::Is(false), ..) => "read-write",
+        (Look::Is(true), ..) => "read-only",
+        (Look::Absent, ..) => "none",
+        (Look::Unknown, Some(state), true) if state.is_writable() => "read-write",
+        (Look::Unknown, Some(State::Secondary | State::Catchingup | State::Maintenance), true) => "read-only",
+        (Look::Unknown, Some(_), _) => "none",
+        (Look::Unknown, None, _) => "unknown",
     };
     let mark = if row.health == 1 { "" } else { " !" };
     format!("{word}{mark}")

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::resource::database::DatabaseFacts;
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication::slot;
 use crate::state::State;
@@ -95,6 +96,8 @@ impl Streaming {
 /// What is wrong with a standby that rests, and the words for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Trouble {
+    /// Somebody has promoted it: it follows nobody, and cannot again.
+    TakesWrites(String),
     NotStreaming(String),
     /// It streams, and no commit waits for it though it counts.
     NotWaitedFor(String),
@@ -103,7 +106,7 @@ pub enum Trouble {
 impl Trouble {
     pub fn why(&self) -> &str {
         match self {
-            Trouble::NotStreaming(why) | Trouble::NotWaitedFor(why) => why,
+            Trouble::TakesWrites(why) | Trouble::NotStreaming(why) | Trouble::NotWaitedFor(why) => why,
         }
     }
 }
@@ -116,8 +119,12 @@ pub fn trouble(
     standby: &NodeRow,
     primary: &NodeRow,
     at_primary: Option<&Streaming>,
-    own: Option<&Streaming>,
+    own: Option<&DatabaseFacts>,
 ) -> Option<Trouble> {
+    if let Some(why) = takes_writes(standby, primary, own) {
+        return Some(Trouble::TakesWrites(why));
+    }
+    let own = own.and_then(|own| own.streaming.as_ref());
     if let Some(why) = not_streaming(standby, primary, at_primary, own) {
         return Some(Trouble::NotStreaming(why));
     }
@@ -134,6 +141,18 @@ pub fn trouble(
 
 fn rests(row: &NodeRow, state: State) -> bool {
     row.reported == Some(state) && row.assigned == Some(state)
+}
+
+/// A keeper of a standby does not look whether its server still is one, and goes on reporting `secondary`.
+fn takes_writes(standby: &NodeRow, primary: &NodeRow, own: Option<&DatabaseFacts>) -> Option<String> {
+    let follows = |state: Option<State>| {
+        matches!(state, Some(State::Secondary | State::Catchingup | State::Maintenance))
+    };
+    let is_standby = standby.id != primary.id && follows(standby.reported) && follows(standby.assigned);
+    own.filter(|own| is_standby && !own.in_recovery).map(|_| {
+        let of = &primary.name;
+        format!("it is not in recovery: it takes writes on a timeline of its own, and does not follow {of}")
+    })
 }
 
 fn not_streaming(
@@ -223,15 +242,41 @@ mod tests {
         assert!(monitor.nodes.iter().all(|row| row.priority().is_none()));
     }
 
+    fn server(in_recovery: bool) -> DatabaseFacts {
+        let text = format!(
+            r#"{{"in_recovery": {in_recovery}, "roles": {{}}, "databases": [], "slots": [],
+            "synchronous_standby_names": "", "pending_restart": [], "hba_errors": []}}"#
+        );
+        serde_json::from_str(&text).expect("a server that says little is read")
+    }
+
+    #[test]
+    fn a_standby_that_was_promoted_by_hand_takes_writes() {
+        let mut monitor = rows();
+        for (state, is_told) in [
+            (State::Secondary, true),
+            (State::Catchingup, true),
+            (State::Maintenance, true),
+            (State::PreparePromotion, false),
+            (State::Demoted, false),
+        ] {
+            (monitor.nodes[1].reported, monitor.nodes[1].assigned) = (Some(state), Some(state));
+            let [primary, standby] = &monitor.nodes[..] else { panic!("two rows") };
+            let found = trouble(standby, primary, None, Some(&server(false)));
+            assert_eq!(matches!(found, Some(Trouble::TakesWrites(_))), is_told, "{state:?}: {found:?}");
+            assert_eq!(trouble(standby, primary, None, Some(&server(true))), None, "{state:?}");
+        }
+    }
+
     #[test]
     fn without_the_primary_the_standby_s_own_word_counts() {
         let monitor = rows();
         let [primary, standby] = &monitor.nodes[..] else { panic!("two rows") };
-        let own = |receiver: Option<&str>| Streaming {
-            receiver: receiver.map(str::to_owned),
-            ..Streaming::default()
+        let own = |receiver: Option<&str>| DatabaseFacts {
+            streaming: Some(Streaming { receiver: receiver.map(str::to_owned), ..Streaming::default() }),
+            ..server(true)
         };
-        let says = |own: &Streaming| trouble(standby, primary, None, Some(own));
+        let says = |own: &DatabaseFacts| trouble(standby, primary, None, Some(own));
         assert_eq!(says(&own(Some("streaming"))), None);
         assert!(matches!(says(&own(Some("waiting"))), Some(Trouble::NotStreaming(_))));
         assert!(matches!(says(&own(None)), Some(Trouble::NotStreaming(_))));

@@ -90,7 +90,7 @@ pub(super) fn standbys(
 fn follows(formation: &Formation, facts: &Facts, row: &NodeRow, primary: &NodeRow) -> Result<String, Wrong> {
     let of = |row: &NodeRow| database(facts, row).and_then(|database| database.streaming.as_ref());
     let (there, own) = (of(primary), of(row));
-    if let Some(trouble) = streaming::trouble(row, primary, there, own) {
+    if let Some(trouble) = streaming::trouble(row, primary, there, database(facts, row)) {
         return Err(Wrong::Found(trouble.why().to_owned()));
     }
     if let Some(why) = streaming::lagging(row, there, own) {

@@ -92,6 +92,30 @@ fn what_only_looks_settled() {
     host_dies(&lab, &edited);
 }
 
+/// The monitor goes on to have it as a standby; its server is a second one that takes writes.
+#[test]
+fn a_standby_promoted_by_hand() {
+    let Some(lab) = Lab::first(3) else { return };
+    let inventory = lab.inventory_of("promoted", INVENTORY);
+    let muster = |args: &[&str]| lab.muster(&inventory, args);
+    muster(&["apply", "--yes"]).exits(0);
+    formation::settle(&lab);
+    lab.psql("coord2", "select pg_promote()");
+    let promoted = "coord2: it is not in recovery: it takes writes on a timeline of its own";
+    muster(&["status"]).exits(2).says(promoted);
+    muster(&["verify"]).exits(2).says("more than one node takes writes: coord1, coord2").says(promoted);
+    lacks(muster(&["apply", "--yes"]).exits(2).says(promoted), "complete\n");
+
+    // What is said leads out.
+    let plan = muster(&["plan"]).exits(2).says(promoted);
+    lab.root("mon", &format!("cd /; {}", command(&plan, "drop node")));
+    lab.root("coord2", &command(&plan, "systemctl stop"));
+    muster(&["apply", "--yes"]).exits(0).says("group 0: complete");
+    formation::settle(&lab);
+    muster(&["status"]).exits(0);
+    muster(&["verify"]).exits(0);
+}
+
 /// The primary's host dies for good; what is said then leads out.
 fn host_dies(lab: &Lab, inventory: &Path) {
     let muster = |args: &[&str]| lab.muster(inventory, args);

@@ -325,6 +325,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             write_state(file, state, state);
         }
         ("receiver", ["hangs"]) => host.deaf = true,
+        ("promoted", ["by", "hand"]) => host.promote_by_hand()?,
         ("postgres", ["stopped"]) => host.data_mut()?.postmaster = None,
         ("pending", ["restart", setting]) => {
             host.data_mut()?.pending_restart.insert((*setting).to_owned());
@@ -391,6 +392,13 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
 }
 
 impl Host {
+    /// `select pg_promote()`: its keeper sees nothing of it.
+    pub(crate) fn promote_by_hand(&mut self) -> Option<()> {
+        let data = self.data_mut()?;
+        (data.standby, data.timeline) = (false, data.timeline + 1);
+        Some(())
+    }
+
     /// A file in PGDATA, or one outside it by the end of its path.
     fn file(&mut self, name: &str) -> Option<&mut String> {
         let outside = self.files.iter_mut().find(|(path, _)| path.ends_with(name)).map(|(_, text)| text);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use muster::formation::{Formation, Keeper, NodeName};
 use muster::plan::plan;
+use muster::report::paint::Paint;
 use muster::report::status::Status;
 use muster::report::status::rest::Rest;
 use muster::resource::streaming::{Sender, Slot, Streaming};
@@ -11,7 +12,7 @@ use muster::scope::Scope;
 use muster::state::State;
 use muster::{report, verify};
 
-use crate::converge::{settled, small};
+use crate::converge::{example, settled, small};
 use crate::run::TODAY;
 use crate::world::{Seeing, World};
 
@@ -93,6 +94,7 @@ fn what_is_shown_is_so() {
             }
             if is_standby {
                 check("does not stream", &|world| world.host(host).deaf = true);
+                check("is promoted by hand", &|world| world.host(host).promote_by_hand().unwrap());
             }
             for state in [State::Maintenance, State::WaitMaintenance, State::PrepareMaintenance] {
                 check("is in maintenance", &|world| {
@@ -103,4 +105,19 @@ fn what_is_shown_is_so() {
             check("is unhealthy", &|world| world.host(host).sight = Seeing::Unreachable);
         }
     }
+}
+
+/// The monitor has it as a standby that serves readers: what its server says counts.
+#[test]
+fn a_standby_that_was_promoted_is_shown_as_it_is() {
+    let formation = example("minimal.yml");
+    let mut world = settled(&formation);
+    world.host("pg2.db.example").promote_by_hand().unwrap();
+    let facts = world.facts_of(&formation, &Scope::whole());
+    let text = Status::new(&formation, &Scope::whole(), &facts, TODAY).text(Paint::Plain);
+    let line = text.lines().find(|line| line.starts_with("pg2.db.example ")).unwrap();
+    let words: Vec<&str> = line.split("  ").map(str::trim).filter(|word| !word.is_empty()).collect();
+    assert_eq!(words[4..9], ["read-write", "no", "not streaming", "secondary", "secondary"], "{text}");
+    let note = "note: pg2.db.example: it is not in recovery: it takes writes on a timeline of its own, and does not follow pg1.db.example\n";
+    assert!(text.contains(note), "{text}");
 }

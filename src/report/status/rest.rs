@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use crate::facts::{Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName, Server};
 use crate::report::status::{Line, Look};
+use crate::resource::database::DatabaseFacts;
 use crate::resource::monitor::NodeRow;
-use crate::resource::streaming::{self, Sender, Streaming};
+use crate::resource::streaming::{self, Sender};
 use crate::scope::Scope;
 
 /// What is to be said of a formation as a whole; the worst last.
@@ -87,7 +88,8 @@ pub(super) fn troubles(
         let reports = node.is_none_or(|node| node.server.keeper != Keeper::None);
         let silent = row.silence().filter(|_| reports);
         let streams = upstream(formation, facts, row).and_then(|primary| {
-            streaming::trouble(row, primary, of(facts, &primary.name), of(facts, &row.name))
+            let there = database(facts, &primary.name).and_then(|there| there.streaming.as_ref());
+            streaming::trouble(row, primary, there, database(facts, &row.name))
         });
         let out = "it is in maintenance: pg_autoctl disable maintenance on its host takes it back";
         let out = row.is_in_maintenance().then(|| out.to_owned());
@@ -108,7 +110,8 @@ pub(super) fn streaming(formation: &Formation, facts: &Facts, name: &NodeName) -
     match upstream(formation, facts, row) {
         Some(primary) if primary.id == row.id => Look::Absent,
         Some(primary) => {
-            of(facts, &primary.name).map_or(Look::Unknown, |there| Look::of(there.sender(row.id).cloned()))
+            let there = database(facts, &primary.name).and_then(|there| there.streaming.as_ref());
+            there.map_or(Look::Unknown, |there| Look::of(there.sender(row.id).cloned()))
         }
         None => Look::Unknown,
     }
@@ -118,6 +121,6 @@ fn upstream<'a>(formation: &Formation, facts: &'a Facts, row: &NodeRow) -> Optio
     facts.monitor(formation)?.primary(row.group)
 }
 
-fn of<'a>(facts: &'a Facts, name: &str) -> Option<&'a Streaming> {
-    facts.seen(&NodeName::from(name))?.database.as_ref()?.streaming.as_ref()
+fn database<'a>(facts: &'a Facts, name: &str) -> Option<&'a DatabaseFacts> {
+    facts.seen(&NodeName::from(name))?.database.as_ref()
 }
