@@ -29,6 +29,11 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
             plan.notes.entry(name.clone()).or_default().push(note);
         }
     }
+    for name in plan.blocked.keys().cloned().collect::<Vec<_>>() {
+        if let Some(why) = writes_unregistered(world, &name) {
+            plan.note(&name, why);
+        }
+    }
     let nodes = world.formation.nodes.values().filter(|node| world.scope.has(node.name()));
     let there = |node: &&Node| !world.is_excluded(node.name()) && !plan.blocked.contains_key(node.name());
     let nodes: Vec<&Node> = nodes.filter(there).collect();
@@ -36,6 +41,20 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
         silent(world, node, plan);
         not_streaming(world, node, plan);
     }
+}
+
+/// A node that the monitor does not know, whose server takes writes beside its group's primary.
+fn writes_unregistered(world: &World, name: &NodeName) -> Option<String> {
+    let node = world.formation.nodes.get(name)?;
+    let database = world.facts.seen(name)?.database.as_ref()?;
+    let monitor = world.monitor_facts()?;
+    let primary = monitor.primary(node.group)?;
+    (!database.in_recovery && !monitor.knows(&node.server)).then(|| {
+        let primary = &primary.name;
+        format!(
+            "its PostgreSQL takes writes beside {primary}, the primary of its group: what is written there is nowhere else"
+        )
+    })
 }
 
 impl World<'_> {

@@ -306,6 +306,9 @@ fn cells(line: &Line) -> Vec<String> {
             let rest = if line.group.is_none() { "-".to_owned() } else { look.text_of_row() };
             let mut cells = [(); 7].map(|()| rest.clone());
             if line.group.is_some() {
+                if let Look::Is(in_recovery) = line.in_recovery {
+                    cells[1] = if in_recovery { "read-only" } else { "read-write" }.to_owned();
+                }
                 cells[2] = recovery;
             }
             cells

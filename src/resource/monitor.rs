@@ -127,6 +127,14 @@ impl MonitorFacts {
         self.nodes.iter().find(|row| row.name == name.0)
     }
 
+    /// Whether it has a row of this node, be it under another name.
+    pub fn knows(&self, server: &Server) -> bool {
+        let is_it = |row: &NodeRow| {
+            row.name == server.name.0 || (row.host == server.hostname && row.port == server.pgport)
+        };
+        self.nodes.iter().any(is_it)
+    }
+
     /// The one node of a group that the monitor wants to take writes.
     pub fn primary(&self, group: u32) -> Option<&NodeRow> {
         let mut writable = self

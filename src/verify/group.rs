@@ -18,10 +18,15 @@ pub(super) fn whole(
     let rows: Vec<&NodeRow> = monitor.nodes.iter().filter(|row| row.group == group).collect();
     let primary = writer(&rows)?;
     // What the last report of an old primary says is no proof of anything: it may be dead. Its server's own word is.
-    let takes_writes = |row: &&&NodeRow| {
-        row.name != primary.name && database(facts, row).is_some_and(|database| !database.in_recovery)
+    let takes_writes = |name: &&str| {
+        let seen = facts.seen(&NodeName::from(*name));
+        seen.and_then(|seen| seen.database.as_ref()).is_some_and(|database| !database.in_recovery)
     };
-    let others: Vec<&str> = rows.iter().filter(takes_writes).map(|row| row.name.as_str()).collect();
+    let names = rows.iter().map(|row| row.name.as_str()).filter(|name| *name != primary.name);
+    // One that was dropped has no row, and may serve all the same.
+    let dropped = formation.group(group).filter(|node| !monitor.knows(&node.server));
+    let others: Vec<&str> =
+        names.chain(dropped.map(|node| node.name().0.as_str())).filter(takes_writes).collect();
     if !others.is_empty() {
         let names = others.join(", ");
         return Err(Wrong::Found(format!("more than one node takes writes: {}, {names}", primary.name)));

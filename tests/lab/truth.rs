@@ -114,6 +114,14 @@ fn a_standby_promoted_by_hand() {
     formation::settle(&lab);
     muster(&["status"]).exits(0);
     muster(&["verify"]).exits(0);
+
+    // The monitor has no row of it any more, and clients may still find it.
+    lab.psql("coord2", "select pg_promote()");
+    lab.pg_autoctl("drop node --name coord2 --force");
+    let writes = "coord2: the monitor does not know it, and its PostgreSQL takes writes beside coord1";
+    muster(&["status"]).exits(2).says(writes);
+    muster(&["plan"]).exits(2).says("its PostgreSQL takes writes beside coord1");
+    muster(&["verify"]).exits(2).says("more than one node takes writes: coord1, coord2");
 }
 
 /// The primary's host dies for good; what is said then leads out.

@@ -121,3 +121,35 @@ fn a_standby_that_was_promoted_is_shown_as_it_is() {
     let note = "note: pg2.db.example: it is not in recovery: it takes writes on a timeline of its own, and does not follow pg1.db.example\n";
     assert!(text.contains(note), "{text}");
 }
+
+/// A row that is gone says nothing; the server may go on.
+#[test]
+fn a_node_that_the_monitor_does_not_know_is_told_with_what_it_does() {
+    let formation = example("minimal.yml");
+    let told = |change: &dyn Fn(&mut World)| {
+        let mut world = settled(&formation);
+        world.monitor.as_mut().unwrap().rows.retain(|row| row.name != "pg2.db.example");
+        change(&mut world);
+        let facts = world.facts_of(&formation, &Scope::whole());
+        let status = Status::new(&formation, &Scope::whole(), &facts, TODAY);
+        assert!(!status.settled);
+        let text = status.text(Paint::Plain);
+        let line = text.lines().find(|line| line.starts_with("pg2.db.example ")).unwrap().to_owned();
+        let of_it = status.notes.iter().filter(|note| note.node.0 == "pg2.db.example");
+        let notes: Vec<String> = of_it.map(|note| note.text.clone()).collect();
+        let wrong =
+            verify::from_facts(&formation, &facts).into_iter().find(|check| check.subject == "group 0");
+        (notes, line, wrong.unwrap().result.is_err())
+    };
+    let unknown = "the monitor does not know it";
+    assert_eq!(told(&|_| ()).0, [unknown]);
+    let (notes, line, is_wrong) = told(&|world| world.host("pg2.db.example").promote_by_hand().unwrap());
+    assert_eq!(
+        notes,
+        [format!(
+            "{unknown}, and its PostgreSQL takes writes beside pg1.db.example, the primary of its group"
+        )]
+    );
+    assert!(line.contains("  read-write  no  "), "{line}");
+    assert!(is_wrong, "verify sees two that take writes");
+}

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::facts::{Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName, Server};
 use crate::report::status::{Line, Look};
+use crate::resource::data::Pgdata;
 use crate::resource::database::DatabaseFacts;
 use crate::resource::monitor::NodeRow;
 use crate::resource::streaming::{self, Sender};
@@ -82,7 +83,11 @@ pub(super) fn troubles(
 ) -> BTreeMap<NodeName, Vec<String>> {
     let mut troubles: BTreeMap<NodeName, Vec<String>> = BTreeMap::new();
     for line in servers {
-        let Look::Is(row) = &line.row else { continue };
+        let Look::Is(row) = &line.row else {
+            let unknown = unregistered(formation, facts, line).map(|why| vec![why]);
+            troubles.extend(unknown.map(|why| (line.name.clone(), why)));
+            continue;
+        };
         let node = formation.nodes.get(&line.name);
         // Without a keeper nobody reports, which is said elsewhere.
         let reports = node.is_none_or(|node| node.server.keeper != Keeper::None);
@@ -100,6 +105,24 @@ pub(super) fn troubles(
         }
     }
     troubles
+}
+
+/// A node that is there, and that the monitor has no row of: it was dropped, or not registered yet.
+fn unregistered(formation: &Formation, facts: &Facts, line: &Line) -> Option<String> {
+    let node = formation.nodes.get(&line.name)?;
+    let monitor = facts.monitor(formation).filter(|monitor| !monitor.knows(&node.server))?;
+    let seen = facts.seen(&line.name)?;
+    let Pgdata::Present(_) = seen.pgdata else { return None };
+    let why = "the monitor does not know it";
+    Some(match (&seen.database, monitor.primary(node.group)) {
+        (Some(database), Some(primary)) if !database.in_recovery => {
+            format!(
+                "{why}, and its PostgreSQL takes writes beside {}, the primary of its group",
+                primary.name
+            )
+        }
+        (Some(_) | None, _) => why.to_owned(),
+    })
 }
 
 /// The connection of a node to its primary; `Absent` where there is none.
