@@ -340,7 +340,7 @@ impl fmt::Display for Reason {
                 "group {group} is about to take writes on {node}; what only its writer can be given is looked at then"
             ),
             Reason::Silent { why, log } => {
-                write!(f, "{why}, so nothing fails over here: look at {log} on its host")
+                write!(f, "{why}, so it follows no order of the monitor: look at {log} on its host")
             }
             Reason::NotStreaming { why, pgdata } => {
                 write!(f, "{why}: look at the log of PostgreSQL, {pgdata}/log")

@@ -168,7 +168,10 @@ fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
     let row = monitor.row(node.name()).ok_or("the monitor does not know it")?;
     let word = |state: Option<State>| state.map_or("in an unknown state", State::as_str);
     if let Some(why) = row.silence().filter(|_| node.server.keeper != Keeper::None) {
-        return Err(format!("{why}, so nothing fails over here; its last report was {}", word(row.reported)));
+        return Err(format!(
+            "{why}, so it follows no order of the monitor; its last report was {}",
+            word(row.reported)
+        ));
     }
     if row.is_in_maintenance() {
         return Err("it is in maintenance: nothing fails over to it".to_owned());

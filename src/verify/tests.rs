@@ -481,7 +481,7 @@ fn who_only_seems_to_follow_fails() {
     assert_eq!(
         row(&|row| row.silent = 21),
         [
-            "w1b: its keeper has not reported to the monitor for 21 s, so nothing fails over here; its last report was secondary"
+            "w1b: its keeper has not reported to the monitor for 21 s, so it follows no order of the monitor; its last report was secondary"
         ]
     );
     assert_eq!(row(&|row| row.silent = 20), Vec::<String>::new());

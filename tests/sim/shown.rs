@@ -153,3 +153,18 @@ fn a_node_that_the_monitor_does_not_know_is_told_with_what_it_does() {
     assert!(line.contains("  read-write  no  "), "{line}");
     assert!(is_wrong, "verify sees two that take writes");
 }
+
+/// A keeper that is dead may be a standby's, or of a node that its group has just failed over from: what follows is so for each.
+#[test]
+fn a_keeper_that_does_not_run_is_told_with_what_follows_from_it() {
+    let formation = example("minimal.yml");
+    for name in ["pg1.db.example", "pg2.db.example"] {
+        let mut world = settled(&formation);
+        world.host(name).keeper = None;
+        let facts = world.facts_of(&formation, &Scope::whole());
+        let status = Status::new(&formation, &Scope::whole(), &facts, TODAY);
+        let said: Vec<(&str, &str)> =
+            status.notes.iter().map(|note| (note.node.0.as_str(), note.text.as_str())).collect();
+        assert_eq!(said, [(name, "its keeper does not run, so it follows no order of the monitor")]);
+    }
+}

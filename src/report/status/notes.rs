@@ -36,7 +36,7 @@ pub(super) fn notes(
                 let wants = server.is_some_and(|server| server.keeper != Keeper::None);
                 if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
                     let waits = server.and_then(|server| keeper::waiting(server, &seen.keeper));
-                    let why = "its keeper does not run: nothing fails over here".to_owned();
+                    let why = "its keeper does not run, so it follows no order of the monitor".to_owned();
                     note(name, waits.unwrap_or(why));
                 }
                 if let Some(unit) = server.and_then(|server| keeper::masked(server, &seen.host, &seen.keeper))
