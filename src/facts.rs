@@ -89,6 +89,14 @@ impl Facts {
     }
 }
 
+/// The monitor of the inventory, where it is there and stopped: it has rows, and nobody could ask for them.
+pub fn stopped_monitor<'a>(formation: &'a Formation, facts: &Facts) -> Option<&'a Server> {
+    let Monitor::Managed(server) = &formation.monitor else { return None };
+    let seen = facts.seen(&server.name)?;
+    let is_there = matches!(&seen.pgdata, Pgdata::Present(_));
+    (is_there && seen.database.is_none() && seen.monitor.is_none()).then_some(server)
+}
+
 /// The monitor's rows of the formation that no node of the inventory has: made by others, and theirs.
 pub fn strangers<'a>(formation: &Formation, facts: &'a Facts) -> Vec<&'a NodeRow> {
     let rows = facts.monitor(formation).map_or(&[][..], |monitor| &monitor.nodes);

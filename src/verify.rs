@@ -4,7 +4,7 @@
 //! plans nothing. What could not be looked at has failed, it never passes.
 
 use crate::command::{Command, Failure, Output, RunAs, Stdin};
-use crate::facts::{Facts, Seen, Sight, Told};
+use crate::facts::{self, Facts, Seen, Sight, Told};
 use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret, Server, Tls};
 use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
 use crate::resource::meant;
@@ -95,7 +95,10 @@ fn nothing_seen(facts: &Facts, why: String) -> Wrong {
 /// Everything that the facts alone can tell.
 pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
     let Some(monitor) = facts.monitor(formation) else {
-        let why = "could not look: the monitor did not answer".to_owned();
+        let why = match facts::stopped_monitor(formation, facts) {
+            Some(server) => format!("could not look: the monitor {} is stopped", server.name),
+            None => "could not look: the monitor did not answer".to_owned(),
+        };
         let why = Err(match (&formation.monitor, facts.told_by_monitor(formation)) {
             (_, Told::Differs(why)) => Wrong::Found(format!("could not look: {why}")),
             (Monitor::Managed(server), _) => unseen(facts, &server.name, why),

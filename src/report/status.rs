@@ -98,6 +98,9 @@ pub struct Status {
     pub formation: String,
     /// Version of the monitor's extension.
     pub monitor: Look<String>,
+    /// It is there and does not run: a note says so.
+    #[serde(skip)]
+    pub monitor_is_stopped: bool,
     pub servers: Vec<Line>,
     pub citus: Look<Citus>,
     pub notes: Vec<Note>,
@@ -142,6 +145,7 @@ impl Status {
                 None if monitor_was_seen(formation, facts) => Look::Absent,
                 None => Look::Unknown,
             },
+            monitor_is_stopped: facts::stopped_monitor(formation, facts).is_some(),
             settled: rest == Rest::Settled,
             rest,
             citus: match (citus, formation.is_citus()) {
@@ -173,8 +177,11 @@ impl Status {
         ];
         let mut rows = vec![heading.map(str::to_owned).to_vec()];
         rows.extend(self.servers.iter().map(cells));
-        let mut text =
-            format!("formation {}, monitor {}\n", self.formation, self.monitor.text("not there yet"));
+        let monitor = match self.monitor_is_stopped {
+            true => "stopped".to_owned(),
+            false => self.monitor.text("not there yet"),
+        };
+        let mut text = format!("formation {}, monitor {monitor}\n", self.formation);
         text += &table(&rows);
         match &self.citus {
             Look::Is(citus) => {
@@ -210,7 +217,9 @@ fn pg_dist_node<'a>(formation: &Formation, facts: &'a Facts) -> Option<&'a Citus
 /// Without rows, whether that says something: the monitor was asked, and has none.
 fn monitor_was_seen(formation: &Formation, facts: &Facts) -> bool {
     match &formation.monitor {
-        Monitor::Managed(server) => facts.seen(&server.name).is_some(),
+        Monitor::Managed(server) => {
+            facts.seen(&server.name).is_some() && facts::stopped_monitor(formation, facts).is_none()
+        }
         Monitor::External(_) => false,
     }
 }

@@ -158,13 +158,49 @@ fn a_node_that_the_monitor_does_not_know_is_told_with_what_it_does() {
 #[test]
 fn a_keeper_that_does_not_run_is_told_with_what_follows_from_it() {
     let formation = example("minimal.yml");
-    for name in ["pg1.db.example", "pg2.db.example"] {
+    let of_node = "its keeper does not run, so it follows no order of the monitor";
+    let of_monitor = "its pg_autoctl does not run, so nobody starts its PostgreSQL again";
+    for (name, is_told) in
+        [("pg1.db.example", of_node), ("pg2.db.example", of_node), ("mon1.db.example", of_monitor)]
+    {
         let mut world = settled(&formation);
         world.host(name).keeper = None;
         let facts = world.facts_of(&formation, &Scope::whole());
         let status = Status::new(&formation, &Scope::whole(), &facts, TODAY);
         let said: Vec<(&str, &str)> =
             status.notes.iter().map(|note| (note.node.0.as_str(), note.text.as_str())).collect();
-        assert_eq!(said, [(name, "its keeper does not run, so it follows no order of the monitor")]);
+        assert_eq!(said, [(name, is_told)]);
     }
+}
+
+/// Its rows are there, and nobody could ask for them.
+#[test]
+fn a_monitor_that_is_stopped_is_not_one_that_is_not_there() {
+    let formation = example("minimal.yml");
+    let shown = |world: &mut World| {
+        let facts = world.facts_of(&formation, &Scope::whole());
+        let text = Status::new(&formation, &Scope::whole(), &facts, TODAY).text(Paint::Plain);
+        let checks = verify::from_facts(&formation, &facts).into_iter();
+        let wrong: Vec<String> =
+            checks.filter_map(|check| Some(check.result.err()?.why().to_owned())).collect();
+        (text, wrong)
+    };
+    let mut world = settled(&formation);
+    world.host("mon1.db.example").stop_everything();
+    let (text, wrong) = shown(&mut world);
+    assert!(text.starts_with("formation default, monitor stopped\n"), "{text}");
+    assert!(
+        text.contains(
+            "note: mon1.db.example: the monitor is stopped, so nothing fails over: apply starts it\nnot settled"
+        ),
+        "{text}"
+    );
+    let line = text.lines().find(|line| line.starts_with("pg1.db.example ")).unwrap();
+    assert!(line.contains("unknown") && !line.contains(" - "), "{line}");
+    assert!(
+        !wrong.is_empty()
+            && wrong.iter().all(|said| *said == "could not look: the monitor mon1.db.example is stopped")
+    );
+    let (text, _) = shown(&mut World::bare(&formation));
+    assert!(text.starts_with("formation default, monitor not there yet\n"), "{text}");
 }

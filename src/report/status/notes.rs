@@ -34,10 +34,19 @@ pub(super) fn notes(
             Sight::Seen(seen) => {
                 let server = formation.servers().find(|server| server.name == *name);
                 let wants = server.is_some_and(|server| server.keeper != Keeper::None);
-                if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
+                if facts::stopped_monitor(formation, facts).is_some_and(|monitor| monitor.name == *name) {
+                    let way_out = match server.is_some_and(|server| server.adopted) {
+                        true => "start it there, as it is adopted",
+                        false => "apply starts it",
+                    };
+                    note(name, format!("the monitor is stopped, so nothing fails over: {way_out}"));
+                } else if wants && seen.keeper.config.is_some() && seen.keeper.alive.is_none() {
+                    let follows = match formation.nodes.contains_key(name) {
+                        true => "its keeper does not run, so it follows no order of the monitor",
+                        false => "its pg_autoctl does not run, so nobody starts its PostgreSQL again",
+                    };
                     let waits = server.and_then(|server| keeper::waiting(server, &seen.keeper));
-                    let why = "its keeper does not run, so it follows no order of the monitor".to_owned();
-                    note(name, waits.unwrap_or(why));
+                    note(name, waits.unwrap_or(follows.to_owned()));
                 }
                 if let Some(unit) = server.and_then(|server| keeper::masked(server, &seen.host, &seen.keeper))
                 {
