@@ -1,9 +1,11 @@
 //! Connection strings to give to people and programs, as `pg_autoctl show uri` prints them.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
 use crate::facts::monitor_uri;
-use crate::formation::{Formation, Node, SslMode, Tls};
+use crate::formation::{Formation, Node, NodeName, SslMode, Tls};
 use crate::resource::monitor::NodeRow;
 use crate::sql::{percent, percent_value, uri_host};
 
@@ -17,14 +19,23 @@ pub struct Uri {
     pub uri: String,
 }
 
-/// The monitor's, the formation's and each read-replica cluster's. Clients connect to strangers as well.
-pub fn uris(formation: &Formation, strangers: &[&NodeRow]) -> Vec<Uri> {
+/// Who serves beside, or not, what the inventory says.
+#[derive(Clone, Debug, Default)]
+pub struct Known<'a> {
+    /// Clients connect to them as well.
+    pub strangers: Vec<&'a NodeRow>,
+    /// Nodes of the inventory that the monitor was asked for and does not know: nobody keeps them from serving what is old.
+    pub dropped: BTreeSet<NodeName>,
+}
+
+/// The monitor's, the formation's and each read-replica cluster's.
+pub fn uris(formation: &Formation, known: &Known) -> Vec<Uri> {
     let clusters = clusters(formation).into_iter().map(|cluster| {
         let (kind, name) = match cluster {
             MAIN => ("formation", formation.name.clone()),
             reader => ("read-replica", reader.to_owned()),
         };
-        Uri { kind, name, uri: group_uri(formation, strangers, 0, cluster) }
+        Uri { kind, name, uri: group_uri(formation, known, 0, cluster) }
     });
     std::iter::once(monitor(formation)).chain(clusters).collect()
 }
@@ -34,9 +45,9 @@ pub fn monitor(formation: &Formation) -> Uri {
 }
 
 /// Whoever takes writes in one group; `None` where the inventory has no such group.
-pub fn group(formation: &Formation, strangers: &[&NodeRow], group: u32) -> Option<Uri> {
+pub fn group(formation: &Formation, known: &Known, group: u32) -> Option<Uri> {
     formation.group(group).find(|node| node.cluster() == MAIN)?;
-    let uri = group_uri(formation, strangers, group, MAIN);
+    let uri = group_uri(formation, known, group, MAIN);
     Some(Uri { kind: "group", name: group.to_string(), uri })
 }
 
@@ -63,18 +74,15 @@ fn members<'a>(formation: &'a Formation, group: u32, cluster: &str) -> Vec<&'a N
     nodes
 }
 
-/// Host and port of all that serve a cluster in a group: the inventory's first, then strangers.
-fn addresses<'a>(
-    ours: &[&'a Node],
-    strangers: &[&'a NodeRow],
-    group: u32,
-    cluster: &str,
-) -> Vec<(&'a str, u16)> {
-    let theirs = strangers.iter().filter(|row| row.group == group && row.cluster == cluster);
-    ours.iter()
-        .map(|node| (node.server.hostname.as_str(), node.server.pgport))
-        .chain(theirs.map(|row| (row.host.as_str(), row.port)))
-        .collect()
+/// Host and port of all that serve a cluster in a group: the inventory's first, then strangers. Where the monitor knows
+/// nobody there, they are those to come.
+fn addresses<'a>(ours: &[&'a Node], known: &Known<'a>, group: u32, cluster: &str) -> Vec<(&'a str, u16)> {
+    let theirs = known.strangers.iter().filter(|row| row.group == group && row.cluster == cluster);
+    let theirs: Vec<(&str, u16)> = theirs.map(|row| (row.host.as_str(), row.port)).collect();
+    let address = |node: &&'a Node| (node.server.hostname.as_str(), node.server.pgport);
+    let serving = ours.iter().filter(|node| !known.dropped.contains(node.name()));
+    let serving: Vec<(&str, u16)> = serving.map(address).chain(theirs).collect();
+    if serving.is_empty() { ours.iter().map(address).collect() } else { serving }
 }
 
 /// Parameters that matter to a client of `node`: `sslmode`, and the files of `verify-ca` and above.
@@ -90,9 +98,9 @@ pub fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
     parameters
 }
 
-fn group_uri(formation: &Formation, strangers: &[&NodeRow], group: u32, cluster: &str) -> String {
+fn group_uri(formation: &Formation, known: &Known, group: u32, cluster: &str) -> String {
     let nodes = members(formation, group, cluster);
-    let hosts: Vec<String> = addresses(&nodes, strangers, group, cluster)
+    let hosts: Vec<String> = addresses(&nodes, known, group, cluster)
         .into_iter()
         .map(|(host, port)| format!("{}:{port}", uri_host(host)))
         .collect();
@@ -108,14 +116,17 @@ fn group_uri(formation: &Formation, strangers: &[&NodeRow], group: u32, cluster:
 
 #[cfg(test)]
 mod tests {
+    use super::Known;
     use crate::inventory::parse;
 
     #[test]
     fn uris_are_those_of_pg_autoctl() {
         let text = include_str!("../inventory/lab.yml");
         let formation = parse("lab.yml", text, "inventory".as_ref()).unwrap();
-        let shown: Vec<String> =
-            super::uris(&formation, &[]).iter().map(|u| format!("{} {} {}", u.kind, u.name, u.uri)).collect();
+        let shown: Vec<String> = super::uris(&formation, &Known::default())
+            .iter()
+            .map(|u| format!("{} {} {}", u.kind, u.name, u.uri))
+            .collect();
         assert_eq!(
             shown,
             [
@@ -124,9 +135,27 @@ mod tests {
                 "read-replica reports postgres://coord1r:5432/app?sslmode=require",
             ]
         );
-        let group = super::group(&formation, &[], 1).map(|group| group.uri);
+        let group = super::group(&formation, &Known::default(), 1).map(|group| group.uri);
         let expected = "postgres://w1a:5432,w1b:5432/app?target_session_attrs=read-write&sslmode=require";
         assert_eq!(group.as_deref(), Some(expected), "a reader takes no writes");
-        assert_eq!(super::group(&formation, &[], 7), None);
+        assert_eq!(super::group(&formation, &Known::default(), 7), None);
+    }
+
+    #[test]
+    fn who_was_dropped_is_left_out() {
+        let text = include_str!("../inventory/lab.yml");
+        let formation = parse("lab.yml", text, "inventory".as_ref()).unwrap();
+        let without = |names: &[&str]| {
+            let dropped = names.iter().map(|name| (*name).into()).collect();
+            super::group(&formation, &Known { dropped, ..Known::default() }, 1).unwrap().uri
+        };
+        let rest = "/app?target_session_attrs=read-write&sslmode=require";
+        assert_eq!(without(&["w1b", "coord1"]), format!("postgres://w1a:5432{rest}"));
+        assert_eq!(without(&["w1a"]), format!("postgres://w1b:5432{rest}"));
+        assert_eq!(
+            without(&["w1a", "w1b"]),
+            format!("postgres://w1a:5432,w1b:5432{rest}"),
+            "none is there yet"
+        );
     }
 }

@@ -22,7 +22,7 @@ use crate::report::recap::{self, Outcomes};
 use crate::report::text::count;
 use crate::resource::lock::Over;
 use crate::scope::Scope;
-use crate::uri::{self, Uri};
+use crate::uri::{self, Known, Uri};
 
 /// Plans in a run: one, and those that can only be made once the one before is done. More would be a circle.
 const ROUNDS: usize = 3;
@@ -106,10 +106,11 @@ pub(super) async fn carry_out(
     let (outcomes, exit) = ended?;
     // After a no nothing was done that could be summed up.
     if exit != Exit::Interrupted || !outcomes.is_empty() || options.json {
-        let strangers: Vec<_> = strangers.iter().collect();
+        // A run that did all of it has registered every node.
+        let known = Known { strangers: strangers.iter().collect(), ..Known::default() };
         let uris = match exit {
             // What is outside the limit may not be there yet.
-            Exit::Ok if scope.is_whole() => uri::uris(formation, &strangers),
+            Exit::Ok if scope.is_whole() => uri::uris(formation, &known),
             Exit::Ok | Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => {
                 Vec::new()
             }

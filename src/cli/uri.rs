@@ -1,14 +1,17 @@
 //! `muster uri`: the connection strings to give to people and programs.
 
+use std::collections::BTreeSet;
+
 use clap::Args;
 
 use super::{Options, exit, plan, writable};
 use crate::error::{Exit, Problem};
 use crate::facts;
+use crate::formation::NodeName;
 use crate::inventory::Need;
 use crate::report::{self, json, recap};
 use crate::scope::Scope;
-use crate::uri;
+use crate::uri::{self, Known};
 
 #[derive(Args, Debug)]
 pub(super) struct Arguments {
@@ -18,7 +21,7 @@ pub(super) struct Arguments {
     /// That of one group alone; group 0 is the coordinator's, and that of a formation without Citus.
     #[arg(long, value_name = "N")]
     group: Option<u32>,
-    /// Ask no host: nodes that the inventory does not name are left out.
+    /// Ask no host: what the inventory says is printed, whatever nodes the monitor knows.
     #[arg(long)]
     offline: bool,
 }
@@ -30,7 +33,9 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         // A monitor elsewhere is asked with its password.
         false => options.load()?,
     };
-    if let Some(group) = arguments.group.filter(|group| uri::group(&formation, &[], *group).is_none()) {
+    if let Some(group) =
+        arguments.group.filter(|group| uri::group(&formation, &Known::default(), *group).is_none())
+    {
         let problem = Problem::new(format!("the inventory has no node of group {group} that takes writes"));
         return Err(vec![problem.hint("`muster status` shows the group of each node")]);
     }
@@ -52,17 +57,27 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
              hint: `muster status` says why; --offline does not ask\n",
         );
     }
-    let strangers = facts::strangers(&formation, &facts);
+    let dropped: BTreeSet<NodeName> = match facts.monitor(&formation) {
+        Some(monitor) => {
+            let nodes = formation.nodes.values().filter(|node| !monitor.knows(&node.server));
+            nodes.map(|node| node.name().clone()).collect()
+        }
+        None => BTreeSet::new(),
+    };
+    for name in &dropped {
+        report::log(&format!("note: the monitor does not know {name}\n"));
+    }
+    let known = Known { strangers: facts::strangers(&formation, &facts), dropped };
     let only = match arguments.group {
-        Some(group) => uri::group(&formation, &strangers, group),
+        Some(group) => uri::group(&formation, &known, group),
         None => arguments.monitor.then(|| uri::monitor(&formation)),
     };
     report::print(&match (options.json, only) {
         (true, Some(only)) => json::result("uris", &[only], &[]),
-        (true, None) => json::result("uris", &uri::uris(&formation, &strangers), &[]),
+        (true, None) => json::result("uris", &uri::uris(&formation, &known), &[]),
         // Fit for psql "$(muster uri --group 1)".
         (false, Some(only)) => format!("{}\n", only.uri),
-        (false, None) => recap::uris(&uri::uris(&formation, &strangers)),
+        (false, None) => recap::uris(&uri::uris(&formation, &known)),
     });
     Ok(exit)
 }

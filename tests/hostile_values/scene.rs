@@ -150,7 +150,7 @@ pub(crate) fn words(formation: &Formation, rule: Option<&str>) -> Vec<Word> {
     for probe in verify::probes(formation, &facts) {
         add("verify", of_command(&probe.command));
     }
-    for found in uri::uris(formation, &[]) {
+    for found in uri::uris(formation, &uri::Known::default()) {
         add("uri", readers::uri(&found.uri));
     }
     passwords_again(formation, words)

@@ -48,7 +48,7 @@ fuzz_target!(|bytes: &[u8]| {
             let logins: BTreeMap<_, _> =
                 servers.iter().filter_map(|s| Some((s.name.clone(), s.host.user.clone()?))).collect();
             drop(muster::sudoers::sudoers(&servers, &logins));
-            drop(muster::uri::uris(&formation, &[]));
+            drop(muster::uri::uris(&formation, &muster::uri::Known::default()));
             for server in servers {
                 if server.host.ssh_config.is_none() {
                     drop(muster::ssh::config::of_host(&server.host, &CREDENTIALS));
