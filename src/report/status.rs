@@ -20,6 +20,7 @@ pub use notes::Note;
 
 mod notes;
 pub mod rest;
+mod start;
 
 /// Something that could be looked at: what it is, that there is none, or that nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -204,3 +204,34 @@ fn a_monitor_that_is_stopped_is_not_one_that_is_not_there() {
     let (text, _) = shown(&mut World::bare(&formation));
     assert!(text.starts_with("formation default, monitor not there yet\n"), "{text}");
 }
+
+/// A server that runs has what it read: what is gone since is missed at its next start.
+#[test]
+fn a_server_that_would_not_start_again_is_not_settled() {
+    let formation = example("minimal.yml");
+    let world = settled(&formation);
+    for name in ["mon1.db.example", "pg1.db.example", "pg2.db.example"] {
+        for file in [
+            "postgresql.conf",
+            "pg_hba.conf",
+            "postgresql-auto-failover.conf",
+            "postgresql-auto-failover-standby.conf",
+            "server.crt",
+            "server.key",
+        ] {
+            let mut world = world.clone();
+            let host = world.host(name);
+            match file {
+                "server.crt" => host.certificate_mut().certificate = None,
+                "server.key" => host.files.retain(|path, _| !path.ends_with("/server.key")),
+                file => drop(host.data_mut().unwrap().files.remove(file).unwrap()),
+            }
+            let facts = world.facts_of(&formation, &Scope::whole());
+            let status = Status::new(&formation, &Scope::whole(), &facts, TODAY);
+            let text =
+                format!("{file} is gone, and PostgreSQL needs it at its next start: apply puts it back");
+            let is_told = status.notes.iter().any(|note| note.node.0 == name && note.text == text);
+            assert!(is_told && !status.settled, "{name} without {file}: {:?}", status.notes);
+        }
+    }
+}

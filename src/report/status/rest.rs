@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::facts::{Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName, Server};
-use crate::report::status::{Line, Look};
+use crate::report::status::{Line, Look, start};
 use crate::resource::data::Pgdata;
 use crate::resource::database::DatabaseFacts;
 use crate::resource::monitor::NodeRow;
@@ -75,7 +75,7 @@ fn is_any_away(facts: &Facts) -> bool {
     facts.hosts.keys().any(|name| is_away(facts, name))
 }
 
-/// What is wrong with nodes though the monitor shows them as settled, of those that are shown.
+/// What is wrong with servers though the monitor shows its nodes as settled, of those that are shown.
 pub(super) fn troubles(
     formation: &Formation,
     facts: &Facts,
@@ -103,6 +103,10 @@ pub(super) fn troubles(
         if !found.is_empty() {
             troubles.insert(line.name.clone(), found);
         }
+    }
+    let is_shown = |name: &NodeName| servers.iter().any(|line| line.name == *name);
+    for (name, lacks) in start::lacking(formation, facts).filter(|(name, _)| is_shown(name)) {
+        troubles.entry(name.clone()).or_default().push(lacks);
     }
     troubles
 }
