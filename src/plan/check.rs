@@ -2,7 +2,6 @@
 
 use crate::facts::Seen;
 use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
-use crate::fsm;
 use crate::plan::{MonitorView, World, adopted, agreement, fixed, way_out};
 use crate::resource::data::{self, Pgdata, Software};
 use crate::resource::{client, database, guc, keeper, meant, monitor, neighbours, place, versions};
@@ -222,14 +221,8 @@ fn registration(world: &World, node: &Node, seen: &Seen) -> Option<String> {
     if let Some(why) = fixed::cluster(node, row) {
         return Some(why);
     }
-    if let (Some(reported), Some(assigned)) = (row.reported, row.assigned)
-        && !fsm::keeper_knows(reported, assigned)
-    {
-        return Some(format!(
-            "its keeper is {reported} and knows no way to {assigned}, which the monitor wants: it goes on from what another \
-             node of this name left; {}",
-            way_out::drop_and_copy_anew(world, node)
-        ));
+    if let Some(why) = row.stuck() {
+        return Some(format!("{why}; {}", way_out::drop_and_copy_anew(world, node)));
     }
     if row.assigned == Some(State::Dropped) {
         return Some(format!(

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Seed, Server};
+use crate::fsm;
 use crate::op::{Op, Wait};
 use crate::probe::Answers;
 use crate::resource::database::{DatabaseFacts, set_password, wants_password};
@@ -112,6 +113,17 @@ impl NodeRow {
             [FastForward, PreparePromotion, StopReplication].contains(&state) || state.is_writable()
         };
         self.reported.is_some_and(|state| was.contains(&state)) && self.assigned.is_some_and(will)
+    }
+
+    /// That its keeper knows no way on from where it is to where the monitor wants it.
+    pub fn stuck(&self) -> Option<String> {
+        let (reported, assigned) = (self.reported?, self.assigned?);
+        (!fsm::keeper_knows(reported, assigned)).then(|| {
+            format!(
+                "its keeper is {reported} and knows no way to {assigned}, which the monitor wants: it goes on from what another \
+                 node of this name left"
+            )
+        })
     }
 
     /// That its keeper reports no more, whatever its last report said; a node without a keeper is always silent.

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use muster::formation::{Formation, Keeper, NodeName};
 use muster::plan::plan;
 use muster::report::paint::Paint;
-use muster::report::status::Status;
 use muster::report::status::rest::Rest;
+use muster::report::status::{Note, Status};
 use muster::resource::streaming::{Sender, Slot, Streaming};
 use muster::scope::Scope;
 use muster::state::State;
@@ -101,6 +101,20 @@ fn what_is_shown_is_so() {
                     let row = world.monitor.as_mut().unwrap().by_name(host).unwrap();
                     (row.reported, row.assigned) = (Some(state), Some(state));
                 });
+            }
+            // Of another life of the node: it says so every second, and every other state looks as in a failover.
+            for (reported, assigned) in
+                [(State::DemoteTimeout, State::Secondary), (State::Dropped, State::Secondary)]
+            {
+                let mut world = world.clone();
+                let row = world.monitor.as_mut().unwrap().by_name(host).unwrap();
+                (row.reported, row.assigned) = (Some(reported), Some(assigned));
+                let facts = world.facts_of(&formation, &Scope::whole());
+                let status = Status::new(&formation, &Scope::whole(), &facts, TODAY);
+                let said =
+                    |note: &&Note| note.node.0 == *host && note.text.contains("knows no way to secondary");
+                assert!(!status.settled && status.notes.iter().any(|note| said(&note)), "{name}: {host}");
+                assert!(plan(&formation, &facts, TODAY).unwrap().blocked.contains_key(node.name()));
             }
             check("is unhealthy", &|world| world.host(host).sight = Seeing::Unreachable);
         }

@@ -98,8 +98,12 @@ pub(super) fn troubles(
         });
         let out = "it is in maintenance: pg_autoctl disable maintenance on its host takes it back";
         let out = row.is_in_maintenance().then(|| out.to_owned());
-        let found: Vec<String> =
-            silent.into_iter().chain(out).chain(streams.map(|trouble| trouble.why().to_owned())).collect();
+        let found: Vec<String> = silent
+            .into_iter()
+            .chain(row.stuck())
+            .chain(out)
+            .chain(streams.map(|trouble| trouble.why().to_owned()))
+            .collect();
         if !found.is_empty() {
             troubles.insert(line.name.clone(), found);
         }
