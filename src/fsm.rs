@@ -68,70 +68,6 @@ pub fn row(current: State, assigned: State) -> Option<&'static Row> {
     TABLE.iter().find(|row| row.current == current && row.assigned == assigned)
 }
 
-/// Whether a keeper that is in `current` knows a way to `assigned`. One that knows none says so every second, for ever: its
-/// state is not this node's, but that of one before it.
-/// Source: KeeperFSM in `src/bin/pg_autoctl/fsm.c`, the same pairs from 2.0 to 2.2.
-pub fn keeper_knows(current: State, assigned: State) -> bool {
-    use State as S;
-    let from: &[State] = match assigned {
-        S::Unknown | S::Init => &[],
-        S::Dropped => return true,
-        S::Single => &[
-            S::Init,
-            S::Dropped,
-            S::Primary,
-            S::WaitPrimary,
-            S::JoinPrimary,
-            S::ApplySettings,
-            S::Secondary,
-            S::Catchingup,
-            S::ReportLsn,
-            S::PreparePromotion,
-            S::StopReplication,
-            S::Draining,
-            S::DemoteTimeout,
-            S::Demoted,
-        ],
-        S::Primary => &[S::WaitPrimary, S::JoinPrimary, S::ApplySettings, S::DemoteTimeout],
-        S::WaitPrimary => &[
-            S::Single,
-            S::Primary,
-            S::JoinPrimary,
-            S::ApplySettings,
-            S::PreparePromotion,
-            S::StopReplication,
-        ],
-        S::JoinPrimary | S::ApplySettings => &[S::WaitPrimary, S::Primary],
-        S::WaitStandby => &[S::Init, S::Dropped, S::Secondary],
-        S::Catchingup => &[S::WaitStandby, S::Secondary, S::Demoted, S::Maintenance, S::PrepareMaintenance],
-        S::Secondary => &[S::Catchingup, S::ReportLsn, S::JoinSecondary],
-        S::PreparePromotion => &[S::Secondary, S::Catchingup, S::ReportLsn, S::FastForward],
-        S::StopReplication => &[S::PreparePromotion],
-        S::Draining => &[S::Primary, S::JoinPrimary, S::ApplySettings],
-        S::DemoteTimeout => &[S::Primary, S::JoinPrimary, S::ApplySettings, S::Draining],
-        S::Demoted => {
-            &[S::Primary, S::WaitPrimary, S::JoinPrimary, S::ApplySettings, S::Draining, S::DemoteTimeout]
-        }
-        S::Maintenance => {
-            &[S::WaitMaintenance, S::PrepareMaintenance, S::Secondary, S::Catchingup, S::Primary]
-        }
-        S::WaitMaintenance => &[S::Secondary, S::Catchingup],
-        S::PrepareMaintenance => &[S::Primary],
-        S::ReportLsn => &[
-            S::Init,
-            S::Dropped,
-            S::Secondary,
-            S::Catchingup,
-            S::Draining,
-            S::Demoted,
-            S::Maintenance,
-            S::PrepareMaintenance,
-        ],
-        S::FastForward | S::JoinSecondary => &[S::ReportLsn],
-    };
-    current == assigned || from.contains(&current)
-}
-
 /// What the monitor is expected to assign next to a node that has reached `current`, on its way to `end`.
 pub fn next(current: State, end: State) -> Option<State> {
     match (current, end) {
@@ -162,10 +98,8 @@ mod tests {
     #[test]
     fn keepers_know_every_row() {
         for Row { current, assigned, .. } in TABLE {
-            assert!(keeper_knows(*current, *assigned), "{current} -> {assigned}");
+            assert!(current.has_way_to(*assigned), "{current} -> {assigned}");
         }
-        assert!(!keeper_knows(State::DemoteTimeout, State::Secondary));
-        assert!(!keeper_knows(State::Dropped, State::Secondary));
     }
 
     #[test]

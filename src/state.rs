@@ -73,8 +73,89 @@ impl State {
         matches!(self, State::Maintenance | State::PrepareMaintenance | State::WaitMaintenance)
     }
 
+    /// Whether a keeper that is in this state knows a way to the other. One that knows none says so every second, for ever: its
+    /// state is not this node's, but that of one before it.
+    /// Source: KeeperFSM in `src/bin/pg_autoctl/fsm.c`, the same pairs from 2.0 to 2.2.
+    pub fn has_way_to(self, assigned: State) -> bool {
+        use State as S;
+        let from: &[State] = match assigned {
+            S::Unknown | S::Init => &[],
+            S::Dropped => return true,
+            S::Single => &[
+                S::Init,
+                S::Dropped,
+                S::Primary,
+                S::WaitPrimary,
+                S::JoinPrimary,
+                S::ApplySettings,
+                S::Secondary,
+                S::Catchingup,
+                S::ReportLsn,
+                S::PreparePromotion,
+                S::StopReplication,
+                S::Draining,
+                S::DemoteTimeout,
+                S::Demoted,
+            ],
+            S::Primary => &[S::WaitPrimary, S::JoinPrimary, S::ApplySettings, S::DemoteTimeout],
+            S::WaitPrimary => &[
+                S::Single,
+                S::Primary,
+                S::JoinPrimary,
+                S::ApplySettings,
+                S::PreparePromotion,
+                S::StopReplication,
+            ],
+            S::JoinPrimary | S::ApplySettings => &[S::WaitPrimary, S::Primary],
+            S::WaitStandby => &[S::Init, S::Dropped, S::Secondary],
+            S::Catchingup => {
+                &[S::WaitStandby, S::Secondary, S::Demoted, S::Maintenance, S::PrepareMaintenance]
+            }
+            S::Secondary => &[S::Catchingup, S::ReportLsn, S::JoinSecondary],
+            S::PreparePromotion => &[S::Secondary, S::Catchingup, S::ReportLsn, S::FastForward],
+            S::StopReplication => &[S::PreparePromotion],
+            S::Draining => &[S::Primary, S::JoinPrimary, S::ApplySettings],
+            S::DemoteTimeout => &[S::Primary, S::JoinPrimary, S::ApplySettings, S::Draining],
+            S::Demoted => {
+                &[S::Primary, S::WaitPrimary, S::JoinPrimary, S::ApplySettings, S::Draining, S::DemoteTimeout]
+            }
+            S::Maintenance => {
+                &[S::WaitMaintenance, S::PrepareMaintenance, S::Secondary, S::Catchingup, S::Primary]
+            }
+            S::WaitMaintenance => &[S::Secondary, S::Catchingup],
+            S::PrepareMaintenance => &[S::Primary],
+            S::ReportLsn => &[
+                S::Init,
+                S::Dropped,
+                S::Secondary,
+                S::Catchingup,
+                S::Draining,
+                S::Demoted,
+                S::Maintenance,
+                S::PrepareMaintenance,
+            ],
+            S::FastForward | S::JoinSecondary => &[S::ReportLsn],
+        };
+        self == assigned || from.contains(&self)
+    }
+
     /// Where a node rests when nothing is going on.
     pub fn is_settled(self) -> bool {
         matches!(self, State::Single | State::Primary | State::Secondary)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::State;
+
+    #[test]
+    fn a_state_of_another_life_has_no_way_on() {
+        for state in [State::DemoteTimeout, State::Dropped, State::Primary] {
+            assert!(!state.has_way_to(State::Secondary), "{state}");
+        }
+        assert!(
+            State::Demoted.has_way_to(State::Catchingup) && State::Catchingup.has_way_to(State::Secondary)
+        );
     }
 }

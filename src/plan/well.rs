@@ -6,7 +6,6 @@
 
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node, NodeName};
-use crate::fsm;
 use crate::op::{Op, Wait};
 use crate::plan::{Plan, World, way_out};
 use crate::reason::Reason;
@@ -71,7 +70,7 @@ impl World<'_> {
 
     /// Whether nothing is to be waited for: a primary rests in wait_primary while no standby could confirm what it writes.
     pub(super) fn rests(&self, row: &NodeRow) -> bool {
-        let follows = |reported: State| fsm::keeper_knows(reported, State::Secondary);
+        let follows = |reported: State| reported.has_way_to(State::Secondary);
         let confirms = |other: &&NodeRow| {
             let will = other.assigned == Some(State::Secondary) && other.reported.is_some_and(follows);
             will && other.health == 1 && other.replication_quorum

@@ -4,7 +4,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Seed, Server};
-use crate::fsm;
 use crate::op::{Op, Wait};
 use crate::probe::Answers;
 use crate::resource::database::{DatabaseFacts, set_password, wants_password};
@@ -118,7 +117,7 @@ impl NodeRow {
     /// That its keeper knows no way on from where it is to where the monitor wants it.
     pub fn stuck(&self) -> Option<String> {
         let (reported, assigned) = (self.reported?, self.assigned?);
-        (!fsm::keeper_knows(reported, assigned)).then(|| {
+        (!reported.has_way_to(assigned)).then(|| {
             format!(
                 "its keeper is {reported} and knows no way to {assigned}, which the monitor wants: it goes on from what another \
                  node of this name left"
