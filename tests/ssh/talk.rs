@@ -89,8 +89,12 @@ fn without_a_terminal_bytes_go_through_as_they_are() {
     let Some(sshd) = Sshd::start("") else { return };
     let run = |args: &[&str], input: &[u8]| {
         let mut muster = tools::start(&sshd, args).stdin(Stdio::piped()).spawn().unwrap();
-        muster.stdin.take().unwrap().write_all(input).unwrap();
-        muster.wait_with_output().unwrap()
+        let mut stdin = muster.stdin.take().unwrap();
+        // What comes back is read meanwhile: pipes hold less than all of it.
+        std::thread::scope(|scope| {
+            scope.spawn(move || stdin.write_all(input).unwrap());
+            muster.wait_with_output().unwrap()
+        })
     };
     let bytes: Vec<u8> = (0..=255).cycle().take(300_000).collect();
     let output = run(&["ssh", "pg1", "cat; echo err >&2; exit 5"], &bytes);
