@@ -116,7 +116,7 @@ fn standby_conf(world: &World, node: Option<&Node>, drift: &Drift) -> Option<(St
         // Empty it would end the replication; where the primary is not known its keeper writes it.
         (true, _) => {
             let node = node.filter(|node| world.row(node.name()).is_some())?;
-            let primary = world.primary(node.group)?;
+            let primary = world.primary(node.group).filter(|primary| !primary.is(node.name()))?;
             let text = settings::standby_conf(node, world.id(node.name()), primary.upstream());
             Some((text, "it does not say whom this standby follows"))
         }
@@ -200,18 +200,9 @@ pub(super) fn drifted(
                 if ends_tls {
                     let because =
                         "a keeper that still has TLS adds rules for it once it is told of another auth";
-                    let before = Some(rules.clone());
-                    let name = "pg_hba.conf";
-                    let text = rules.clone();
-                    last.push(settings::put(
-                        server,
-                        bin,
-                        drift.dir,
-                        name,
-                        text,
-                        before,
-                        (Risk::Reload, because),
-                    ));
+                    let (name, before) = ("pg_hba.conf", Some(rules.clone()));
+                    let risk = (Risk::Reload, because);
+                    last.push(settings::put(server, bin, drift.dir, name, rules.clone(), before, risk));
                 }
                 put("pg_hba.conf", rules, because);
             }
