@@ -36,14 +36,16 @@ fn word(text: &str) -> String {
 /// Joins a node anew that the monitor has no more; `None` where its group would have nobody to copy: what is there may
 /// be all that is left.
 pub(super) fn join_anew(world: &World, node: &Node) -> Option<String> {
-    (!world.rows_of(node.group).is_empty())
-        .then(|| format!("to join it anew: `{}` there as root, then apply again", put_away(&node.server)))
+    (!world.rows_of(node.group).is_empty()).then(|| {
+        format!("to join it anew: `{}` on {} as root, then apply again", put_away(&node.server), node.name())
+    })
 }
 
 /// The same where the monitor still has the node.
 pub(super) fn drop_and_copy_anew(world: &World, node: &Node) -> String {
     let drop = drop_from_monitor(world.formation, node.name());
-    format!("to join it anew: {drop}, then `{}` there as root, then apply again", put_away(&node.server))
+    let (away, name) = (put_away(&node.server), node.name());
+    format!("to join it anew: {drop}, then `{away}` on {name} as root, then apply again")
 }
 
 /// Under a name that is not taken: it may not be the first time.
@@ -57,7 +59,9 @@ pub(super) fn drop_and_join_anew(world: &World, node: &Node) -> String {
     let drop = drop_from_monitor(world.formation, node.name());
     match stop(&node.server, "").as_str() {
         "" => format!("to join it anew: {drop}, then apply again"),
-        stop => format!("to join it anew: {drop}, then `{stop}` there as root, then apply again"),
+        stop => {
+            format!("to join it anew: {drop}, then `{stop}` on {} as root, then apply again", node.name())
+        }
     }
 }
 
