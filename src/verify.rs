@@ -329,6 +329,8 @@ enum Expects {
     /// `count|failures`
     AllReached,
     ReadWrite,
+    /// The same where more than one node takes writes: no answer is a good one.
+    OneOfWriters,
     ReadOnly,
     /// `milliseconds|what stood in the way`
     Written,
@@ -354,9 +356,13 @@ pub fn probes(formation: &Formation, facts: &Facts) -> Vec<Probe> {
     probes.extend(written::probes(formation, facts));
     if let Some((from, bin)) = viewpoint(formation, facts) {
         // A stranger need not let this host's clients in, and who takes writes is its matter.
-        let writer = facts.monitor(formation).and_then(|monitor| monitor.primary(0));
+        let monitor = facts.monitor(formation);
+        let writer = monitor.and_then(|monitor| Some((monitor, monitor.primary(0)?)));
         let main = match writer {
-            Some(row) if is_stranger(formation, &row.name) => Expects::ReadOnly,
+            Some((_, row)) if is_stranger(formation, &row.name) => Expects::ReadOnly,
+            Some((monitor, row)) if !group::second_writers(formation, facts, monitor, row).is_empty() => {
+                Expects::OneOfWriters
+            }
             Some(_) | None => Expects::ReadWrite,
         };
         probes.extend(uri::clusters(formation).into_iter().map(|cluster| {
@@ -404,7 +410,7 @@ fn client(formation: &Formation, cluster: &str, expects: Expects, from: &Node, b
         .env("PGPORT", &Secret::new(list(|node| node.server.pgport.to_string())))
         .env("PGDATABASE", &Secret::new(&formation.dbname))
         .env("PGCONNECT_TIMEOUT", &Secret::new("5"));
-    if expects == Expects::ReadWrite {
+    if matches!(expects, Expects::ReadWrite | Expects::OneOfWriters) {
         command = command.env("PGTARGETSESSIONATTRS", &Secret::new("read-write"));
     }
     let Some(entry) = nodes.first() else { return command };
@@ -450,10 +456,15 @@ fn read(expects: Expects, said: &str) -> Result<String, String> {
         }
         (Expects::AllReached, _, failures) => Err(failures.to_owned()),
         (Expects::ReadWrite, "f", at) => Ok(format!("read-write on {at}")),
-        (Expects::ReadWrite, "t", at) => Err(format!("{at} is read-only")),
+        (Expects::ReadWrite | Expects::OneOfWriters, "t", at) => Err(format!("{at} is read-only")),
+        (Expects::OneOfWriters, "f", at) => Err(format!(
+            "it was led to {at}, and more than one node takes writes: what it writes may be lost"
+        )),
         (Expects::ReadOnly, "t", at) => Ok(format!("read-only on {at}")),
         (Expects::ReadOnly, "f", at) => Err(format!("{at} takes writes, it should follow the primary")),
-        (Expects::ReadWrite | Expects::ReadOnly | Expects::Written, _, _) => Err(unclear()),
+        (Expects::ReadWrite | Expects::OneOfWriters | Expects::ReadOnly | Expects::Written, _, _) => {
+            Err(unclear())
+        }
     }
 }
 

@@ -8,6 +8,25 @@ use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::{replication, streaming};
 use crate::state::State;
 
+/// Who takes writes beside the primary of its group.
+pub(super) fn second_writers<'a>(
+    formation: &'a Formation,
+    facts: &Facts,
+    monitor: &'a MonitorFacts,
+    primary: &NodeRow,
+) -> Vec<&'a str> {
+    // What the last report of an old primary says is no proof of anything: it may be dead. Its server's own word is.
+    let takes_writes = |name: &&str| {
+        let seen = facts.seen(&NodeName::from(*name));
+        seen.and_then(|seen| seen.database.as_ref()).is_some_and(|database| !database.in_recovery)
+    };
+    let rows = monitor.nodes.iter().filter(|row| row.group == primary.group && row.name != primary.name);
+    // One that was dropped has no row, and may serve all the same.
+    let dropped = formation.group(primary.group).filter(|node| !monitor.knows(&node.server));
+    let names = rows.map(|row| row.name.as_str()).chain(dropped.map(|node| node.name().0.as_str()));
+    names.filter(takes_writes).collect()
+}
+
 /// One node takes writes, it is the one that the monitor means, and all are on its timeline.
 pub(super) fn whole(
     formation: &Formation,
@@ -17,16 +36,7 @@ pub(super) fn whole(
 ) -> Result<String, Wrong> {
     let rows: Vec<&NodeRow> = monitor.nodes.iter().filter(|row| row.group == group).collect();
     let primary = writer(&rows)?;
-    // What the last report of an old primary says is no proof of anything: it may be dead. Its server's own word is.
-    let takes_writes = |name: &&str| {
-        let seen = facts.seen(&NodeName::from(*name));
-        seen.and_then(|seen| seen.database.as_ref()).is_some_and(|database| !database.in_recovery)
-    };
-    let names = rows.iter().map(|row| row.name.as_str()).filter(|name| *name != primary.name);
-    // One that was dropped has no row, and may serve all the same.
-    let dropped = formation.group(group).filter(|node| !monitor.knows(&node.server));
-    let others: Vec<&str> =
-        names.chain(dropped.map(|node| node.name().0.as_str())).filter(takes_writes).collect();
+    let others = second_writers(formation, facts, monitor, primary);
     if !others.is_empty() {
         let names = others.join(", ");
         return Err(Wrong::Found(format!("more than one node takes writes: {}, {names}", primary.name)));

@@ -329,6 +329,7 @@ fn answers_are_judged() {
         (Expects::AllReached, "9|a:1 does not reach b:2", false),
         (Expects::ReadWrite, "f|10.0.0.1", true),
         (Expects::ReadWrite, "t|10.0.0.1", false),
+        (Expects::OneOfWriters, "f|10.0.0.1", false),
         (Expects::ReadOnly, "t|10.0.0.1", true),
         (Expects::ReadOnly, "f|10.0.0.1", false),
         (Expects::ReadOnly, "", false),
