@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use age::secrecy::ExposeSecret as _;
 
-use crate::fleet::{Lab, Run};
+use crate::fleet::{Lab, Run, pair};
 use crate::formation;
 
 const HOSTS: [&str; 3] = ["mon", "coord1", "coord2"];
@@ -20,7 +20,8 @@ const HOSTS: [&str; 3] = ["mon", "coord1", "coord2"];
 const POISON: &str = "arsenic";
 
 /// `ops` logs in with a password, and sudo asks for it.
-const INVENTORY: &str = "\
+const INVENTORY: &str = concat!(
+    "\
 all:
   vars:
     ansible_user: ops
@@ -33,16 +34,9 @@ all:
     password: !vault |VAULT
     replication_password: 'cmd:cat secrets/replication'
     monitor_password: file:secrets/monitor
-    settings: {log_statement: all, log_min_duration_statement: 0, log_connections: 'on', log_replication_commands: 'on'}
-  children:
-    monitor:
-      hosts:
-        mon: {ansible_host: 10.88.0.11, hostname: mon, pgdata: /var/lib/postgresql/15/monitor}
-    postgres:
-      hosts:
-        coord1: {ansible_host: 10.88.0.12, hostname: coord1}
-        coord2: {ansible_host: 10.88.0.13, hostname: coord2, secondary: true}
-";
+    settings: {log_statement: all, log_min_duration_statement: 0, log_connections: 'on', log_replication_commands: 'on'}",
+    pair!()
+);
 
 #[test]
 fn a_planted_word_is_found_nowhere() {
