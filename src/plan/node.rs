@@ -192,13 +192,16 @@ fn serves(state: State) -> bool {
 }
 
 pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
+    let follow = State::ALL.iter().filter(|state| state.has_way_to(State::Secondary));
+    let follow: Vec<String> = follow.map(|state| crate::sql::literal(state.as_str())).collect();
     let sql = format!(
         "select case when reportedstate = goalstate and health = 1 and goalstate in ('single', 'primary', 'secondary', 'wait_primary')\n\
          and not (goalstate = 'wait_primary' and exists (select from pgautofailover.node s where s.formationid = n.formationid\n\
          and s.groupid = n.groupid and s.goalstate = 'secondary' and s.health = 1 and s.replicationquorum\n\
-         and s.reportedstate in ('secondary', 'catchingup', 'report_lsn', 'join_secondary')))\n\
+         and s.reportedstate in ({})))\n\
          then 'settled' else format('%s, to become %s, health %s', reportedstate, goalstate, health) end\n\
          from pgautofailover.node n where formationid = {} and nodename = {};\n",
+        follow.join(", "),
         crate::sql::literal(&world.formation.name),
         crate::sql::literal(&node.name().0)
     );
