@@ -97,6 +97,14 @@ pub fn stopped_monitor<'a>(formation: &'a Formation, facts: &Facts) -> Option<&'
     (is_there && seen.database.is_none() && seen.monitor.is_none()).then_some(server)
 }
 
+/// The primary of a node's group, where the monitor does not know the node and its server takes writes all the same.
+pub fn writes_beside<'a>(formation: &Formation, facts: &'a Facts, node: &Node) -> Option<&'a NodeRow> {
+    let database = facts.seen(node.name())?.database.as_ref()?;
+    let monitor = facts.monitor(formation)?;
+    let is_unknown = !database.in_recovery && !monitor.knows(&node.server);
+    monitor.primary(node.group).filter(|_| is_unknown)
+}
+
 /// The monitor's rows of the formation that no node of the inventory has: made by others, and theirs.
 pub fn strangers<'a>(formation: &Formation, facts: &'a Facts) -> Vec<&'a NodeRow> {
     let rows = facts.monitor(formation).map_or(&[][..], |monitor| &monitor.nodes);

@@ -4,7 +4,7 @@
 //! fails over, and no commit may return, while every state looks as it should. What steps of this plan may mend is
 //! waited for; what they do not touch is told, and the run ends as one that has something left to do.
 
-use crate::facts::Seen;
+use crate::facts::{self, Seen};
 use crate::formation::{Keeper, Node, NodeName};
 use crate::op::{Op, Wait};
 use crate::plan::{Plan, World, way_out};
@@ -45,15 +45,10 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
 /// A node that the monitor does not know, whose server takes writes beside its group's primary.
 fn writes_unregistered(world: &World, name: &NodeName) -> Option<String> {
     let node = world.formation.nodes.get(name)?;
-    let database = world.facts.seen(name)?.database.as_ref()?;
-    let monitor = world.monitor_facts()?;
-    let primary = monitor.primary(node.group)?;
-    (!database.in_recovery && !monitor.knows(&node.server)).then(|| {
-        let primary = &primary.name;
-        format!(
-            "its PostgreSQL takes writes beside {primary}, the primary of its group: what is written there is nowhere else"
-        )
-    })
+    let primary = &facts::writes_beside(world.formation, world.facts, node)?.name;
+    Some(format!(
+        "its PostgreSQL takes writes beside {primary}, the primary of its group: what is written there is nowhere else"
+    ))
 }
 
 impl World<'_> {

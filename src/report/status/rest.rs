@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::facts::{Facts, Sight};
+use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName, Server};
 use crate::report::status::{Line, Look, start};
 use crate::resource::data::Pgdata;
@@ -118,18 +118,14 @@ pub(super) fn troubles(
 /// A node that is there, and that the monitor has no row of: it was dropped, or not registered yet.
 fn unregistered(formation: &Formation, facts: &Facts, line: &Line) -> Option<String> {
     let node = formation.nodes.get(&line.name)?;
-    let monitor = facts.monitor(formation).filter(|monitor| !monitor.knows(&node.server))?;
-    let seen = facts.seen(&line.name)?;
-    let Pgdata::Present(_) = seen.pgdata else { return None };
+    facts.monitor(formation).filter(|monitor| !monitor.knows(&node.server))?;
+    let Pgdata::Present(_) = facts.seen(&line.name)?.pgdata else { return None };
     let why = "the monitor does not know it";
-    Some(match (&seen.database, monitor.primary(node.group)) {
-        (Some(database), Some(primary)) if !database.in_recovery => {
-            format!(
-                "{why}, and its PostgreSQL takes writes beside {}, the primary of its group",
-                primary.name
-            )
+    Some(match facts::writes_beside(formation, facts, node) {
+        Some(NodeRow { name, .. }) => {
+            format!("{why}, and its PostgreSQL takes writes beside {name}, the primary of its group")
         }
-        (Some(_) | None, _) => why.to_owned(),
+        None => why.to_owned(),
     })
 }
 
