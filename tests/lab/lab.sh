@@ -261,9 +261,14 @@ attach() { # the bastion's second leg is ours to plug in, at every boot
 }
 
 answers() { # HOST: until a login works
-  local end=$((SECONDS + 60))
+  local end=$((SECONDS + 60)) again=2
   until timeout 5 ssh -F "$KEYS/ssh_config" -o BatchMode=yes -o ConnectTimeout=2 "$1" true 2>/dev/null </dev/null; do
-    running "$1" || die "$1 stopped while booting; see $RUN/$1/boot.log"
+    if ! running "$1"; then # what a busy kernel has not yet taken away of the host before can stop it
+      say "$1 stopped while booting: $(tail -n 5 "$RUN/$1/boot.log")"
+      [ $((again--)) -gt 0 ] || die "$1 does not boot"
+      sleep 1
+      boot "$1"
+    fi
     [ $SECONDS -lt $end ] || die "$1 does not answer after 60 s; see $RUN/$1/boot.log"
     sleep 0.2
   done
