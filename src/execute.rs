@@ -1,4 +1,4 @@
-//! Carries out a plan: stages in order, nodes side by side, a node's steps one by one.
+//! Carries out a plan: waves in order, lanes side by side, the turns of a lane and their steps one by one.
 //!
 //! Nothing is decided here but what a failure means for what comes after it. No step is tried twice: the
 //! rerun is the retry, because it looks first. Only `Wait` asks again.
@@ -15,7 +15,7 @@ use crate::event::{Event, NodeOutcome};
 use crate::fleet::{Events, Fleet};
 use crate::formation::NodeName;
 use crate::op::Op;
-use crate::plan::Plan;
+use crate::plan::{Begins, Lane, Plan, Turn};
 use crate::resource::lock::{self, Holder};
 use crate::step::{Action, Check, Stage, Step};
 
@@ -51,12 +51,21 @@ pub async fn execute(
     }
     let (failed, _) = watch::channel::<BTreeSet<NodeName>>(outcomes.keys().cloned().collect());
     let run = Run { plan, fleet, events, stop, failed, holder };
-    for (stage, nodes) in &plan.stages {
-        run.send(Event::StageStarted { stage: *stage, seconds: fleet.seconds() });
-        let before = run.failed.borrow().clone();
-        let tasks = nodes.iter().map(|(node, steps)| run.node(*stage, node, steps, &before));
-        for (node, outcome) in nodes.keys().zip(join_all(tasks).await) {
-            outcomes.entry(node.clone()).or_default().add(outcome);
+    let mut lost = None;
+    for wave in &plan.waves {
+        run.send(Event::StageStarted { stage: wave.stage, seconds: fleet.seconds() });
+        let before = Before {
+            failed: run.failed.borrow().clone(),
+            lost: lost.clone().filter(|_| wave.begins == Begins::AfterSuccess),
+        };
+        let lanes = wave.lanes.iter().map(|lane| run.lane(wave.stage, lane, &before));
+        for (node, outcome) in join_all(lanes).await.into_iter().flatten() {
+            if !outcome.is_ok() {
+                lost.get_or_insert_with(|| {
+                    format!("{node} did not get as far, and nothing else is disturbed")
+                });
+            }
+            outcomes.entry(node).or_default().add(outcome);
         }
     }
     run.send(Event::Finished { seconds: fleet.seconds() });
@@ -86,6 +95,13 @@ struct Run<'a> {
     failed: watch::Sender<BTreeSet<NodeName>>,
 }
 
+/// How things stood when a wave began.
+struct Before {
+    failed: BTreeSet<NodeName>,
+    /// Why the wave does not begin at all.
+    lost: Option<String>,
+}
+
 /// How a step ended.
 enum End {
     Done,
@@ -102,17 +118,31 @@ impl Run<'_> {
         let _ = self.events.send(event);
     }
 
-    /// `before`: who had failed when the stage began.
-    async fn node(
+    /// One turn after the other. Who comes after one that failed is left as it is.
+    async fn lane(&self, stage: Stage, lane: &Lane, before: &Before) -> Vec<(NodeName, NodeOutcome)> {
+        let mut lost = before.lost.clone();
+        let mut ended = Vec::new();
+        for turn in &lane.turns {
+            let outcome = self.turn(stage, turn, &before.failed, lost.as_deref()).await;
+            if !outcome.is_ok() {
+                lost.get_or_insert_with(|| format!("{} did not get as far, and it comes first", turn.node));
+            }
+            ended.push((turn.node.clone(), outcome));
+        }
+        ended
+    }
+
+    /// `before`: who had failed when the wave began. `lost`: why nothing of it is to start.
+    async fn turn(
         &self,
         stage: Stage,
-        node: &NodeName,
-        steps: &[Step],
+        turn: &Turn,
         before: &BTreeSet<NodeName>,
+        lost: Option<&str>,
     ) -> NodeOutcome {
-        let mut outcome = NodeOutcome::default();
-        for (index, step) in steps.iter().enumerate() {
-            let end = match self.obstacle(node, step, before) {
+        let (mut outcome, node, steps) = (NodeOutcome::default(), &turn.node, turn.all().count());
+        for (index, step) in turn.all().enumerate() {
+            let end = match self.obstacle(node, step, before).or_else(|| lost.map(str::to_owned)) {
                 Some(because) => End::Skipped(because),
                 None => self.step(stage, node, step).await,
             };
@@ -137,7 +167,7 @@ impl Run<'_> {
                     self.send(Event::StepSkipped { node: node.clone(), stage, title, because });
                 }
             }
-            outcome.skipped += steps.len() - index - 1;
+            outcome.skipped += steps - index - 1;
             self.failed.send_modify(|failed| {
                 failed.insert(node.clone());
             });

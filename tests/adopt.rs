@@ -106,7 +106,7 @@ fn a_citus_formation_is_written_as_it_is_and_plans_nothing() {
     assert_kept("adopted", &written.text);
     assert!(written.secrets.is_empty());
     let plan = planned("adopted", &written.text, |_| {});
-    assert_eq!(steps(&plan), Vec::<String>::new(), "{:#?}", plan.stages);
+    assert_eq!(steps(&plan), Vec::<String>::new(), "{:#?}", plan.waves);
 }
 
 #[test]

@@ -220,7 +220,7 @@ fn json_is_the_only_thing_on_stdout() {
         let lines: Vec<serde_json::Value> =
             said.stdout.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         let last = lines.last().unwrap();
-        assert_eq!(last["schema"], 1, "{args:?}");
+        assert_eq!(last["schema"], 2, "{args:?}");
         assert!(!last[field].is_null(), "{args:?}: {last}");
     }
     let said = muster(&["apply", "--yes", "--json", "-i", &path]);
@@ -246,7 +246,7 @@ fn ssh_config_shows_how_a_host_is_reached() {
         assert!(said.stdout.lines().any(|line| line == row), "{row}: {}{}", said.stdout, said.stderr);
     }
     let said = muster(&["ssh-config", "--json", "--ssh-config", "none", "db1"]);
-    assert!(said.stdout.starts_with("{\"schema\":1,\"settings\":{"), "{}", said.stdout);
+    assert!(said.stdout.starts_with("{\"schema\":2,\"settings\":{"), "{}", said.stdout);
     std::fs::write(config, "Host *\n  Prt 22\n").expect("a file can be written");
     let said = muster(&["ssh-config", "-F", config, "db1"]);
     assert_eq!((said.code, said.stdout.as_str()), (1, ""));

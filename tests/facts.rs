@@ -247,7 +247,7 @@ fn a_host_that_could_not_be_read_gets_no_step() {
     let plan = plan(&formation, &facts, jiff::civil::date(2026, 11, 23)).unwrap();
     let name = NodeName::from("w1a");
     assert!(plan.blocked.contains_key(&name));
-    assert!(plan.steps().all(|(_, node, step)| *node != name && step.on != name), "{:#?}", plan.stages);
+    assert!(plan.steps().all(|(_, node, step)| *node != name && step.on != name), "{:#?}", plan.waves);
 }
 
 /// `tests/facts/layouts`: hosts that are laid out otherwise, each with an inventory of its kind.

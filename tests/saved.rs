@@ -85,9 +85,9 @@ fn a_saved_plan_is_one_that_muster_has_saved() {
         "steps",
         "{}",
         "[1]",
-        "{\"schema\":1}",
-        "{\"schema\":2,\"plan\":{}}",
-        "{\"schema\":1,\"plan\":7}",
+        "{\"schema\":2}",
+        "{\"schema\":1,\"plan\":{}}",
+        "{\"schema\":2,\"plan\":7}",
     ] {
         std::fs::write(folder.path("plan.json"), wrong).expect("a file can be written");
         let said = folder.muster(&["apply", "plan.json"]);
@@ -103,7 +103,8 @@ fn a_saved_plan_is_one_that_muster_has_saved() {
     assert_eq!(said.code, 4, "{}", said.stderr);
     assert_eq!(folder.muster(&["apply", "plan.json"]).code, 4);
     let mut other = folder.plan();
-    other["plan"]["stages"] = json!({"prepare": {"pg1": []}});
+    other["plan"]["waves"] =
+        json!([{"stage": "prepare", "lanes": [{"turns": [{"node": "pg1", "steps": []}]}]}]);
     folder.edit(&other);
     let said = folder.muster(&["apply", "plan.json"]);
     assert!(said.stderr.contains("is not what there is to do: it differs for pg1"), "{}", said.stderr);
@@ -211,7 +212,8 @@ fn a_saved_plan_is_shown_as_it_was() {
         ),
     ]);
     let mut plan = folder.plan();
-    plan["plan"]["stages"] = json!({"prepare": {"pg1": steps}});
+    plan["plan"]["waves"] =
+        json!([{"stage": "prepare", "lanes": [{"turns": [{"node": "pg1", "steps": steps}]}]}]);
     plan["plan"]["outside"] = json!(["web\u{1b}]0;1"]);
     folder.edit(&plan);
     let said = folder.muster(&["show", "-D", "plan.json"]);
@@ -242,7 +244,10 @@ notes
     assert!(said.stdout.starts_with(expected), "{}{}", said.stdout, said.stderr);
     let said = folder.muster(&["--json", "show", "plan.json"]);
     let shown: Value = serde_json::from_str(&said.stdout).expect("it is JSON");
-    assert_eq!(shown["plan"]["stages"]["prepare"]["pg1"][2]["action"]["put"]["content"]["hidden"], "***");
+    assert_eq!(
+        shown["plan"]["waves"][0]["lanes"][0]["turns"][0]["steps"][2]["action"]["put"]["content"]["hidden"],
+        "***"
+    );
     assert_eq!(shown.as_object().map(serde_json::Map::len), Some(2), "digests are nobody's business here");
     let said = folder.muster(&["show", "nothing.json"]);
     assert!(said.code == 1 && said.stderr.contains("nothing.json"), "{}", said.stderr);

@@ -198,7 +198,7 @@ impl Rounds<'_> {
                 break;
             }
             let Some(why) = &plan.partial else { break };
-            if round == ROUNDS || plan.stages.is_empty() || self.saved.is_some() {
+            if round == ROUNDS || plan.waves.is_empty() || self.saved.is_some() {
                 let hint = if self.saved.is_some() { "save another plan" } else { "run apply again" };
                 report::log(&format!("there is more to do: {why}\nhint: {hint}\n"));
                 exit::leave_unplanned(self.formation, self.scope, &plan, &mut outcomes);

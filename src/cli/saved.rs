@@ -126,11 +126,7 @@ impl Saved {
                 };
                 names.extend(all.filter(differs).cloned());
             };
-        let (before, after) = (object(&saved["stages"]), object(&now["stages"]));
-        for stage in before.keys().chain(after.keys()) {
-            let of = |stages: &Map<String, Value>| stages.get(stage).map(object).unwrap_or_default();
-            compare(of(&before), of(&after), |one, other| one == other);
-        }
+        compare(by_node(&saved["waves"]), by_node(&now["waves"]), |one, other| one == other);
         // Why nodes are left alone may be told in other words each time.
         for key in ["blocked", "unreachable"] {
             compare(object(&saved[key]), object(&now[key]), |_, _| true);
@@ -139,6 +135,7 @@ impl Saved {
         let why = match names.into_iter().collect::<Vec<_>>().join(", ") {
             _ if saved["limit"] != now["limit"] => "it was made with another --limit".to_owned(),
             names if !names.is_empty() => format!("it differs for {names}"),
+            _ if saved["waves"] != now["waves"] => "the order differs".to_owned(),
             _ if saved["partial"] != now["partial"] => "what is to follow it differs".to_owned(),
             _ => return None,
         };
@@ -148,6 +145,22 @@ impl Saved {
                 .hint("nothing of it was done; look at the plan above, and save it with `muster plan --out`"),
         )
     }
+}
+
+/// What is to be done to each node, by its name, of the waves of a plan.
+fn by_node(waves: &Value) -> Map<String, Value> {
+    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let mut nodes = Map::new();
+    for wave in all(waves) {
+        for turn in all(&wave["lanes"]).iter().flat_map(|lane| all(&lane["turns"])) {
+            let name = turn["node"].as_str().unwrap_or_default().to_owned();
+            let turns = nodes.entry(name).or_insert_with(|| Value::Array(Vec::new()));
+            if let Value::Array(turns) = turns {
+                turns.push(serde_json::json!([wave["stage"], turn]));
+            }
+        }
+    }
+    nodes
 }
 
 /// Key pairs are made anew by every plan.

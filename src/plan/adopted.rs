@@ -88,7 +88,7 @@ pub(super) fn node(world: &World, node: &Node, plan: &mut Plan) {
     };
     config(world, &node.server, &whose, seen, plan);
     node::adjust(world, node, plan);
-    let busy = |stage: Stage| plan.stages.get(&stage).is_some_and(|nodes| nodes.contains_key(node.name()));
+    let busy = |stage: Stage| plan.is_busy(stage, node.name());
     if busy(Stage::Adjust) || row.is_none_or(|row| !world.rests(row)) {
         let bin = world.bin(node.name());
         plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, bin)]);

@@ -15,6 +15,7 @@ mod peer;
 mod promotion;
 mod replicate;
 mod told;
+mod wave;
 mod way_out;
 mod well;
 mod whole;
@@ -36,13 +37,15 @@ use crate::resource::given::Given;
 use crate::scope::Scope;
 use crate::step::{Risk, Stage, Step};
 
+pub use wave::{Begins, Lane, Turn, Wave};
+
 use peer::Peer;
 use world::{MonitorView, World};
 
 /// Every step still to do, fully decided.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Plan {
-    pub stages: BTreeMap<Stage, BTreeMap<NodeName, Vec<Step>>>,
+    pub waves: Vec<Wave>,
     /// Nodes that are left alone, and why.
     pub blocked: BTreeMap<NodeName, Reason>,
     /// Nodes that are not well though the monitor shows them as settled, and that no step here could mend.
@@ -76,13 +79,6 @@ impl Plan {
         self.steps().next().is_none()
     }
 
-    /// All steps with their stage and the node they are about, in order.
-    pub fn steps(&self) -> impl Iterator<Item = (Stage, &NodeName, &Step)> {
-        self.stages.iter().flat_map(|(stage, nodes)| {
-            nodes.iter().flat_map(move |(node, steps)| steps.iter().map(move |step| (*stage, node, step)))
-        })
-    }
-
     /// The highest risk of all steps.
     pub fn risk(&self) -> Risk {
         self.steps().map(|(_, _, step)| step.risk()).max().unwrap_or(Risk::Safe)
@@ -101,13 +97,6 @@ impl Plan {
             && self.partial == later.partial
             && blocked(self) == blocked(later)
             && away(self) == away(later)
-    }
-
-    fn add(&mut self, stage: Stage, node: &NodeName, steps: impl IntoIterator<Item = Step>) {
-        let mut steps = steps.into_iter().peekable();
-        if steps.peek().is_some() {
-            self.stages.entry(stage).or_default().entry(node.clone()).or_default().extend(steps);
-        }
     }
 
     fn unwell(&mut self, node: &NodeName, why: Reason) {

@@ -63,7 +63,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     last.extend(steps.last);
     world.add_last(node.name(), last, plan);
     adjust(world, node, plan);
-    let busy = |stage: Stage| plan.stages.get(&stage).is_some_and(|nodes| nodes.contains_key(node.name()));
+    let busy = |stage: Stage| plan.is_busy(stage, node.name());
     let unsettled = row.is_none_or(|row| !world.rests(row));
     let waits = node.server.keeper != Keeper::None;
     // A standby that restarts is missed by its primary.

@@ -7,7 +7,7 @@ use crate::plan::node::{Driver, driver};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::monitor::NodeRow;
-use crate::step::Stage;
+use crate::step::{Stage, Step};
 
 /// Waits for those that are being promoted; then there is another look.
 pub(super) fn plan(world: &World, plan: &mut Plan) {
@@ -22,12 +22,8 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
     for next in world.formation.nodes.values().filter(is_next) {
         let others = world.formation.group(next.group).filter(|node| node.name() != next.name());
         for node in others {
-            let Some(settle) = plan.stages.get_mut(&Stage::Settle) else { continue };
-            let Some(steps) = settle.get_mut(node.name()) else { continue };
-            steps.retain(|step| !matches!(step.op, Op::Wait(Wait::Settled | Wait::Streams { .. })));
-            if steps.is_empty() {
-                settle.remove(node.name());
-            }
+            let stays = |step: &Step| !matches!(step.op, Op::Wait(Wait::Settled | Wait::Streams { .. }));
+            plan.retain(Stage::Settle, node.name(), stays);
         }
         plan.partial
             .get_or_insert_with(|| Reason::Promotion { group: next.group, node: next.name().clone() });

@@ -89,9 +89,8 @@ impl World<'_> {
 /// What the monitor is told of one node is its primary's to carry out: each primary of such a group is waited for.
 pub(super) fn wait_for_primaries(world: &World, of_formation: bool, plan: &mut Plan) {
     let is_adjusted = |group: u32| {
-        let adjusted = plan.stages.get(&Stage::Adjust);
         let mut members = world.formation.group(group);
-        of_formation || members.any(|node| adjusted.is_some_and(|nodes| nodes.contains_key(node.name())))
+        of_formation || members.any(|node| plan.is_busy(Stage::Adjust, node.name()))
     };
     let groups: Vec<u32> = world.formation.groups().into_iter().filter(|group| is_adjusted(*group)).collect();
     for primary in groups.into_iter().filter_map(|group| world.primary(group)?.ours()) {
@@ -100,8 +99,7 @@ pub(super) fn wait_for_primaries(world: &World, of_formation: bool, plan: &mut P
             continue;
         }
         let wait = wait_until_settled(world, primary, world.bin(name));
-        let waits = plan.stages.get(&Stage::Settle).and_then(|nodes| nodes.get(name));
-        if !waits.is_some_and(|steps| steps.contains(&wait)) {
+        if !plan.steps().any(|found| found == (Stage::Settle, name, &wait)) {
             plan.add(Stage::Settle, name, [wait]);
         }
     }

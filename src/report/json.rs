@@ -9,9 +9,9 @@ use crate::report::text::mask;
 use crate::step::{Action, Content};
 
 /// Raised when a field changes its meaning or goes away; new fields do not raise it.
-pub const SCHEMA: u64 = 1;
+pub const SCHEMA: u64 = 2;
 
-/// A result: `{"schema": 1, KIND: …}` and more fields, on one line.
+/// A result: `{"schema": 2, KIND: …}` and more fields, on one line.
 pub fn result(kind: &str, value: &impl Serialize, more: &[(&str, Value)]) -> String {
     let mut object = Map::from_iter([("schema".to_owned(), json!(SCHEMA))]);
     object.insert(kind.to_owned(), value_of(value));
@@ -42,8 +42,8 @@ pub fn event(event: &Event) -> String {
 /// A plan without the old contents of files that may not be shown.
 pub fn plan(plan: &Plan) -> Value {
     let mut plan = plan.clone();
-    let steps = plan.stages.values_mut().flat_map(|nodes| nodes.values_mut().flatten());
-    for step in steps {
+    let turns = plan.waves.iter_mut().flat_map(|wave| &mut wave.lanes).flat_map(|lane| &mut lane.turns);
+    for step in turns.flat_map(|turn| turn.steps.iter_mut().chain(&mut turn.gate)) {
         if let Action::Put(file) = &mut step.action
             && let Content::Hidden(_) | Content::PrivateKey(_) = file.content
         {

@@ -13,17 +13,13 @@ use crate::step::{Action, Risk, Step};
 /// Stage by stage, node by node, a line a step; what is left alone and why; one line that sums it up.
 pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
     let mut text = String::new();
-    for (stage, nodes) in &plan.stages {
-        text += &format!("{}\n", paint.bold(stage.as_str()));
-        for (node, steps) in nodes {
-            text += &format!("  {node}\n");
-            for step in steps {
-                let on = if step.on == *node { String::new() } else { format!(" (on {})", step.on) };
-                let because = paint.dim(&format!("- {}", plain(&step.because)));
-                text += &format!("    {} {}{on} {because}\n", symbol(step, paint), plain(&step.title()));
-                if let Action::Put(file) = &step.action {
-                    text += &indented(&diff::text(file, contents, paint), 8);
-                }
+    for wave in &plan.waves {
+        text += &format!("{}\n", paint.bold(wave.stage.as_str()));
+        for lane in &wave.lanes {
+            for (index, turn) in lane.turns.iter().enumerate() {
+                let then = if index == 0 { "" } else { "then " };
+                text += &format!("  {then}{}\n", turn.node);
+                turn.all().for_each(|step| text += &line(&turn.node, step, contents, paint));
             }
         }
     }
@@ -59,6 +55,17 @@ pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
     });
     section(&paint.red("unreachable"), lines(unreachable.collect()));
     text + &paint.bold(&(summary(plan) + &limited(plan))) + "\n"
+}
+
+/// A step of a node, with what it changes in a file.
+fn line(node: &NodeName, step: &Step, contents: Contents, paint: Paint) -> String {
+    let on = if step.on == *node { String::new() } else { format!(" (on {})", step.on) };
+    let because = paint.dim(&format!("- {}", plain(&step.because)));
+    let line = format!("    {} {}{on} {because}\n", symbol(step, paint), plain(&step.title()));
+    match &step.action {
+        Action::Put(file) => line + &indented(&diff::text(file, contents, paint), 8),
+        Action::Run(_) | Action::Wait { .. } => line,
+    }
 }
 
 /// Whom the inventory does not name: made by others, or taken out of it.
@@ -144,6 +151,7 @@ mod tests {
     use crate::command::{Command, RunAs};
     use crate::formation::Secret;
     use crate::op::{Address, Metadata, Op, Serving};
+    use crate::plan::{Begins, Lane, Turn, Wave};
     use crate::reason::Reason;
     use crate::step::{Content, File, Stage};
 
@@ -168,13 +176,18 @@ mod tests {
         let add = Metadata::Add { node, role: "primary".to_owned(), group: 1 };
         let add = Op::Metadata { change: add, elsewhere: None };
         let metadata = vec![Step::new(&coord1, add, "pg_dist_node does not know it", run())];
-        let stages = BTreeMap::from([
-            (Stage::Prepare, BTreeMap::from([(w1a.clone(), prepare)])),
-            (Stage::Metadata, BTreeMap::from([(w1a.clone(), metadata)])),
-        ]);
+        let wave = |stage, turns: Vec<Turn>| Wave {
+            stage,
+            begins: Begins::WithTheRest,
+            lanes: vec![Lane::of(turns)],
+        };
+        let waves = vec![
+            wave(Stage::Prepare, vec![Turn::new(&w1a, prepare)]),
+            wave(Stage::Metadata, vec![Turn::new(&w1a, metadata), Turn::new(&coord1, Vec::new())]),
+        ];
         let failure = Failure::Unreachable { reason: "no route to host".into(), hint: "start it".into() };
         Plan {
-            stages,
+            waves,
             blocked: BTreeMap::from([(
                 NodeName::from("w1b"),
                 Reason::Refused("port 5432 is taken".to_owned()),
@@ -214,6 +227,7 @@ prepare
 metadata
   w1a
     + add w1a:5432 to Citus as primary of group 1 (on coord1) - pg_dist_node does not know it
+  then coord1
 notes
   outside the formation, for want of a role: web1, web2
   the monitor knows w1c (group 1), w3a (group 3), the inventory does not
@@ -236,7 +250,7 @@ unreachable
     #[test]
     fn nothing_to_do_is_said_only_where_all_was_seen() {
         assert_eq!(text(&Plan::default(), Contents::All, Paint::Plain), "nothing to do\n");
-        let plan = Plan { stages: BTreeMap::new(), notes: BTreeMap::new(), ..example() };
+        let plan = Plan { waves: Vec::new(), notes: BTreeMap::new(), ..example() };
         assert_eq!(summary(&plan), "no step to do; 1 node left alone; 1 node not well; 1 host unreachable");
     }
 }

@@ -232,7 +232,7 @@ fn a_stopped_monitor_makes_the_plan_partial() {
         world.hosts.get_mut(&monitor).unwrap().stop_everything();
         let plan = plan_for(&formation, &mut world);
         assert!(plan.partial.is_some(), "{name}");
-        assert!(plan.steps().all(|(_, node, _)| *node == monitor), "{name}: {:#?}", plan.stages);
+        assert!(plan.steps().all(|(_, node, _)| *node == monitor), "{name}: {:#?}", plan.waves);
         assert_converges(&formation, &mut world, name);
     }
 }

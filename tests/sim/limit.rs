@@ -36,7 +36,7 @@ fn run(formation: &Formation, world: &mut World, scope: &Scope, dice: &mut Dice,
         idle &= plan.is_empty() && plan.blocked.is_empty();
         if plan.partial.is_none() {
             let again = plan_within(formation, world, scope, after);
-            assert!(again.is_empty(), "{after}: {:#?}", again.stages);
+            assert!(again.is_empty(), "{after}: {:#?}", again.waves);
             assert_eq!(again.blocked, plan.blocked, "{after}");
             return idle;
         }
@@ -149,13 +149,13 @@ fn what_is_wrong_outside_spoils_nothing_within() {
         let mut world = settled.clone();
         world.host(host).sight = Seeing::Unreachable;
         let plan = plan_within(&formation, &mut world, &scope, host);
-        assert!(plan.is_empty() && plan.unreachable.is_empty(), "{host}: {:#?}", plan.stages);
+        assert!(plan.is_empty() && plan.unreachable.is_empty(), "{host}: {:#?}", plan.waves);
         let waits = if host == "mon" { 3 } else { 0 };
         assert_eq!(plan.blocked.len(), waits, "{host}: {:?}", plan.blocked);
         let mut world = settled.clone();
         world.host(host).stop_everything();
         let plan = plan_within(&formation, &mut world, &scope, host);
-        assert!(plan.is_empty() && plan.partial.is_none(), "{host}: {:#?}", plan.stages);
+        assert!(plan.is_empty() && plan.partial.is_none(), "{host}: {:#?}", plan.waves);
         assert!(!plan_for(&formation, &mut world).is_empty(), "{host}");
     }
 }

@@ -1,10 +1,10 @@
 //! A run in the simulation: plan, then carry out as the executor does, with whatever is to go wrong.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use jiff::civil::{Date, date};
 use muster::formation::{Formation, NodeName};
-use muster::plan::{Plan, plan};
+use muster::plan::{Begins, Plan, Turn, plan};
 use muster::scope::Scope;
 use muster::step::{Action, Stage, Step};
 
@@ -52,11 +52,17 @@ pub(crate) fn plan_for(formation: &Formation, world: &mut World) -> Plan {
     plan(formation, &facts, TODAY).unwrap_or_else(|problem| panic!("{problem}"))
 }
 
-/// One node's part of a stage.
+/// A lane of a wave: what is left of its turns.
 struct Track<'p> {
-    node: &'p NodeName,
-    steps: &'p [Step],
+    steps: VecDeque<(&'p NodeName, &'p Step)>,
     begun: bool,
+}
+
+impl Track<'_> {
+    /// Nobody of the lane gets any further.
+    fn end(&mut self, failed: &mut BTreeSet<NodeName>) {
+        failed.extend(self.steps.drain(..).map(|(node, _)| node.clone()));
+    }
 }
 
 /// Carries a plan out. A wait that could never end, or not before tomorrow, fails the test.
@@ -64,9 +70,15 @@ pub(crate) fn execute(plan: &Plan, world: &mut World, trouble: Trouble, dice: &m
     let mut outcome = Outcome::default();
     let mut failed: BTreeSet<NodeName> =
         plan.blocked.keys().chain(plan.unreachable.keys()).cloned().collect();
-    for (stage, nodes) in &plan.stages {
-        let tracks = nodes.iter().map(|(node, steps)| Track { node, steps, begun: false });
-        run_stage(*stage, tracks.collect(), world, trouble, dice, &mut failed, &mut outcome);
+    for wave in &plan.waves {
+        if wave.begins == Begins::AfterSuccess && !outcome.failed.is_empty() {
+            break;
+        }
+        let tracks = wave
+            .lanes
+            .iter()
+            .map(|lane| Track { steps: lane.turns.iter().flat_map(Turn::all_of).collect(), begun: false });
+        run_stage(wave.stage, tracks.collect(), world, trouble, dice, &mut failed, &mut outcome);
         if outcome.cut {
             break;
         }
@@ -91,10 +103,9 @@ fn run_stage(
             tracks.swap(index, dice.below(index + 1));
         }
         for track in &mut tracks {
-            let (node, step) = (track.node, &track.steps[0]);
+            let (node, step) = track.steps[0];
             if failed.contains(node) || step.shuts_out(&before).or_else(|| step.lost(failed)).is_some() {
-                failed.insert(node.clone());
-                track.steps = &[];
+                track.end(failed);
                 moved = true;
                 continue;
             }
@@ -116,8 +127,8 @@ fn run_stage(
             };
             match end {
                 End::Done => {
-                    (track.steps, track.begun) = (&track.steps[1..], false);
-                    moved = true;
+                    track.steps.pop_front();
+                    (track.begun, moved) = (false, true);
                 }
                 End::NotYet(answer) if idle > 3 => {
                     let Action::Wait { timeout, .. } = &step.action else { panic!("only a wait takes time") };
@@ -129,14 +140,14 @@ fn run_stage(
                     );
                     let why = format!("{}: timed out: {answer}", step.title());
                     outcome.failed.insert(node.clone(), why);
-                    failed.insert(node.clone());
-                    (track.steps, moved) = (&[], true);
+                    track.end(failed);
+                    moved = true;
                 }
                 End::NotYet(_) => {}
                 End::Failed(why) => {
                     outcome.failed.insert(node.clone(), format!("{}: {why}", step.title()));
-                    failed.insert(node.clone());
-                    (track.steps, moved) = (&[], true);
+                    track.end(failed);
+                    moved = true;
                 }
             }
         }

@@ -123,18 +123,23 @@ pub(crate) fn without_certificates(plan: &Plan) -> String {
 /// Everything an operator is told.
 fn shown(plan: &Plan) -> String {
     let mut text = String::new();
-    for (stage, nodes) in &plan.stages {
-        text += &format!("{}\n", stage.as_str());
-        for (node, steps) in nodes {
-            for step in steps {
-                let on = if step.on == *node { String::new() } else { format!(" on {}", step.on) };
-                let risk = match step.risk() {
-                    Risk::Safe => "",
-                    Risk::Reload => " [reload]",
-                    Risk::Restart => " [restart]",
-                    Risk::Destroy => " [destroy]",
-                };
-                text += &format!("  {node}{on}: {} — {}{risk}\n", step.title(), step.because);
+    for wave in &plan.waves {
+        text += &format!("{}\n", wave.stage.as_str());
+        for lane in &wave.lanes {
+            for (index, turn) in lane.turns.iter().enumerate() {
+                let then = if index == 0 { "" } else { "then " };
+                let node = &turn.node;
+                for (index, step) in turn.all().enumerate() {
+                    let gate = if index < turn.steps.len() { "" } else { "gate: " };
+                    let on = if step.on == *node { String::new() } else { format!(" on {}", step.on) };
+                    let risk = match step.risk() {
+                        Risk::Safe => "",
+                        Risk::Reload => " [reload]",
+                        Risk::Restart => " [restart]",
+                        Risk::Destroy => " [destroy]",
+                    };
+                    text += &format!("  {then}{node}{on}: {gate}{} — {}{risk}\n", step.title(), step.because);
+                }
             }
         }
     }

@@ -142,7 +142,7 @@ fn bytes_are_nobodys_business() {
     let (code, stdout, _) =
         muster(&sshd, &["exec", "--json", "pg1:pg2:down", "--", "printf '\\377'; exit 3"]);
     let json: Value = serde_json::from_str(&stdout).unwrap();
-    assert_eq!((code, &json["schema"], &json["exit"]), (2, &1.into(), &2.into()));
+    assert_eq!((code, &json["schema"], &json["exit"]), (2, &2.into(), &2.into()));
     let pg1 = &json["exec"]["pg1"];
     assert_eq!(
         (&pg1["status"], &pg1["stdout_base64"], &pg1["stdout_bytes"]),
