@@ -83,6 +83,12 @@ pub struct NodeOutcome {
 }
 
 impl NodeOutcome {
+    /// Whether nothing is to be said of it but that an operator has taken it out.
+    pub fn is_left_as_wanted(&self) -> bool {
+        let rest = NodeOutcome { blocked: None, ..self.clone() };
+        rest.is_ok() && self.blocked.as_ref().is_some_and(Reason::is_wanted)
+    }
+
     /// Whether the node needs nothing more.
     pub fn is_ok(&self) -> bool {
         self.unwell.is_empty()

@@ -30,6 +30,7 @@ pub enum Risk {
 /// | `resource::properties` | `SetPriority`, `SetQuorum`, `SetNumberSyncStandbys` |
 /// | `resource::citus` | `Metadata` |
 /// | `resource::keeper` | `EnableUnit`, `StartDetached`, `Renew` |
+/// | `resource::rolling` | `Checkpoint`, `Restart`, `Switchover`, `Maintenance` |
 /// | all of these, and `plan::{monitor, node, well}` | `Wait` |
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -123,6 +124,20 @@ pub enum Op {
         service: Service,
     },
 
+    /// Writes to disk what is in memory, so that the server stops in a moment.
+    Checkpoint,
+    /// A server ends and starts again; its keeper lives meanwhile.
+    Restart,
+    /// Another node of the group is to take writes.
+    Switchover {
+        from: NodeName,
+        to: NodeName,
+    },
+    /// The monitor counts on a node no more, or again.
+    Maintenance {
+        turn: Switch,
+    },
+
     Wait(Wait),
 }
 
@@ -161,6 +176,24 @@ pub enum Wait {
     KeeperReports,
     MonitorAnswers,
     Settled,
+    /// Its server is back.
+    Answers,
+    /// It is its group's primary, and takes writes.
+    TakesWrites,
+    /// The coordinator sends a group's queries there.
+    InMetadata {
+        group: u32,
+        at: Address,
+    },
+    InMaintenance,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Switch {
+    On,
+    Off,
 }
 
 /// Who may be connected to a server.
@@ -259,6 +292,11 @@ impl Op {
             Op::Renew { way: Way::Restart, service } => {
                 format!("restart the keeper's service {}", service.as_str())
             }
+            Op::Checkpoint => "checkpoint".to_owned(),
+            Op::Restart => "restart PostgreSQL".to_owned(),
+            Op::Switchover { from, .. } => format!("take over from {from}"),
+            Op::Maintenance { turn: Switch::On } => "enable maintenance".to_owned(),
+            Op::Maintenance { turn: Switch::Off } => "disable maintenance".to_owned(),
             Op::Wait(wait) => wait.title(),
         }
     }
@@ -266,7 +304,8 @@ impl Op {
     pub fn risk(&self) -> Risk {
         match self {
             Op::Write { risk, .. } => *risk,
-            Op::Stop { serving: Serving::Somebody } => Risk::Restart,
+            Op::Stop { serving: Serving::Somebody } | Op::Restart | Op::Switchover { .. } => Risk::Restart,
+            Op::Maintenance { turn: Switch::On } => Risk::Restart,
             Op::Reload | Op::Renew { .. } | Op::Synchronous { serving: Serving::Somebody, .. } => {
                 Risk::Reload
             }
@@ -293,6 +332,8 @@ impl Op {
             | Op::Metadata { .. }
             | Op::EnableUnit { .. }
             | Op::StartDetached
+            | Op::Checkpoint
+            | Op::Maintenance { turn: Switch::Off }
             | Op::Wait(_) => Risk::Safe,
         }
     }
@@ -312,6 +353,10 @@ impl Wait {
             Wait::KeeperReports => "wait until its keeper reports".to_owned(),
             Wait::MonitorAnswers => "wait for the monitor to answer".to_owned(),
             Wait::Settled => "wait until it is settled and healthy".to_owned(),
+            Wait::Answers => "wait until it answers".to_owned(),
+            Wait::TakesWrites => "wait until it takes writes".to_owned(),
+            Wait::InMetadata { group, at } => format!("wait until Citus has group {group} at {at}"),
+            Wait::InMaintenance => "wait until it is in maintenance".to_owned(),
         }
     }
 }

@@ -22,7 +22,7 @@ pub enum Reason {
     Refused(String),
     /// The operator has taken it out.
     Maintenance {
-        pgdata: String,
+        node: NodeName,
     },
     /// Somebody lets systemd not start its keeper.
     Masked {
@@ -141,6 +141,38 @@ pub enum Reason {
     /// It streams, and no commit waits for it.
     NotWaitedFor(String),
 
+    /// Members of a group go one after the other only where all are well.
+    GroupUnwell {
+        group: u32,
+        node: NodeName,
+        why: Box<Reason>,
+    },
+    Unsettled {
+        reported: Option<State>,
+        assigned: Option<State>,
+    },
+    /// The monitor cannot connect to it.
+    Unhealthy,
+    NoKeeper,
+    NotRunning,
+    /// Nobody can take over from a primary; for each of the others, why not.
+    NoCandidate {
+        primary: NodeName,
+        others: Vec<(NodeName, String)>,
+    },
+    /// A standby must not have less than its primary, which is not restarted.
+    PrimaryFirst {
+        primary: NodeName,
+        settings: Vec<String>,
+    },
+    /// It can be restarted only in place.
+    NeedsDowntime(Box<Reason>),
+    /// Too few of its group would be left to confirm writes.
+    WritesWouldStop {
+        number_sync_standbys: u32,
+        left: usize,
+    },
+
     /// What a saved plan tells; nothing is decided by it, because nothing of such a plan is run.
     Saved(String),
 }
@@ -183,9 +215,11 @@ impl Reason {
     pub fn is_unreachable(&self) -> bool {
         match self {
             Reason::Unreachable => true,
-            Reason::Unplanned(why) | Reason::WaitsFor { why, .. } | Reason::NoPrimary { why, .. } => {
-                why.is_unreachable()
-            }
+            Reason::Unplanned(why)
+            | Reason::NeedsDowntime(why)
+            | Reason::GroupUnwell { why, .. }
+            | Reason::WaitsFor { why, .. }
+            | Reason::NoPrimary { why, .. } => why.is_unreachable(),
             Reason::MonitorUnasked { why, .. } => why.as_ref().is_some_and(|why| why.is_unreachable()),
             Reason::Unreadable(_)
             | Reason::Unseen
@@ -217,8 +251,20 @@ impl Reason {
             | Reason::TakesWrites(_)
             | Reason::NotStreaming { .. }
             | Reason::NotWaitedFor(_)
+            | Reason::Unsettled { .. }
+            | Reason::Unhealthy
+            | Reason::NoKeeper
+            | Reason::NotRunning
+            | Reason::NoCandidate { .. }
+            | Reason::PrimaryFirst { .. }
+            | Reason::WritesWouldStop { .. }
             | Reason::Saved(_) => false,
         }
+    }
+
+    /// Whether an operator wants it so: it is told, and nothing has failed.
+    pub fn is_wanted(&self) -> bool {
+        matches!(self, Reason::Maintenance { .. })
     }
 
     /// The same of somebody outside `--limit`, behind that one's name.
@@ -242,10 +288,9 @@ impl fmt::Display for Reason {
             | Reason::TakesWrites(why)
             | Reason::NotWaitedFor(why)
             | Reason::Saved(why) => f.write_str(why),
-            Reason::Maintenance { pgdata } => write!(
-                f,
-                "it is in maintenance: pg_autoctl disable maintenance --pgdata {pgdata} on its host takes it back"
-            ),
+            Reason::Maintenance { node } => {
+                write!(f, "it is in maintenance: `muster maintenance off {node}` takes it back")
+            }
             Reason::Masked { unit } => write!(f, "its unit is masked: systemctl unmask {unit} on its host"),
             Reason::OnlyAKeeper { reported, assigned } => write!(
                 f,
@@ -342,6 +387,41 @@ impl fmt::Display for Reason {
             Reason::Silent { why, log } => {
                 write!(f, "{why}, so it follows no order of the monitor: look at {log} on its host")
             }
+            Reason::GroupUnwell { group, node, why } => {
+                write!(f, "not all of group {group} are well: {node}: {why}")
+            }
+            Reason::Unsettled { reported, assigned } if reported == assigned => {
+                write!(f, "it is {}", word(*reported))
+            }
+            Reason::Unsettled { reported, assigned } => {
+                write!(f, "it is {}, to become {}", word(*reported), word(*assigned))
+            }
+            Reason::Unhealthy => f.write_str("the monitor cannot connect to it"),
+            Reason::NoKeeper => f.write_str("its keeper does not run"),
+            Reason::NotRunning => f.write_str("its PostgreSQL does not run"),
+            Reason::NoCandidate { primary, others } if others.is_empty() => {
+                write!(f, "{primary} has no standby that could take over")
+            }
+            Reason::NoCandidate { primary, others } => {
+                let others: Vec<String> = others.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+                write!(f, "no standby can take over from {primary}: {}", others.join("; "))
+            }
+            Reason::PrimaryFirst { primary, settings } => write!(
+                f,
+                "{} is lowered, and a standby that has less than its primary does not start: {primary} has to be restarted first",
+                settings.join(", ")
+            ),
+            Reason::NeedsDowntime(why) => {
+                write!(
+                    f,
+                    "{why}; with --allow-downtime it is restarted in place, and the group takes no writes meanwhile"
+                )
+            }
+            Reason::WritesWouldStop { number_sync_standbys, left } => write!(
+                f,
+                "writes of its group would stop: number_sync_standbys is {number_sync_standbys}, and {left} standbys that count \
+                 would be left; lower it first"
+            ),
             Reason::NotStreaming { why, pgdata } => {
                 write!(f, "{why}: look at the log of PostgreSQL, {pgdata}/log")
             }

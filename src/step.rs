@@ -28,11 +28,26 @@ pub enum Stage {
     Adjust,
     /// Waiting until all is quiet.
     Settle,
+    /// Servers end and start again, one of a group after the other.
+    Restart,
+    /// Other nodes take over.
+    Switchover,
+    /// Nodes are taken out, or taken back.
+    Maintenance,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 6] =
-        [Stage::Prepare, Stage::Replicate, Stage::Metadata, Stage::Keeper, Stage::Adjust, Stage::Settle];
+    pub const ALL: [Stage; 9] = [
+        Stage::Prepare,
+        Stage::Replicate,
+        Stage::Metadata,
+        Stage::Keeper,
+        Stage::Adjust,
+        Stage::Settle,
+        Stage::Restart,
+        Stage::Switchover,
+        Stage::Maintenance,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -42,6 +57,9 @@ impl Stage {
             Stage::Keeper => "keeper",
             Stage::Adjust => "adjust",
             Stage::Settle => "settle",
+            Stage::Restart => "restart",
+            Stage::Switchover => "switchover",
+            Stage::Maintenance => "maintenance",
         }
     }
 }

@@ -53,12 +53,14 @@ pub enum Wrong {
     Found(String),
     /// It could not be looked at, because a host could not be reached.
     Away(String),
+    /// An operator has taken it out: nothing is asked of it.
+    Out(String),
 }
 
 impl Wrong {
     pub fn why(&self) -> &str {
         match self {
-            Wrong::Found(why) | Wrong::Away(why) => why,
+            Wrong::Found(why) | Wrong::Away(why) | Wrong::Out(why) => why,
         }
     }
 }
@@ -167,7 +169,16 @@ fn certificate(server: &Server, shown: &Shown) -> Option<Result<String, String>>
     }
 }
 
-fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
+fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, Wrong> {
+    match monitor.row(node.name()) {
+        Some(row) if row.is_out() => {
+            Err(Wrong::Out("it is in maintenance: nothing fails over to it".to_owned()))
+        }
+        Some(_) | None => Ok(rests(monitor, node)?),
+    }
+}
+
+fn rests(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
     let row = monitor.row(node.name()).ok_or("the monitor does not know it")?;
     let word = |state: Option<State>| state.map_or("in an unknown state", State::as_str);
     if let Some(why) = row.silence().filter(|_| node.server.keeper != Keeper::None) {
@@ -177,7 +188,7 @@ fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
         ));
     }
     if row.is_in_maintenance() {
-        return Err("it is in maintenance: nothing fails over to it".to_owned());
+        return Err("it is on its way into maintenance".to_owned());
     }
     if row.reported != row.assigned {
         return Err(format!("it is {}, to become {}", word(row.reported), word(row.assigned)));

@@ -173,8 +173,8 @@ fn apply_does_not_guess_an_answer() {
     assert_eq!((said.code, said.stdout.as_str()), (1, ""));
     assert_eq!(
         said.stderr,
-        "error: apply asks before it changes anything, and nobody can answer here\n\
-         hint: look at the plan with `muster plan`, or `create … --plan`, then say --yes\n"
+        "error: muster asks before it changes anything, and nobody can answer here\n\
+         hint: look at the plan with --check, then say --yes\n"
     );
 }
 

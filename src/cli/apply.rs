@@ -16,7 +16,7 @@ use crate::execute::{Stop, execute};
 use crate::facts::{self, Facts};
 use crate::fleet::Fleet;
 use crate::formation::{Formation, NodeName};
-use crate::plan::Plan;
+use crate::plan::{Goal, Plan};
 use crate::report;
 use crate::report::recap::{self, Outcomes};
 use crate::report::text::count;
@@ -28,7 +28,7 @@ use crate::uri::{self, Known, Uri};
 const ROUNDS: usize = 3;
 
 #[derive(Args, Debug)]
-pub(super) struct Arguments {
+pub(super) struct Consent {
     /// Do not ask.
     #[arg(short, long)]
     yes: bool,
@@ -42,7 +42,7 @@ pub(super) struct Arguments {
     show: plan::Show,
 }
 
-impl Arguments {
+impl Consent {
     pub(super) fn changes(&self) -> bool {
         !self.check
     }
@@ -55,7 +55,7 @@ pub(super) struct Whole {
     #[arg(value_name = "FILE", conflicts_with = "check")]
     saved: Option<PathBuf>,
     #[command(flatten)]
-    arguments: Arguments,
+    arguments: Consent,
 }
 
 impl Whole {
@@ -66,30 +66,32 @@ impl Whole {
 
 pub(super) async fn run(options: &Options, whole: &Whole) -> Result<Exit, Vec<Problem>> {
     let saved = whole.saved.as_deref().map(Saved::read).transpose()?;
-    carry_out(options, &whole.arguments, &options.load()?, saved).await
+    carry_out(options, &whole.arguments, &options.load()?, saved, &|| Goal::Rollout).await
 }
 
 /// What `--check` does with a formation.
 pub(super) async fn check(
     options: &Options,
-    arguments: &Arguments,
+    arguments: &Consent,
     formation: &Formation,
+    goal: &Goal,
 ) -> Result<Exit, Vec<Problem>> {
-    let shown = plan::show(options, &arguments.show, formation).await?;
+    let shown = plan::show(options, &arguments.show, formation, goal).await?;
     Ok(exit::of(&exit::outcomes(&shown.plan)))
 }
 
-/// Everything between a formation and how the run ended.
+/// Everything between a formation and how the run ended. The goal is asked for at every look: it may count from now.
 pub(super) async fn carry_out(
     options: &Options,
-    arguments: &Arguments,
+    arguments: &Consent,
     formation: &Formation,
     saved: Option<Saved>,
+    goal: &dyn Fn() -> Goal,
 ) -> Result<Exit, Vec<Problem>> {
     if arguments.check {
-        return check(options, arguments, formation).await;
+        return check(options, arguments, formation, &goal()).await;
     }
-    let scope = options.scope(formation)?;
+    let scope = options.scope_of(formation, &goal())?;
     let sight = scope.sight(formation);
     match &saved {
         None => can_ask(options, arguments)?,
@@ -101,21 +103,24 @@ pub(super) async fn carry_out(
         return Err(problems);
     }
     let strangers: Vec<_> = facts::strangers(formation, &facts).into_iter().cloned().collect();
-    let ended = rounds(options, (arguments, saved), (formation, &scope), &fleet, facts).await;
+    let ended = rounds(options, (arguments, saved), (formation, &scope, goal), &fleet, facts).await;
     fleet.close().await;
     let (outcomes, exit) = ended?;
     // After a no nothing was done that could be summed up.
     if exit != Exit::Interrupted || !outcomes.is_empty() || options.json {
         // A run that did all of it has registered every node.
         let known = Known { strangers: strangers.iter().collect(), ..Known::default() };
+        let is_rollout = goal() == Goal::Rollout;
         let uris = match exit {
             // What is outside the limit may not be there yet.
-            Exit::Ok if scope.is_whole() => uri::uris(formation, &known),
+            Exit::Ok if is_rollout && scope.is_whole() => uri::uris(formation, &known),
             Exit::Ok | Exit::Usage | Exit::Failed | Exit::Changes | Exit::Unreachable | Exit::Interrupted => {
                 Vec::new()
             }
         };
-        say(options, (formation, &scope), &outcomes, &uris, exit);
+        // Of a goal that is about some nodes these are told.
+        let about = Scope::of(formation, outcomes.keys().cloned());
+        say(options, (formation, if is_rollout { &scope } else { &about }), &outcomes, &uris, exit);
     }
     Ok(exit)
 }
@@ -123,11 +128,12 @@ pub(super) async fn carry_out(
 /// What a run of several plans has come to.
 struct Rounds<'a> {
     options: &'a Options,
-    arguments: &'a Arguments,
+    arguments: &'a Consent,
     /// Who has agreed to this plan is not asked, and gets no other.
     saved: Option<Saved>,
     formation: &'a Formation,
     scope: &'a Scope,
+    goal: &'a dyn Fn() -> Goal,
     fleet: &'a Fleet,
     stop: watch::Receiver<Stop>,
     /// Signals end the process until this is taken.
@@ -138,8 +144,8 @@ struct Rounds<'a> {
 /// Plan, show, ask, execute; again while a plan says that more will follow.
 async fn rounds(
     options: &Options,
-    (arguments, saved): (&Arguments, Option<Saved>),
-    (formation, scope): (&Formation, &Scope),
+    (arguments, saved): (&Consent, Option<Saved>),
+    (formation, scope, goal): (&Formation, &Scope, &dyn Fn() -> Goal),
     fleet: &Fleet,
     facts: Facts,
 ) -> Result<(Outcomes, Exit), Vec<Problem>> {
@@ -147,7 +153,7 @@ async fn rounds(
     let over = if arguments.break_lock { Over::Anybody } else { Over::Nobody };
     let locks = Locks::new(fleet, formation, over);
     let sender = Some(sender);
-    let mut run = Rounds { options, arguments, saved, formation, scope, fleet, stop, sender, locks };
+    let mut run = Rounds { options, arguments, saved, formation, scope, goal, fleet, stop, sender, locks };
     let ended = run.all(facts).await;
     run.locks.release().await;
     ended
@@ -215,7 +221,7 @@ impl Rounds<'_> {
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Vec<Problem>> {
-        crate::plan::within(self.formation, self.scope, facts, today()).map_err(|problem| vec![problem])
+        (self.goal)().plan(self.formation, self.scope, facts, today()).map_err(|problem| vec![problem])
     }
 
     /// What was shown is what runs: whoever may have changed something since the look, another run or anybody while
@@ -280,7 +286,7 @@ impl Rounds<'_> {
     }
 }
 
-fn show(options: &Options, arguments: &Arguments, plan: &Plan) {
+fn show(options: &Options, arguments: &Consent, plan: &Plan) {
     report::print(&match options.json {
         true => report::json::result("plan", &report::json::plan(plan), &[("event", json!("plan"))]),
         false => report::plan::text(plan, arguments.show.contents(), options.paint()),
@@ -309,12 +315,12 @@ fn say(
 }
 
 /// Whether there is somebody to ask, before anything is looked at.
-fn can_ask(options: &Options, arguments: &Arguments) -> Result<(), Vec<Problem>> {
+fn can_ask(options: &Options, arguments: &Consent) -> Result<(), Vec<Problem>> {
     if arguments.yes || (std::io::stdin().is_terminal() && !options.json) {
         return Ok(());
     }
-    let hint = "look at the plan with `muster plan`, or `create … --plan`, then say --yes";
-    Err(vec![Problem::new("apply asks before it changes anything, and nobody can answer here").hint(hint)])
+    let hint = "look at the plan with --check, then say --yes";
+    Err(vec![Problem::new("muster asks before it changes anything, and nobody can answer here").hint(hint)])
 }
 
 /// Nobody can say yes to a plan that did not reach the screen.

@@ -14,6 +14,7 @@ use crate::create::options::of;
 use crate::create::{Given, Host, Inventory, Kind, Means, Origin, Row, inventory};
 use crate::error::{Exit, Problem};
 use crate::formation::Monitor;
+use crate::plan::Goal;
 use crate::report;
 use crate::ssh::config;
 
@@ -25,7 +26,7 @@ pub(super) struct Arguments {
     hosts: Vec<String>,
     print_inventory: bool,
     plan: bool,
-    run: apply::Arguments,
+    run: apply::Consent,
     /// An inventory on the command line; `MUSTER_INVENTORY` is for other commands.
     is_with_inventory: bool,
 }
@@ -68,7 +69,7 @@ fn subcommand(kind: Kind) -> Command {
     let switch = |name: &'static str, help: &'static str| {
         Arg::new(name).long(name).action(ArgAction::SetTrue).help(help)
     };
-    let command = apply::Arguments::augment_args(Command::new(kind.as_str()).about(kind.about()));
+    let command = apply::Consent::augment_args(Command::new(kind.as_str()).about(kind.about()));
     // pg_autoctl's -D is the data directory.
     let command = command.mut_arg("diff", |arg| arg.short(None));
     let command = of(kind).fold(command, |command, row| command.arg(argument(row)));
@@ -113,7 +114,7 @@ impl FromArgMatches for Arguments {
             hosts: matches.get_many::<String>(HOSTS).into_iter().flatten().cloned().collect(),
             print_inventory: matches.get_flag(PRINT),
             plan: matches.get_flag(PLAN),
-            run: apply::Arguments::from_arg_matches(matches)?,
+            run: apply::Consent::from_arg_matches(matches)?,
             is_with_inventory: matches.value_source(INVENTORY) == Some(ValueSource::CommandLine),
         })
     }
@@ -152,8 +153,8 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     }
     let formation = options.accept(formation)?;
     match arguments.plan {
-        true => apply::check(options, &arguments.run, &formation).await,
-        false => apply::carry_out(options, &arguments.run, &formation, None).await,
+        true => apply::check(options, &arguments.run, &formation, &Goal::Rollout).await,
+        false => apply::carry_out(options, &arguments.run, &formation, None, &|| Goal::Rollout).await,
     }
 }
 

@@ -28,13 +28,13 @@ pub(super) fn of(outcomes: &Outcomes) -> Exit {
         outcome.failed.is_some()
             || !outcome.unwell.is_empty()
             || !outcome.unknown.is_empty()
-            || outcome.blocked.as_ref().is_some_and(|why| !why.is_unreachable())
+            || outcome.blocked.as_ref().is_some_and(|why| !why.is_unreachable() && !why.is_wanted())
     };
     if outcomes.values().any(has_failed) {
         Exit::Failed
     } else if outcomes.values().any(is_away) {
         Exit::Unreachable
-    } else if outcomes.values().any(|outcome| !outcome.is_ok()) {
+    } else if outcomes.values().any(|outcome| !outcome.is_ok() && !outcome.is_left_as_wanted()) {
         Exit::Failed
     } else {
         Exit::Ok
@@ -148,6 +148,7 @@ mod tests {
             o.blocked = Some(Reason::NoPrimary { group: 1, primary: "w1a".into(), why });
         });
         let blocked = outcome(|o| o.blocked = Some(Reason::Refused("port 5432 is taken".into())));
+        let out = outcome(|o| o.blocked = Some(Reason::Maintenance { node: "w1a".into() }));
         let failed = outcome(|o| o.failed = Some("boom".into()));
         let unknown = outcome(|o| o.unknown = vec!["initdb".into()]);
         let skipped = outcome(|o| o.skipped = 2);
@@ -165,6 +166,8 @@ mod tests {
             (vec![&well, &unwell], Exit::Failed),
             (vec![&away, &unwell], Exit::Failed),
             (vec![&skipped], Exit::Failed),
+            (vec![&well, &out], Exit::Ok),
+            (vec![&away, &out], Exit::Unreachable),
         ] {
             let named = outcomes.iter().enumerate();
             let map = named.map(|(i, o)| (i.to_string().as_str().into(), (*o).clone())).collect();

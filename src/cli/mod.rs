@@ -12,6 +12,7 @@ use crate::error::{Exit, Problem};
 use crate::formation::{Formation, Host, Listed, NodeName, Roster, Server};
 use crate::inventory::{Hosts, Need};
 use crate::pattern;
+use crate::plan::Goal;
 use crate::report;
 use crate::report::paint::Paint;
 use crate::report::progress::Mode;
@@ -32,10 +33,12 @@ mod keyring;
 mod lint;
 mod lock;
 mod log;
+mod maintenance;
 mod ping;
 mod plan;
 mod private;
 mod psql;
+mod restart;
 mod saved;
 mod schema;
 mod screen;
@@ -47,6 +50,7 @@ mod ssh_check;
 mod ssh_config;
 mod status;
 mod sudoers;
+mod switchover;
 mod uri;
 mod verify;
 mod version;
@@ -132,6 +136,12 @@ enum Command {
     Show(show::Arguments),
     /// Make a monitor or nodes without an inventory, with the options of pg_autoctl create.
     Create(create::Arguments),
+    /// Restart PostgreSQL on one member of a group after the other.
+    Restart(restart::Arguments),
+    /// Have another node of a group take writes.
+    Switchover(switchover::Arguments),
+    /// Take hosts out, so that they can be patched or rebooted, and back.
+    Maintenance(maintenance::Arguments),
     /// Show the formation as it is.
     Status,
     /// Check that the formation serves: as the monitor, the coordinator and a client see it.
@@ -180,6 +190,9 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Apply(arguments) => apply::run(options, arguments).await,
             Command::Show(arguments) => show::run(options, arguments),
             Command::Create(arguments) => create::run(options, arguments).await,
+            Command::Restart(arguments) => restart::run(options, arguments).await,
+            Command::Switchover(arguments) => switchover::run(options, arguments).await,
+            Command::Maintenance(arguments) => maintenance::run(options, arguments).await,
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Uri(arguments) => uri::run(options, arguments).await,
@@ -236,9 +249,15 @@ impl Command {
         match self {
             Command::Apply(arguments) if arguments.changes() => Purpose::Deeds,
             Command::Create(arguments) if arguments.changes() => Purpose::Deeds,
+            Command::Restart(arguments) if arguments.changes() => Purpose::Deeds,
+            Command::Switchover(arguments) if arguments.changes() => Purpose::Deeds,
+            Command::Maintenance(arguments) if arguments.changes() => Purpose::Deeds,
             Command::Exec(_) | Command::Psql(_) | Command::Ssh(_) => Purpose::Answers,
             Command::Apply(_)
             | Command::Create(_)
+            | Command::Restart(_)
+            | Command::Switchover(_)
+            | Command::Maintenance(_)
             | Command::Plan(_)
             | Command::Status
             | Command::Verify
@@ -338,6 +357,14 @@ impl Options {
                 let servers = self.select(formation, limit)?;
                 Ok(Scope::of(formation, servers.into_iter().map(|server| server.name.clone())))
             }
+        }
+    }
+
+    /// What has to be looked at: `--limit` tells a rollout; members of a group take turns by what all of them are.
+    fn scope_of(&self, formation: &Formation, goal: &Goal) -> Result<Scope, Vec<Problem>> {
+        match goal {
+            Goal::Rollout => self.scope(formation),
+            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) => Ok(Scope::whole()),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::execute::Stop;
 use crate::facts::Facts;
 use crate::fleet::Fleet;
 use crate::formation::{Formation, Server};
-use crate::plan::{Plan, within};
+use crate::plan::{Goal, Plan};
 use crate::report;
 use crate::report::diff::Contents;
 use crate::report::progress::Mode;
@@ -45,7 +45,7 @@ impl Show {
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
-    let Shown { plan, keys } = show(options, &arguments.show, &formation).await?;
+    let Shown { plan, keys } = show(options, &arguments.show, &formation, &Goal::Rollout).await?;
     if let Some(path) = &arguments.out {
         let scope = options.scope(&formation)?;
         let bound = bound::bound(options, &formation, &scope.sight(&formation), &keys)?;
@@ -66,12 +66,13 @@ pub(super) async fn show(
     options: &Options,
     show: &Show,
     formation: &Formation,
+    goal: &Goal,
 ) -> Result<Shown, Vec<Problem>> {
-    let scope = options.scope(formation)?;
+    let scope = options.scope_of(formation, goal)?;
     let (fleet, facts) = connect(options, options.reading(), formation, &scope.sight(formation)).await;
     let keys = fleet.host_keys();
     fleet.close().await;
-    let plan = within(formation, &scope, &facts, today()).map_err(|problem| vec![problem])?;
+    let plan = goal.plan(formation, &scope, &facts, today()).map_err(|problem| vec![problem])?;
     report::print(&match options.json {
         true => report::json::result("plan", &report::json::plan(&plan), &[]),
         false => report::plan::text(&plan, show.contents(), options.paint()),

@@ -18,6 +18,6 @@ pub(super) async fn run(options: &Options) -> Result<Exit, Vec<Problem>> {
     Ok(match status.rest {
         Rest::Unsettled => Exit::Failed,
         // Which of the two it is, is what a pipeline wants to know.
-        Rest::Settled | Rest::Unseen => exit::of_sight(&facts, &scope),
+        Rest::Settled | Rest::Out | Rest::Unseen => exit::of_sight(&facts, &scope),
     })
 }

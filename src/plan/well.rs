@@ -57,8 +57,7 @@ impl World<'_> {
         for node in self.formation.nodes.values() {
             let is_out = self.row(node.name()).is_some_and(NodeRow::is_in_maintenance);
             if is_out && !self.is_excluded(node.name()) {
-                let pgdata = node.server.pgdata.clone();
-                self.block(plan, node.name(), Reason::Maintenance { pgdata });
+                self.block(plan, node.name(), Reason::Maintenance { node: node.name().clone() });
             }
         }
     }

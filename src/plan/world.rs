@@ -10,6 +10,7 @@ use crate::plan::peer::{Peer, unfit};
 use crate::plan::{Plan, agreement, check};
 use crate::reason::Reason;
 use crate::resource::data::{self, Pgdata};
+use crate::resource::database::DatabaseFacts;
 use crate::resource::keeper;
 use crate::resource::meant;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
@@ -298,6 +299,11 @@ impl<'a> World<'a> {
     /// The seen facts of a node that is not excluded.
     pub(super) fn seen(&self, node: &NodeName) -> &'a Seen {
         self.facts.seen(node).expect("a host that was not seen is excluded")
+    }
+
+    /// What a node's server says, where it runs and was seen.
+    pub(super) fn seen_of(&self, node: &Node) -> Option<&'a DatabaseFacts> {
+        self.facts.seen(node.name())?.database.as_ref()
     }
 
     /// The directory of the PostgreSQL programs on a node's host.

@@ -64,7 +64,7 @@ pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Pa
 fn host(outcome: &NodeOutcome) -> String {
     let looked = outcome.unreachable.is_none() && outcome.blocked.is_none() || outcome.changed > 0;
     let failed = outcome.failed.is_some()
-        || outcome.blocked.is_some()
+        || outcome.blocked.as_ref().is_some_and(|why| !why.is_wanted())
         || !outcome.unwell.is_empty()
         || !outcome.unknown.is_empty();
     format!(

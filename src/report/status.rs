@@ -199,9 +199,10 @@ impl Status {
         for (names, note) in alike(notes) {
             text += &format!("{} {names}: {note}\n", paint.yellow("note:"));
         }
-        text + &match self.settled {
-            true => paint.green("settled"),
-            false => paint.red("not settled"),
+        text + &match self.rest {
+            Rest::Settled => paint.green("settled"),
+            Rest::Out => paint.yellow("settled, but for nodes in maintenance"),
+            Rest::Unseen | Rest::Unsettled => paint.red("not settled"),
         } + "\n"
     }
 }

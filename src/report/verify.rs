@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::report::paint::Paint;
 use crate::report::text::{count, plain};
-use crate::verify::{Check, View};
+use crate::verify::{Check, View, Wrong};
 
 /// A line a check: `ok` with what was seen, `FAILED` with what is wrong.
 pub fn text(checks: &[Check], paint: Paint) -> String {
@@ -18,16 +18,20 @@ pub fn text(checks: &[Check], paint: Paint) -> String {
         for check in of_view {
             let (word, says) = match &check.result {
                 Ok(seen) => (paint.green("ok    "), seen.as_str()),
+                Err(Wrong::Out(why)) => (paint.yellow("out   "), why.as_str()),
                 Err(wrong) => (paint.red("FAILED"), wrong.why()),
             };
             text += &format!("  {word} {}: {}\n", plain(&check.subject), plain(says));
         }
     }
-    let failed = checks.iter().filter(|check| check.result.is_err()).count();
-    let checked = count(checks.len(), "check");
+    let is_out = |check: &&Check| matches!(check.result, Err(Wrong::Out(_)));
+    let out = checks.iter().filter(is_out).count();
+    let failed = checks.iter().filter(|check| check.result.is_err()).count() - out;
+    let checked = count(checks.len() - out, "check");
+    let rest = if out == 0 { String::new() } else { format!("; {} in maintenance", count(out, "node")) };
     match failed {
-        0 => format!("{text}{}\n", paint.green(&format!("{checked}, all ok"))),
-        _ => format!("{text}{}\n", paint.red(&format!("{checked}, {failed} failed"))),
+        0 => format!("{text}{}\n", paint.green(&format!("{checked}, all ok{rest}"))),
+        _ => format!("{text}{}\n", paint.red(&format!("{checked}, {failed} failed{rest}"))),
     }
 }
 
@@ -45,7 +49,6 @@ pub fn json(checks: &[Check]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::verify::Wrong;
 
     #[test]
     fn checks_stand_under_their_view() {

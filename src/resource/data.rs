@@ -360,7 +360,7 @@ pub fn install(server: &Server) -> Step {
 }
 
 /// `$1` bin, `$2` PGDATA, `$3` start, stop or restart.
-const PG_CTL: &str = r#"case $3 in
+pub(super) const PG_CTL: &str = r#"case $3 in
 start)
   if "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi
   : >"$2/startup.log" ;;

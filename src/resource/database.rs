@@ -24,6 +24,9 @@ pub struct DatabaseFacts {
     #[serde(default, deserialize_with = "secrets")]
     pub verifiers: BTreeMap<String, Secret>,
     pub databases: BTreeSet<String>,
+    /// Seconds since it was started.
+    #[serde(default)]
+    pub uptime: Option<u64>,
     /// Physical replication slots.
     pub slots: BTreeSet<String>,
     pub synchronous_standby_names: String,
@@ -33,6 +36,9 @@ pub struct DatabaseFacts {
     /// Settings that wait for a restart. A server goes on saying so of a line that it never took and that is gone from its
     /// files: that is left out.
     pub pending_restart: BTreeSet<String>,
+    /// Those of them that a standby must not have lower than its primary, and that the files have lower than the server.
+    #[serde(default)]
+    pub lowered: BTreeSet<String>,
     /// Lines of `pg_hba.conf` that the server cannot read: with one of them it keeps the rules it had.
     pub hba_errors: Vec<String>,
     /// Lines that it has read and says something about, e.g. that a `hostssl` rule matches nobody while `ssl` is off.
@@ -107,11 +113,16 @@ const SERVER: &str = "select json_build_object(
  'verifiers', coalesce((select json_object_agg(rolname, rolpassword) from pg_authid
    where rolname in (:'username', 'pgautofailover_replicator', 'autoctl_node') and rolpassword is not null), '{}'),
  'databases', (select json_agg(datname) from pg_database),
+ 'uptime', greatest(0, extract(epoch from now() - pg_postmaster_start_time()))::bigint,
  'slots', coalesce((select json_agg(slot_name) from pg_replication_slots where slot_type = 'physical'), '[]'),
  'synchronous_standby_names', current_setting('synchronous_standby_names'),
  'streaming', (STREAMING),
  'pending_restart', coalesce((select json_agg(name) from pg_settings s where pending_restart
    and (source = 'configuration file' or exists (select from pg_file_settings f where lower(f.name) = lower(s.name)))), '[]'),
+ 'lowered', coalesce((select json_agg(s.name) from pg_settings s where s.pending_restart and s.name in ('max_connections',
+   'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction') and s.setting::bigint >
+   (select f.setting::bigint from pg_file_settings f where lower(f.name) = s.name and f.setting ~ '^[0-9]{1,9}$'
+    order by f.seqno desc limit 1)), '[]'),
  'needs_restart', (select json_agg(name) from pg_settings where context = 'postmaster'),
  'made_by', (select json_build_object('encoding', pg_encoding_to_char(encoding), 'locale', datcollate,
    'data_checksums', current_setting('data_checksums')::boolean) from pg_database where datname = 'template1'),

@@ -23,6 +23,7 @@ pub mod properties;
 pub mod psql;
 pub mod refused;
 pub mod replication;
+pub mod rolling;
 pub mod settings;
 pub mod streaming;
 pub mod tls;

@@ -92,6 +92,11 @@ impl NodeRow {
         self.assigned.is_some_and(State::is_maintenance)
     }
 
+    /// It is in maintenance, and nothing is going on.
+    pub fn is_out(&self) -> bool {
+        self.reported == self.assigned && self.assigned == Some(State::Maintenance)
+    }
+
     /// The priority that somebody has set; `None` for the values that the monitor uses during a failover: a demoted
     /// primary's less 101, and 101 more for a node that was chosen. Source: perform_failover and perform_promotion in
     /// node_active_protocol.c, CANDIDATE_PRIORITY_INCREMENT in node_metadata.h, 2.0 to 2.2.

@@ -141,9 +141,11 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
         roles: BTreeMap::new(),
         verifiers: BTreeMap::new(),
         databases: Default::default(),
+        uptime: None,
         slots: Default::default(),
         synchronous_standby_names: format!("ANY 1 ({})", names.join(", ")),
         pending_restart: Default::default(),
+        lowered: Default::default(),
         hba_errors: Vec::new(),
         hba_notes: Vec::new(),
         needs_restart: Default::default(),
@@ -486,9 +488,13 @@ fn who_only_seems_to_follow_fails() {
         ]
     );
     assert_eq!(row(&|row| row.silent = 20), Vec::<String>::new());
-    for state in [State::Maintenance, State::PrepareMaintenance, State::WaitMaintenance] {
+    for (state, says) in [
+        (State::Maintenance, "it is in maintenance: nothing fails over to it"),
+        (State::PrepareMaintenance, "it is on its way into maintenance"),
+        (State::WaitMaintenance, "it is on its way into maintenance"),
+    ] {
         let found = row(&|row| (row.reported, row.assigned) = (Some(state), Some(state)));
-        assert_eq!(found[0], "w1b: it is in maintenance: nothing fails over to it");
+        assert_eq!(found[0], format!("w1b: {says}"));
     }
     let sender = |change: &dyn Fn(&mut Sender)| {
         let of_w1a = |name: &str, database: &mut DatabaseFacts| {

@@ -202,6 +202,25 @@ impl World {
                 return self.start_keeper(on);
             }
             Op::StartDetached => return self.start_keeper(on),
+            Op::Checkpoint => drop(self.running(on)?),
+            Op::Restart => {
+                let data = self.hosts[on].data().ok_or("pg_ctl: no data directory")?;
+                // PostgreSQL: a standby with less than its primary has does not come up.
+                let lowered =
+                    |name: &NodeName| self.hosts[name].data().is_some_and(|data| !data.lowered.is_empty());
+                if data.standby && lowered(on) && self.upstream(on).is_some_and(|primary| lowered(&primary)) {
+                    return Err("recovery aborted because of insufficient parameter settings".to_owned());
+                }
+                let data = self.hosts.get_mut(on).and_then(Host::data_mut).expect("just looked at");
+                // Another than the one that was to go is left alone.
+                if data.postmaster.is_none_or(|pid| pid.to_string() == args[3]) {
+                    data.check()?;
+                    data.postmaster = None;
+                    self.start_postgres(on);
+                }
+            }
+            Op::Switchover { to, .. } => return self.monitor_answering()?.promote(&to.0),
+            Op::Maintenance { turn } => return self.monitor_answering()?.maintain(&step.on.0, *turn),
             Op::Renew { way, service } => {
                 self.read_config(on, args)?;
                 self.rewrite_conf(on);
@@ -357,6 +376,8 @@ impl World {
             return;
         };
         data.postmaster = Some(pid);
+        data.pending_restart.clear();
+        data.lowered.clear();
         self.load(on);
     }
 

@@ -2,6 +2,7 @@
 
 use muster::command::Command;
 use muster::op::{Op, Wait};
+use muster::resource::citus::CitusNode;
 use muster::resource::data::STANDBY_CONF;
 use muster::state::State;
 use muster::step::Step;
@@ -45,7 +46,23 @@ impl World {
             }
             Wait::MonitorAnswers => {
                 self.monitor_answering()?;
-                Ok("t".to_owned())
+                Ok(if sql(command).contains("answers") { "answers" } else { "t" }.to_owned())
+            }
+            Wait::Answers => word(self.hosts[&step.on].runs(), "answers", "connection refused"),
+            Wait::TakesWrites => {
+                let row = self.monitor_answering()?.by_name(&step.on.0).ok_or("no row")?;
+                word(row.is_resting_writer(), "it takes writes", "not yet")
+            }
+            Wait::InMaintenance => {
+                let row = self.monitor_answering()?.by_name(&step.on.0).ok_or("no row")?;
+                word(row.is_out(), "it is out", "not yet")
+            }
+            Wait::InMetadata { group, at } => {
+                let data =
+                    self.hosts[&step.on].data().filter(|data| data.runs()).ok_or("connection refused")?;
+                let is_there = |row: &&CitusNode| row.group == i64::from(*group) && row.role == "primary";
+                let row = data.citus.iter().find(is_there).ok_or("there is no row")?;
+                word(row.name == at.host && row.port == i64::from(at.port), "there", "it is elsewhere")
             }
             Wait::Settled => {
                 let row = self.monitor_answering()?.by_name(&step.on.0).ok_or("no row")?;

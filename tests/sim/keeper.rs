@@ -112,7 +112,7 @@ impl World {
                 }
                 self.start_postgres(name);
             }
-            State::PreparePromotion | State::WaitStandby => {}
+            State::PreparePromotion | State::WaitStandby | State::WaitMaintenance | State::Maintenance => {}
             other => panic!("{name}: a keeper is asked to become {other} from {current}"),
         }
         true

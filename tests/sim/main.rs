@@ -14,6 +14,7 @@ mod metadata;
 mod monitor;
 mod oracle;
 mod pairs;
+mod rolling;
 mod run;
 mod scenarios;
 mod shown;

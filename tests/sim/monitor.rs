@@ -4,11 +4,13 @@
 //! callees in group_state_machine.c. Time does not exist here, so the worst is taken: whoever's PostgreSQL is
 //! down has been down for longer than the monitor is patient. LSNs never differ.
 
+use muster::op::Switch;
 use muster::resource::monitor::{FormationRow, NodeRow};
 use muster::state::State;
 use muster::state::State::{
     ApplySettings, Catchingup, DemoteTimeout, Demoted, Draining, Dropped, Init, JoinPrimary, JoinSecondary,
-    PreparePromotion, Primary, ReportLsn, Secondary, Single, StopReplication, WaitPrimary, WaitStandby,
+    Maintenance, PreparePromotion, Primary, ReportLsn, Secondary, Single, StopReplication, WaitMaintenance,
+    WaitPrimary, WaitStandby,
 };
 
 /// The monitor's database.
@@ -225,7 +227,9 @@ impl Monitor {
             return self.proceed_primary(&active);
         }
         let primary = self.primary_or_demoted(active.group);
-        if let Some(primary) = primary.as_ref().filter(|primary| members > 2 && is_unhealthy(primary)) {
+        if let Some(primary) =
+            primary.as_ref().filter(|primary| members > 2 && (is_unhealthy(primary) || is(primary, Draining)))
+        {
             let candidates = self.others(primary.id);
             let candidates = candidates
                 .iter()
@@ -246,7 +250,9 @@ impl Monitor {
         let joined = is_any(primary, &[WaitPrimary, JoinPrimary]);
         let steady = is_any(primary, &[WaitPrimary, JoinPrimary, Primary]);
         let well = primary.is_some_and(is_healthy);
-        if is(active, ReportLsn) && steady && well {
+        if is(active, WaitMaintenance) && primary.is_some_and(is_in_primary_state) {
+            self.assign(id, Maintenance);
+        } else if is(active, ReportLsn) && steady && well {
             self.assign(id, Secondary);
         } else if is(active, ReportLsn) {
             self.elect(active);
@@ -303,6 +309,55 @@ impl Monitor {
         {
             self.assign(id, Secondary);
         }
+    }
+
+    /// `perform_promotion`, which is `perform_failover` with the priorities changed for a while where there is a choice.
+    pub(crate) fn promote(&mut self, name: &str) -> Result<(), String> {
+        let node = self.by_name(name).cloned().ok_or_else(|| format!("node \"{name}\" is not registered"))?;
+        if node.assigned.is_some_and(|state| state.is_writable()) || is_being_promoted(&node) {
+            return Ok(());
+        }
+        let primary = self.writable(node.group).cloned().ok_or("couldn't find the primary node")?;
+        if !is(&node, Secondary) || !is_any(Some(&primary), &[Primary, WaitPrimary]) {
+            return Err(format!("cannot perform a failover: {name} is {:?}", node.reported));
+        }
+        self.assign(primary.id, Draining);
+        if self.others(node.id).len() == 1 {
+            self.assign(node.id, PreparePromotion);
+            return Ok(());
+        }
+        for row in &mut self.rows {
+            row.candidate_priority +=
+                i64::from(row.id == node.id) * 101 - i64::from(row.id == primary.id) * 101;
+        }
+        Ok(())
+    }
+
+    /// `start_maintenance` and `stop_maintenance`.
+    pub(crate) fn maintain(&mut self, name: &str, turn: Switch) -> Result<(), String> {
+        let node = self.by_name(name).cloned().ok_or_else(|| format!("node \"{name}\" is not registered"))?;
+        match turn {
+            Switch::On if matches!(node.assigned, Some(WaitMaintenance | Maintenance)) => (),
+            Switch::On => {
+                let primary = self.writable(node.group).cloned().ok_or("couldn't find the primary node")?;
+                if !is_any(Some(&node), &[Secondary, Catchingup])
+                    || !is_any(Some(&primary), &[Primary, WaitPrimary])
+                {
+                    return Err(format!("cannot start maintenance: {name} is {:?}", node.reported));
+                }
+                let counts = self.others(primary.id);
+                let counts = counts
+                    .iter()
+                    .filter(|row| row.id != node.id && row.replication_quorum && is(row, Secondary));
+                if counts.count() < self.settings().number_sync_standbys as usize {
+                    return Err("cannot start maintenance: number_sync_standbys".to_owned());
+                }
+                self.assign(node.id, WaitMaintenance);
+            }
+            Switch::Off if is(&node, Maintenance) => self.assign(node.id, Catchingup),
+            Switch::Off => (),
+        }
+        Ok(())
     }
 
     fn proceed_primary(&mut self, primary: &NodeRow) {
@@ -387,7 +442,12 @@ impl Monitor {
         let best = candidates.iter().filter(|row| row.candidate_priority > 0 && !is_unhealthy(row));
         match best.max_by_key(|row| row.candidate_priority) {
             Some(best) => {
-                self.assign(best.id, PreparePromotion);
+                let (best, group) = (best.id, best.group);
+                self.assign(best, PreparePromotion);
+                for row in self.rows.iter_mut().filter(|row| row.group == group) {
+                    row.candidate_priority -= i64::from(row.candidate_priority > 100) * 101;
+                    row.candidate_priority += i64::from(row.candidate_priority < 0) * 101;
+                }
                 true
             }
             None => false,

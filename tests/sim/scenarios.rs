@@ -6,6 +6,7 @@
 //! minimal.yml                       a file of inventory/, or YAML
 //! ---- limit                        if there is one
 //! workers:!w2b
+//! ---- goal                         if it is no rollout: `restart`, `switchover 1`, `maintenance on w1b`; see `goal`
 //! ---- others                       if any: an inventory of somebody else's in the same formation, at one monitor
 //! ---- facts
 //! others settled                    what stands under `---- others` is made first, by its own keepers and operators
@@ -14,14 +15,15 @@
 //! ---- plan
 //! ```
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
 use jiff::civil::Date;
 use muster::formation::{Formation, NodeName, Secret};
 use muster::inventory::parse;
-use muster::plan::{Plan, plan, within};
+use muster::op::Switch;
+use muster::plan::{Downtime, Goal, Maintenance, Plan, Restart, Switchover, Which, plan};
 use muster::resource::citus::CitusNode;
 use muster::resource::host::Resolved;
 use muster::resource::neighbours::{Neighbour, Whose};
@@ -50,6 +52,10 @@ fn every_scenario_plans_what_it_says() {
             head.split_once("---- inventory\n").unwrap_or_else(|| panic!("{name}: no inventory"));
         let (inventory, facts) =
             rest.split_once("---- facts\n").unwrap_or_else(|| panic!("{name}: no facts"));
+        let (inventory, wanted) = match inventory.split_once("---- goal\n") {
+            Some((inventory, goal)) => (inventory, goal.trim()),
+            None => (inventory, ""),
+        };
         let (inventory, limit) = match inventory.split_once("---- limit\n") {
             Some((inventory, limit)) => (inventory, Some(limit)),
             None => (inventory, None),
@@ -80,9 +86,11 @@ fn every_scenario_plans_what_it_says() {
         }
         let scope = limit.map_or(Scope::whole(), |limit| scope(&formation, limit.trim()));
         let facts = world.facts_of(&formation, &scope);
-        let made =
-            within(&formation, &scope, &facts, TODAY).unwrap_or_else(|problem| panic!("{name}: {problem}"));
-        let again = within(&formation, &scope, &facts, TODAY).unwrap();
+        let goal = goal(&formation, wanted).unwrap_or_else(|| panic!("{name}: not understood: {wanted}"));
+        let made = goal
+            .plan(&formation, &scope, &facts, TODAY)
+            .unwrap_or_else(|problem| panic!("{name}: {problem}"));
+        let again = goal.plan(&formation, &scope, &facts, TODAY).unwrap();
         assert_eq!(without_certificates(&made), without_certificates(&again), "{name}");
         let actual = shown(&made);
         if actual != expected {
@@ -100,6 +108,39 @@ pub(crate) fn scope(formation: &Formation, limit: &str) -> Scope {
     let none = |_: &str| Err("there are no files".to_owned());
     let names = muster::pattern::select(&formation.roster, limit, &none);
     Scope::of(formation, names.unwrap_or_else(|problem| panic!("{problem}")))
+}
+
+/// What a run is for: nothing for a rollout; `restart [pending] [downtime] [HOST…]`, `switchover GROUP [HOST]`,
+/// `maintenance on|off HOST…`.
+fn goal(formation: &Formation, line: &str) -> Option<Goal> {
+    let mut words = line.split_whitespace();
+    let verb = words.next();
+    let rest: Vec<&str> = words.collect();
+    let named = |words: &[&str]| words.iter().map(|word| NodeName::from(*word)).collect::<BTreeSet<_>>();
+    Some(match (verb, &rest[..]) {
+        (None, _) => Goal::Rollout,
+        (Some("restart"), words) => {
+            let hosts: Vec<&str> =
+                words.iter().copied().filter(|word| !["pending", "downtime"].contains(word)).collect();
+            let all = || formation.servers().map(|server| server.name.clone()).collect();
+            Goal::Restart(Restart {
+                nodes: if hosts.is_empty() { all() } else { named(&hosts) },
+                which: if words.contains(&"pending") { Which::Pending } else { Which::All },
+                downtime: if words.contains(&"downtime") { Downtime::Allowed } else { Downtime::Refused },
+                serial: None,
+                canary: None,
+            })
+        }
+        (Some("switchover"), [group, to @ ..]) => Goal::Switchover(Switchover {
+            group: group.parse().ok()?,
+            to: to.first().map(|name| NodeName::from(*name)),
+        }),
+        (Some("maintenance"), [turn, hosts @ ..]) => Goal::Maintenance(Maintenance {
+            nodes: named(hosts),
+            turn: if *turn == "on" { Switch::On } else { Switch::Off },
+        }),
+        (Some(_), _) => return None,
+    })
 }
 
 /// Everything that is in the world of an inventory and of others'.
@@ -334,6 +375,10 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("postgres", ["stopped"]) => host.data_mut()?.postmaster = None,
         ("pending", ["restart", setting]) => {
             host.data_mut()?.pending_restart.insert((*setting).to_owned());
+        }
+        ("lowered", [setting]) => {
+            host.data_mut()?.pending_restart.insert((*setting).to_owned());
+            host.data_mut()?.lowered.insert((*setting).to_owned());
         }
         ("hba", ["error", ..]) => host.data_mut()?.hba_errors.push(words[1..].join(" ")),
         ("role", [role, "missing"]) => {

@@ -1,7 +1,7 @@
 //! Whether what an operation says is what its command does: titles are made of the one, hosts do the other.
 
 use muster::command::Command;
-use muster::op::{Address, Metadata, Op, Synchronous, Wait, Way};
+use muster::op::{Address, Metadata, Op, Switch, Synchronous, Wait, Way};
 use muster::resource::data::new_dir;
 use muster::resource::replication::slot;
 use muster::sql::ident;
@@ -70,6 +70,11 @@ impl World {
                     }
             }
             Op::EnableUnit { unit } => args[0] == *unit,
+            Op::Checkpoint => sql == "CHECKPOINT;\n",
+            Op::Restart => args[1] == server.pgdata && args[2] == "restart",
+            Op::Switchover { to, .. } => sql.contains("perform_promotion") && texts.contains(&to.0),
+            Op::Maintenance { turn: Switch::On } => sql.contains("start_maintenance"),
+            Op::Maintenance { turn: Switch::Off } => sql.contains("stop_maintenance"),
             Op::StartDetached => args.contains(&server.pgdata),
             Op::Renew { way, service } => {
                 args[3] == service.as_str() && (args[4] == "hangup") == (*way == Way::Hangup)
@@ -89,8 +94,12 @@ fn waits_so(wait: &Wait, command: &Command, answers: &[String]) -> bool {
         Wait::Streams { .. } => sql.contains("pg_stat_replication"),
         Wait::KeeperRuns => answers == ["alive"],
         Wait::KeeperLogsIn | Wait::KeeperReports => sql.contains("reporttime"),
-        Wait::MonitorAnswers => sql.contains("pgautofailover"),
+        Wait::MonitorAnswers => sql.contains("pgautofailover") || answers == ["answers"],
         Wait::Settled => answers == ["settled"],
+        Wait::Answers => answers == ["answers"],
+        Wait::TakesWrites => answers == ["it takes writes"],
+        Wait::InMaintenance => answers == ["it is out"],
+        Wait::InMetadata { at, .. } => sql.contains("pg_dist_node") && texts.contains(&at.host),
         Wait::Registered { .. } => sql.contains("pgautofailover.node"),
     }
 }

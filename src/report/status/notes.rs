@@ -27,6 +27,11 @@ pub(super) fn notes(
 ) -> Vec<Note> {
     let mut notes = Vec::new();
     let mut note = |node: &NodeName, text: String| notes.push(Note { node: node.clone(), text });
+    let rows = facts.monitor(formation).map_or(&[][..], |monitor| &monitor.nodes);
+    for row in rows.iter().filter(|row| row.is_in_maintenance()) {
+        let node = NodeName::from(row.name.as_str());
+        note(&node, Reason::Maintenance { node: node.clone() }.to_string());
+    }
     for (name, sight) in &facts.hosts {
         match sight {
             Sight::Unreachable(failure) => note(name, format!("unreachable: {}", failure.cause())),

@@ -15,6 +15,8 @@ use crate::scope::Scope;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Rest {
     Settled,
+    /// The others rest, and nodes are in maintenance.
+    Out,
     /// What could be seen rests, and a host could not be reached.
     Unseen,
     Unsettled,
@@ -43,6 +45,7 @@ impl Rest {
 fn by_row(facts: &Facts, line: &Line) -> Rest {
     match (&line.row, line.group) {
         (Look::Is(row), _) if row.is_settled() && row.running && row.health != 0 => Rest::Settled,
+        (Look::Is(row), _) if row.is_out() => Rest::Out,
         (Look::Is(_), _) | (Look::Absent, Some(_)) => Rest::Unsettled,
         // Nobody could ask the monitor.
         (Look::Unknown, _) if is_any_away(facts) => Rest::Unseen,
@@ -96,12 +99,9 @@ pub(super) fn troubles(
             let there = database(facts, &primary.name).and_then(|there| there.streaming.as_ref());
             streaming::trouble(row, primary, there, database(facts, &row.name))
         });
-        let out = "it is in maintenance: pg_autoctl disable maintenance on its host takes it back";
-        let out = row.is_in_maintenance().then(|| out.to_owned());
         let found: Vec<String> = silent
             .into_iter()
             .chain(row.stuck())
-            .chain(out)
             .chain(streams.map(|trouble| trouble.why().to_owned()))
             .collect();
         if !found.is_empty() {

@@ -1,0 +1,62 @@
+//! What a run is for, and its planner.
+
+use jiff::civil::Date;
+
+use crate::error::Problem;
+use crate::facts::Facts;
+use crate::formation::Formation;
+use crate::plan::maintenance::{self, Maintenance};
+use crate::plan::restart::{self, Restart};
+use crate::plan::switchover::{self, Switchover};
+use crate::plan::{Plan, World, within};
+use crate::scope::Scope;
+
+/// What the formation is to come to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// What the inventory says.
+    Rollout,
+    /// Servers that were started anew.
+    Restart(Restart),
+    /// A group with another primary.
+    Switchover(Switchover),
+    /// Nodes that are out, or back.
+    Maintenance(Maintenance),
+}
+
+impl Goal {
+    /// The plan of this formation, these facts, this day. All but a rollout want facts of the whole formation.
+    ///
+    /// # Errors
+    /// As [`within`].
+    pub fn plan(
+        &self,
+        formation: &Formation,
+        scope: &Scope,
+        facts: &Facts,
+        today: Date,
+    ) -> Result<Plan, Problem> {
+        let mut plan = Plan::default();
+        let whole = Scope::whole();
+        let mut world = || World::new(formation, &whole, facts, today, &mut plan);
+        let chosen = match self {
+            Goal::Rollout => return within(formation, scope, facts, today),
+            Goal::Restart(wanted) => {
+                restart::plan(&world(), wanted, &mut plan);
+                wanted.nodes.clone()
+            }
+            Goal::Switchover(wanted) => {
+                switchover::plan(&world(), wanted, &mut plan);
+                formation.group(wanted.group).map(|node| node.name().clone()).collect()
+            }
+            Goal::Maintenance(wanted) => {
+                maintenance::plan(&world(), wanted, &mut plan);
+                wanted.nodes.clone()
+            }
+        };
+        plan.blocked.retain(|name, _| chosen.contains(name));
+        plan.unreachable.retain(|name, _| chosen.contains(name));
+        plan.notes.clear();
+        Ok(plan)
+    }
+}

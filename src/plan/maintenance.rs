@@ -1,0 +1,106 @@
+//! `muster maintenance`: a node is taken out, so that its host can be patched, and taken back.
+
+use std::collections::BTreeSet;
+
+use crate::formation::{Node, NodeName};
+use crate::op::Switch;
+use crate::plan::node::wait_until_settled;
+use crate::plan::rolling::Group;
+use crate::plan::switchover::turns as switchover;
+use crate::plan::wave::{Begins, Lane, Turn, Wave};
+use crate::plan::{Plan, World};
+use crate::reason::Reason;
+use crate::resource::monitor::NodeRow;
+use crate::resource::rolling;
+use crate::step::Stage;
+
+/// Whom to take out, or back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Maintenance {
+    pub nodes: BTreeSet<NodeName>,
+    pub turn: Switch,
+}
+
+pub(super) fn plan(world: &World, wanted: &Maintenance, plan: &mut Plan) {
+    let mut lanes = Vec::new();
+    for id in world.formation.groups() {
+        let is_out = |node: &Node| world.row(node.name()).is_some_and(NodeRow::is_in_maintenance);
+        let wants =
+            |node: &&Node| wanted.nodes.contains(node.name()) && is_out(node) != (wanted.turn == Switch::On);
+        let chosen: Vec<&Node> = world.formation.group(id).filter(wants).collect();
+        if chosen.is_empty() {
+            continue;
+        }
+        let turns = match wanted.turn {
+            Switch::On => out(world, id, &chosen),
+            Switch::Off => back(world, id, &chosen),
+        };
+        match turns {
+            Ok(turns) => lanes.push(Lane::of(turns)),
+            Err(why) => {
+                let left = chosen.iter().map(|node| node.name());
+                let left: Vec<_> = left.filter(|name| !plan.unreachable.contains_key(*name)).collect();
+                left.into_iter().for_each(|name| drop(plan.blocked.insert(name.clone(), why.clone())));
+            }
+        }
+    }
+    // Who was out is looked at for that reason alone.
+    let planned: BTreeSet<&NodeName> =
+        lanes.iter().flat_map(|lane| &lane.turns).map(|turn| &turn.node).collect();
+    let is_done = |name: &NodeName, why: &Reason| {
+        matches!(why, Reason::Maintenance { .. }) && (wanted.turn == Switch::On || planned.contains(name))
+    };
+    plan.blocked.retain(|name, why| !is_done(name, why));
+    if !lanes.is_empty() {
+        plan.waves.push(Wave { stage: Stage::Maintenance, begins: Begins::AfterSuccess, lanes });
+    }
+}
+
+/// Standbys first; a primary behind a switchover to one that stays.
+fn out(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
+    let is_chosen = |node: &Node| chosen.iter().any(|other| other.name() == node.name());
+    let group = Group::find(world, id, chosen)?;
+    let heir = if is_chosen(group.primary) { Some(group.candidate(world, chosen)?) } else { None };
+    let counts = |node: &&Node| world.row(node.name()).is_some_and(|row| row.replication_quorum);
+    // The heir confirms nothing any more, and the old primary is out.
+    let stays = |node: &&&Node| !is_chosen(node) && heir.is_none_or(|heir| heir.name() != node.name());
+    let left = group.standbys.iter().filter(stays).filter(|node| counts(node)).count();
+    let number = world.monitor_facts().and_then(|facts| facts.formation.as_ref());
+    let number = number.map_or(0, |formation| formation.number_sync_standbys);
+    if left < number as usize {
+        return Err(Reason::WritesWouldStop { number_sync_standbys: number, left });
+    }
+    let take_out = |node: &Node, primary: &Node| {
+        let with = (world.bin(node.name()), &world.uri);
+        let step = rolling::maintenance(world.formation, node, with, Switch::On, "it was asked for");
+        let gate = [
+            rolling::in_maintenance(world.formation, node, with.0, with.1),
+            wait_until_settled(world, primary, world.bin(primary.name())),
+        ];
+        Turn::new(node.name(), vec![step]).gate(gate)
+    };
+    let standbys = group.standbys.iter().filter(|node| is_chosen(node));
+    let mut turns: Vec<Turn> = standbys.map(|node| take_out(node, group.primary)).collect();
+    if let Some(heir) = heir {
+        let because = format!("{} is to be taken out", group.primary.name());
+        turns.extend(switchover(world, &group, heir, &because));
+        turns.push(take_out(group.primary, heir));
+    }
+    Ok(turns)
+}
+
+fn back(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
+    let primary = world.primary(id).and_then(super::peer::Peer::ours);
+    let primary = primary.ok_or_else(|| world.why_no_primary(id))?;
+    let mut turns = Vec::new();
+    for node in chosen {
+        if world.facts.seen(node.name()).is_none_or(|seen| seen.keeper.alive.is_none()) {
+            return Err(Reason::NoKeeper);
+        }
+        let with = (world.bin(node.name()), &world.uri);
+        let step = rolling::maintenance(world.formation, node, with, Switch::Off, "it was asked for");
+        let gate = [*node, primary].map(|node| wait_until_settled(world, node, world.bin(node.name())));
+        turns.push(Turn::new(node.name(), vec![step]).gate(gate));
+    }
+    Ok(turns)
+}

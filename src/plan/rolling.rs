@@ -1,0 +1,171 @@
+//! A group whose members take turns: whether all are well enough for one to be away, and who could take over.
+
+use crate::formation::Node;
+use crate::plan::World;
+use crate::plan::node::wait_until_settled;
+use crate::reason::Reason;
+use crate::resource::monitor::NodeRow;
+use crate::resource::replication::wait_until_it_streams;
+use crate::resource::streaming::{self, Trouble};
+use crate::resource::{citus, keeper, rolling};
+use crate::state::State;
+use crate::step::Step;
+
+/// Bytes of WAL that a standby may lack and be asked to take over: what it lacks is replayed while nobody takes writes.
+const CLOSE_BEHIND: i64 = 16 << 20;
+
+/// The members of a group that are there: all of them well.
+pub(super) struct Group<'a> {
+    pub(super) primary: &'a Node,
+    /// The most lagged one first.
+    pub(super) standbys: Vec<&'a Node>,
+}
+
+impl<'a> Group<'a> {
+    /// A group with no member that somebody would miss. Nodes in maintenance, and those that are not registered yet, are none.
+    /// Nor is anything expected of standbys in `but`.
+    pub(super) fn find(world: &World<'a>, id: u32, but: &[&Node]) -> Result<Group<'a>, Reason> {
+        let primary = world.primary(id).and_then(super::peer::Peer::ours);
+        let primary = primary.ok_or_else(|| world.why_no_primary(id))?;
+        let mut standbys = Vec::new();
+        for node in world.formation.group(id).filter(|node| is_member(world, node)) {
+            let is_expected =
+                node.name() == primary.name() || but.iter().all(|other| other.name() != node.name());
+            if let Some(why) = unwell(world, node, primary).filter(|_| is_expected) {
+                return Err(Reason::GroupUnwell { group: id, node: node.name().clone(), why: Box::new(why) });
+            }
+            if node.name() != primary.name() {
+                standbys.push(node);
+            }
+        }
+        standbys.sort_by_key(|node| std::cmp::Reverse(behind(world, node, primary)));
+        Ok(Group { primary, standbys })
+    }
+
+    /// The best of those that may take over: one that counts, of the highest priority, the least behind.
+    /// None of `but`.
+    pub(super) fn candidate(&self, world: &World<'a>, but: &[&Node]) -> Result<&'a Node, Reason> {
+        let mut others = Vec::new();
+        let mut fit = Vec::new();
+        let may = |node: &&&Node| but.iter().all(|other| other.name() != node.name());
+        for node in self.standbys.iter().filter(|node| !may(node)) {
+            others.push((node.name().clone(), "it is to be taken out as well".to_owned()));
+        }
+        for node in self.standbys.iter().filter(may) {
+            match unfit(world, node, self.primary) {
+                Some(why) => others.push((node.name().clone(), why)),
+                None => fit.push(*node),
+            }
+        }
+        let rank = |node: &&Node| {
+            let row = world.row(node.name());
+            let counts = row.is_some_and(|row| row.replication_quorum);
+            let priority = row.map_or(0, |row| row.candidate_priority);
+            (counts, priority, -behind(world, node, self.primary))
+        };
+        // Of equals the first by name.
+        fit.sort_by(|one, other| one.name().cmp(other.name()));
+        let best = fit.into_iter().rev().max_by_key(rank);
+        best.ok_or_else(|| Reason::NoCandidate { primary: self.primary.name().clone(), others })
+    }
+
+    /// What is waited for once a standby was disturbed.
+    pub(super) fn gate(&self, world: &World<'a>, standby: &Node, primary: &Node) -> Vec<Step> {
+        let mut gate =
+            vec![wait_until_it_streams(world.id(standby.name()), primary, world.bin(primary.name()))];
+        gate.extend([standby, primary].map(|node| wait_until_settled(world, node, world.bin(node.name()))));
+        gate.iter_mut().for_each(|step| step.because = "no two of a group are away at once".to_owned());
+        gate
+    }
+
+    /// What is waited for once another one takes over.
+    pub(super) fn taken_over(&self, world: &World<'a>, to: &Node) -> Vec<Step> {
+        let mut gate = vec![rolling::takes_writes(world.formation, to, world.bin(to.name()), &world.uri)];
+        gate.extend(in_metadata(world, to));
+        gate
+    }
+}
+
+fn is_member(world: &World, node: &Node) -> bool {
+    let is_out = matches!(world.excluded.get(node.name()), Some(Reason::Maintenance { .. }));
+    !is_out && world.row(node.name()).is_some()
+}
+
+/// Why a member of a group is one that nothing can be said of while another is away.
+fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
+    if let Some(why) = world.excluded.get(node.name()) {
+        return Some(why.clone());
+    }
+    let (row, seen) = (world.row(node.name())?, world.seen(node.name()));
+    if !world.rests(row) {
+        return Some(Reason::Unsettled { reported: row.reported, assigned: row.assigned });
+    }
+    if let Some(why) = row.silence() {
+        let unit = seen.adopted.as_ref().and_then(|adopted| adopted.unit.as_deref());
+        return Some(Reason::Silent { why, log: keeper::log(&node.server, &seen.host, unit) });
+    }
+    if seen.keeper.alive.is_none() {
+        return Some(Reason::NoKeeper);
+    }
+    if seen.database.is_none() {
+        return Some(Reason::NotRunning);
+    }
+    if row.health != 1 {
+        return Some(Reason::Unhealthy);
+    }
+    trouble(world, row, node, primary)
+}
+
+fn trouble(world: &World, row: &NodeRow, node: &Node, primary: &Node) -> Option<Reason> {
+    let there = world.seen_of(primary).and_then(|database| database.streaming.as_ref());
+    let trouble = streaming::trouble(row, world.row(primary.name())?, there, world.seen_of(node));
+    Some(match trouble? {
+        Trouble::TakesWrites(why) => Reason::TakesWrites(why),
+        Trouble::NotStreaming(why) => {
+            let pgdata = node.server.pgdata.clone();
+            Reason::NotStreaming { why, pgdata }
+        }
+        Trouble::NotWaitedFor(why) => Reason::NotWaitedFor(why),
+    })
+}
+
+/// Bytes of WAL that a standby lacks, as its primary says; who has not said so yet is the furthest behind.
+fn behind(world: &World, node: &Node, primary: &Node) -> i64 {
+    let streaming = world.seen_of(primary).and_then(|database| database.streaming.as_ref());
+    let sender = streaming.and_then(|streaming| streaming.sender(world.id(node.name())));
+    sender.and_then(|sender| sender.behind).unwrap_or(i64::MAX)
+}
+
+/// Why a standby could not take over, in few words.
+pub(super) fn unfit(world: &World, node: &Node, primary: &Node) -> Option<String> {
+    let row = world.row(node.name())?;
+    if row.candidate_priority == 0 {
+        return Some("its candidate_priority is 0".to_owned());
+    }
+    if row.reported != Some(State::Secondary) {
+        return Some(format!("it is {}", row.reported.map_or("unknown", State::as_str)));
+    }
+    if row.cluster != "default" {
+        return Some(format!("it is of the read-replica cluster {}", row.cluster));
+    }
+    match behind(world, node, primary) {
+        i64::MAX => Some("nobody knows how far it is behind".to_owned()),
+        bytes if bytes > CLOSE_BEHIND => Some(format!("it is {bytes} bytes of WAL behind")),
+        _ => None,
+    }
+}
+
+/// Citus sends the group's queries to the new primary.
+fn in_metadata(world: &World, to: &Node) -> Option<Step> {
+    let coordinator = if to.group == 0 { to } else { world.coordinator()?.ours()? };
+    // A row that was never there would be waited for in vain.
+    let now = world.coordinator()?.ours()?;
+    let facts = world.facts.seen(now.name())?.citus.as_ref()?;
+    let has_row = |row: &citus::CitusNode| row.group == i64::from(to.group) && row.role == "primary";
+    let bin = world.bin(coordinator.name());
+    facts
+        .nodes
+        .iter()
+        .any(has_row)
+        .then(|| rolling::in_metadata(&world.formation.dbname, coordinator, bin, to))
+}

@@ -1,0 +1,163 @@
+//! Members of a group that take turns: restarts, switchovers and maintenance, cut anywhere, on formations that run.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use muster::formation::{Formation, NodeName};
+use muster::op::Switch;
+use muster::plan::{Downtime, Goal, Maintenance, Plan, Restart, Switchover, Which};
+use muster::scope::Scope;
+
+use crate::converge::{assert_serves, example, settled};
+use crate::run::{Dice, TODAY, Trouble, converge, execute};
+use crate::world::World;
+
+fn plan(formation: &Formation, world: &mut World, goal: &Goal) -> Plan {
+    let facts = world.facts_of(formation, &Scope::whole());
+    goal.plan(formation, &Scope::whole(), &facts, TODAY).unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn restart(formation: &Formation, which: Which) -> Goal {
+    Goal::Restart(Restart {
+        nodes: formation.servers().map(|server| server.name.clone()).collect(),
+        which,
+        downtime: Downtime::Refused,
+        serial: None,
+        canary: None,
+    })
+}
+
+fn postmasters(world: &World) -> BTreeMap<NodeName, Option<u32>> {
+    let of = |name: &NodeName| world.hosts[name].data().and_then(|data| data.postmaster);
+    world.hosts.keys().map(|name| (name.clone(), of(name))).collect()
+}
+
+/// Every setting that waits for a restart, on every server.
+fn pending(formation: &Formation) -> World {
+    let mut world = settled(formation);
+    for host in world.hosts.values_mut() {
+        host.data_mut().unwrap().pending_restart.insert("max_connections".to_owned());
+    }
+    world
+}
+
+#[test]
+fn every_server_is_restarted_one_of_a_group_after_the_other() {
+    for name in ["minimal.yml", "lab.yml"] {
+        let formation = example(name);
+        let mut world = settled(&formation);
+        let before = postmasters(&world);
+        let made = plan(&formation, &mut world, &restart(&formation, Which::All));
+        assert!(made.blocked.is_empty(), "{name}: {:#?}", made.blocked);
+        let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
+        assert!(outcome.failed.is_empty(), "{name}: {:#?}", outcome.failed);
+        world.rest();
+        for (host, now) in postmasters(&world) {
+            assert!(now.is_some() && now != before[&host], "{name}: {host} is the same");
+        }
+        assert_serves(&formation, &mut world, name);
+        for wave in &made.waves {
+            for lane in &wave.lanes {
+                let groups: BTreeSet<_> = lane
+                    .turns
+                    .iter()
+                    .map(|turn| formation.nodes.get(&turn.node).map(|node| node.group))
+                    .collect();
+                assert_eq!(groups.len(), 1, "{name}: a lane is a group's");
+                assert!(lane.turns.iter().all(|turn| !turn.gate.is_empty()), "{name}: a turn without a gate");
+            }
+        }
+    }
+}
+
+/// Cut before any step, or with any step failing or unheard, what is left waits for a restart, and one more run does it.
+#[test]
+fn a_restart_cut_at_any_step_is_finished_by_the_next() {
+    for name in ["minimal.yml", "lab.yml"] {
+        let formation = example(name);
+        let begin = pending(&formation);
+        let goal = restart(&formation, Which::Pending);
+        let steps = plan(&formation, &mut begin.clone(), &goal).steps().count();
+        assert!(steps > 5, "{name}: {steps}");
+        for at in 0..steps {
+            for trouble in [Trouble::Cut(at), Trouble::Fails(at), Trouble::Unheard(at)] {
+                let mut world = begin.clone();
+                let first = plan(&formation, &mut world, &goal);
+                execute(&first, &mut world, trouble, &mut Dice(at as u64));
+                world.rest();
+                let next = plan(&formation, &mut world, &goal);
+                assert!(next.blocked.is_empty(), "{name}, {trouble:?}: {:#?}", next.blocked);
+                let outcome = execute(&next, &mut world, Trouble::Nothing, &mut Dice(1));
+                assert!(outcome.failed.is_empty(), "{name}, {trouble:?}: {:#?}", outcome.failed);
+                world.rest();
+                let last = plan(&formation, &mut world, &goal);
+                assert!(last.is_empty() && last.blocked.is_empty(), "{name}, {trouble:?}: {:#?}", last.waves);
+                assert_eq!(converge(&formation, &mut world, &mut Dice(1)), 0, "{name}, {trouble:?}");
+                assert_serves(&formation, &mut world, &format!("{name}, {trouble:?}"));
+            }
+        }
+    }
+}
+
+/// A standby with less than its primary would not come up.
+#[test]
+fn what_a_standby_must_not_have_lower_is_lowered_on_the_primary_first() {
+    for name in ["minimal.yml", "lab.yml"] {
+        let formation = example(name);
+        let mut world = pending(&formation);
+        for host in world.hosts.values_mut() {
+            host.data_mut().unwrap().lowered.insert("max_connections".to_owned());
+        }
+        let made = plan(&formation, &mut world, &restart(&formation, Which::Pending));
+        let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
+        assert!(outcome.failed.is_empty(), "{name}: {:#?}", outcome.failed);
+        world.rest();
+        let last = plan(&formation, &mut world, &restart(&formation, Which::Pending));
+        assert!(last.is_empty() && last.blocked.is_empty(), "{name}: {:#?}", last.waves);
+        assert_serves(&formation, &mut world, name);
+    }
+}
+
+#[test]
+fn every_group_switches_over_and_back() {
+    for name in ["minimal.yml", "lab.yml"] {
+        let formation = example(name);
+        let mut world = settled(&formation);
+        for group in formation.groups() {
+            for _ in 0..2 {
+                let before = world.writer(group);
+                let goal = Goal::Switchover(Switchover { group, to: None });
+                let made = plan(&formation, &mut world, &goal);
+                assert!(made.blocked.is_empty(), "{name}: {:#?}", made.blocked);
+                let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
+                assert!(outcome.failed.is_empty(), "{name}: {:#?}", outcome.failed);
+                world.rest();
+                assert_ne!(world.writer(group), before, "{name}: group {group}");
+                assert_serves(&formation, &mut world, name);
+                assert_eq!(converge(&formation, &mut world, &mut Dice(1)), 0, "{name}: group {group}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_node_is_taken_out_and_back() {
+    for name in ["minimal.yml", "lab.yml"] {
+        let formation = example(name);
+        let mut world = settled(&formation);
+        for node in formation.nodes.keys() {
+            for turn in [Switch::On, Switch::Off] {
+                let goal = Goal::Maintenance(Maintenance { nodes: BTreeSet::from([node.clone()]), turn });
+                let made = plan(&formation, &mut world, &goal);
+                assert!(made.blocked.is_empty(), "{name}: {node}: {:#?}", made.blocked);
+                let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
+                assert!(outcome.failed.is_empty(), "{name}: {node}: {:#?}", outcome.failed);
+                world.rest();
+                let again = plan(&formation, &mut world, &goal);
+                assert!(again.is_empty() && again.blocked.is_empty(), "{name}: {node}: {again:#?}");
+                let row = world.monitor.as_mut().unwrap().by_name(&node.0).unwrap();
+                assert_eq!(row.is_out(), turn == Switch::On, "{name}: {node}");
+            }
+            assert_serves(&formation, &mut world, name);
+        }
+    }
+}
