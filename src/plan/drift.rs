@@ -58,6 +58,9 @@ fn hba(
     }
 }
 
+/// Why a file is written that a data directory in place should have: what a server that runs has read of it, nobody knows.
+const GONE: &str = "it is gone";
+
 /// A data directory in place, to be compared.
 pub(super) struct Drift<'a> {
     pub(super) dir: &'a str,
@@ -110,7 +113,7 @@ impl Changes {
 fn standby_conf(world: &World, node: Option<&Node>, drift: &Drift) -> Option<(String, &'static str)> {
     let says_whom = |text: &str| settings::changed("", text).contains("primary_conninfo");
     match (drift.standby, drift.standby_conf) {
-        (false, None) => Some((String::new(), "postgresql.conf includes it")),
+        (false, None) => Some((String::new(), "it is gone, and postgresql.conf includes it")),
         (false, Some(_)) => None,
         (true, Some(text)) if says_whom(text) => None,
         // Empty it would end the replication; where the primary is not known its keeper writes it.
@@ -118,7 +121,11 @@ fn standby_conf(world: &World, node: Option<&Node>, drift: &Drift) -> Option<(St
             let node = node.filter(|node| world.row(node.name()).is_some())?;
             let primary = world.primary(node.group).filter(|primary| !primary.is(node.name()))?;
             let text = settings::standby_conf(node, world.id(node.name()), primary.upstream());
-            Some((text, "it does not say whom this standby follows"))
+            let because = match drift.standby_conf {
+                Some(_) => "it does not say whom this standby follows",
+                None => GONE,
+            };
+            Some((text, because))
         }
     }
 }
@@ -144,8 +151,8 @@ pub(super) fn drifted(
     };
     let mut put = |name: &str, text: String, because: &str| steps.push(write(name, text, because));
     let database = world.seen(&server.name).database.as_ref();
-    let after_restart = |before: Option<&str>, after: &str| {
-        let changed = settings::changed(before.unwrap_or_default(), after);
+    let after_restart = |before: &str, after: &str| {
+        let changed = settings::changed(before, after);
         database.map_or(String::new(), |database| database.after_restart(&changed))
     };
     let name = "postgresql-auto-failover.conf";
@@ -160,7 +167,10 @@ pub(super) fn drifted(
     let seen = world.seen(&server.name);
     let own = settings::auto_failover_conf(&as_written(server, &seen.keeper), node, &seen.host);
     if found(name) != Some(&own) && !peers.iter().any(of_peer) {
-        let because = format!("it is not what its keeper writes{}", after_restart(found(name), &own));
+        let because = match found(name) {
+            Some(found) => format!("it is not what its keeper writes{}", after_restart(found, &own)),
+            None => GONE.to_owned(),
+        };
         match settings::with_tls_still(found(name).unwrap_or_default(), &own).filter(|_| drift.running) {
             Some(still) => {
                 if found(name) != Some(&still) {
@@ -174,12 +184,17 @@ pub(super) fn drifted(
     let name = "postgresql.conf";
     let wanted = conf(world, server, node)?;
     if found(name) != Some(&wanted) {
-        let changed = settings::changed(found(name).unwrap_or_default(), &wanted);
-        let because = match changed.into_iter().collect::<Vec<_>>().join(", ") {
-            names if names.is_empty() => "it differs from the template".to_owned(),
-            names => format!("it differs in {names}"),
+        let because = match found(name) {
+            Some(found) => {
+                let changed = settings::changed(found, &wanted);
+                let because = match changed.into_iter().collect::<Vec<_>>().join(", ") {
+                    names if names.is_empty() => "it differs from the template".to_owned(),
+                    names => format!("it differs in {names}"),
+                };
+                because + &after_restart(found, &wanted)
+            }
+            None => GONE.to_owned(),
         };
-        let because = because + &after_restart(found(name), &wanted);
         put(name, wanted, &because);
     }
     let ends_tls = !last.is_empty();
@@ -193,7 +208,7 @@ pub(super) fn drifted(
     };
     let rules = hba::drift(found_rules, &wanted, &least);
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
-        let because = "its rules differ from the inventory's";
+        let because = found_rules.map_or(GONE, |_| "its rules differ from the inventory's");
         match found_rules.filter(|found| drift.running && hba::tightens(found, &rules)) {
             Some(_) => last.push(write("pg_hba.conf", rules, because)),
             None => {
@@ -227,7 +242,10 @@ pub(super) fn drifted(
         }
     }
     if let Some(node) = node {
-        steps.extend(node_conf(server, node, drift.node_conf));
+        steps.extend(node_conf(server, node, drift.node_conf).map(|step| match drift.node_conf {
+            Some(_) => step,
+            None => Step { because: GONE.to_owned(), ..step },
+        }));
     }
     Ok(Changes { now: steps, last })
 }

@@ -126,13 +126,19 @@ const SERVER: &str = "select json_build_object(
  'needs_restart', (select json_agg(name) from pg_settings where context = 'postmaster'),
  'made_by', (select json_build_object('encoding', pg_encoding_to_char(encoding), 'locale', datcollate,
    'data_checksums', current_setting('data_checksums')::boolean) from pg_database where datname = 'template1'),
- 'hba_errors', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where (HBA_REFUSED)), '[]'),
- 'hba_notes', coalesce((select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules
-   where error is not null and not ((HBA_REFUSED))), '[]'),
+ 'hba_errors', coalesce(case when (HBA_IS_THERE) then
+   (select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules where (HBA_REFUSED)) end, '[]'),
+ 'hba_notes', coalesce(case when (HBA_IS_THERE) then
+   (select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules
+    where error is not null and not ((HBA_REFUSED))) end, '[]'),
  'setting_errors', coalesce((select json_agg(said) from (NOT_TAKEN) as not_taken), '[]'),
  'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
    (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt')) as files (name)
    where (pg_stat_file(name, true)).modification > pg_conf_load_time()), '[]'))";
+
+/// `pg_hba_file_rules` ends with an error where the file is gone; a server that runs has the rules that it has read. What stands
+/// behind it in a `case` is a query of its own, which is not begun before the question is answered.
+const HBA_IS_THERE: &str = "(pg_stat_file(current_setting('hba_file'), true)).size is not null";
 
 const EXTENSIONS: &str = "select coalesce(json_object_agg(extname, extversion), '{}') from pg_extension";
 
@@ -175,6 +181,7 @@ esac
     .replace("(NOT_TAKEN)", &format!("({NOT_TAKEN})"))
     .replace("(STREAMING)", streaming::SQL)
     .replace("(HBA_REFUSED)", HBA_REFUSED)
+    .replace("(HBA_IS_THERE)", HBA_IS_THERE)
 }
 
 /// `None` where the server does not run.

@@ -435,7 +435,8 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         _ => return None,
     }
-    if matches!(verb, "file" | "made") && world.hosts[&name].runs() {
+    // A server that runs reads what is written; what is gone it has read before.
+    if matches!(verb, "file" | "made") && !rest.ends_with(" lost") && world.hosts[&name].runs() {
         world.load(&name);
     }
     Some(())

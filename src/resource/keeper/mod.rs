@@ -47,6 +47,11 @@ pub struct KeeperFacts {
 }
 
 impl KeeperFacts {
+    /// Whether there is one, or was: it has been handed a node or a monitor.
+    pub fn has_been(&self) -> bool {
+        self.alive.is_some() || self.state.is_some()
+    }
+
     /// Whether a keeper that lives is to ask its peers for more than it does: they must be able to give it first.
     pub fn is_to_ask_for_more(&self, wanted: SslMode) -> bool {
         let config = self.config.as_ref().filter(|_| self.alive.is_some()).map_or("", Secret::reveal);
@@ -217,7 +222,7 @@ pub fn steps(
     let changed = renew::changed(found.unwrap_or_default(), now.reveal());
     let mut steps = Vec::new();
     if !changed.is_empty() {
-        steps.push(write_config(server, &path, facts.alive, found, now.reveal()));
+        steps.push(write_config(server, &path, facts, found, now.reveal()));
     }
     if let Whose::Node { node, id, begins, .. } = whose {
         if let Some((current, assigned)) = *begins {
@@ -250,7 +255,7 @@ pub fn steps(
     }
     let mut last = Vec::new();
     if let (Some(pid), Some(still)) = (facts.alive, still.as_ref().map(Secret::reveal)) {
-        last.push(write_config(server, &path, facts.alive, Some(still), config.reveal()));
+        last.push(write_config(server, &path, facts, Some(still), config.reveal()));
         let keys = renew::changed(still, config.reveal());
         last.push(renew::step(server, pid, service, &path, Some(&keys), (still, config.reveal())));
     }
@@ -261,12 +266,13 @@ pub fn steps(
 }
 
 /// The file that a keeper is to find.
-fn write_config(server: &Server, path: &str, alive: Option<u32>, found: Option<&str>, wanted: &str) -> Step {
+fn write_config(server: &Server, path: &str, facts: &KeeperFacts, found: Option<&str>, wanted: &str) -> Step {
     let because = match found {
         Some(_) => "it differs from the inventory",
+        None if facts.has_been() => "it is gone, and the keeper starts from it",
         None => "the keeper starts from it",
     };
-    let text = match alive {
+    let text = match facts.alive {
         Some(_) => format!("{}\n{wanted}", renew::UNREAD),
         None => wanted.to_owned(),
     };

@@ -107,6 +107,7 @@ pub(super) fn step(
         && keys.is_none_or(|keys| keys.iter().any(|key| is_in(OF_POSTGRES, key)));
     let because = match keys {
         None => "it has not read its configuration since that was changed".to_owned(),
+        Some(_) if before.is_empty() => "its configuration was gone".to_owned(),
         Some(keys) => {
             let names: Vec<&str> = keys.iter().map(|(_, key)| key.as_str()).collect();
             format!("its configuration changed in {}", names.join(", "))
