@@ -176,6 +176,10 @@ pub enum Wait {
     KeeperReports,
     MonitorAnswers,
     Settled,
+    /// A standby has heard what its primary runs with by now, and has no less.
+    Fits {
+        primary: NodeName,
+    },
     /// Its server is back.
     Answers,
     /// It is its group's primary, and takes writes.
@@ -353,6 +357,7 @@ impl Wait {
             Wait::KeeperReports => "wait until its keeper reports".to_owned(),
             Wait::MonitorAnswers => "wait for the monitor to answer".to_owned(),
             Wait::Settled => "wait until it is settled and healthy".to_owned(),
+            Wait::Fits { primary } => format!("wait until it has no less than {primary} runs with"),
             Wait::Answers => "wait until it answers".to_owned(),
             Wait::TakesWrites => "wait until it takes writes".to_owned(),
             Wait::InMetadata { group, at } => format!("wait until Citus has group {group} at {at}"),

@@ -174,6 +174,9 @@ fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, Wrong> {
         Some(row) if row.is_out() => {
             Err(Wrong::Out("it is in maintenance: nothing fails over to it".to_owned()))
         }
+        Some(row) if monitor.misses_one_that_is_out(row) && row.silence().is_none() => Err(Wrong::Out(
+            "it takes writes, and no standby confirms them while one is in maintenance".to_owned(),
+        )),
         Some(_) | None => Ok(rests(monitor, node)?),
     }
 }

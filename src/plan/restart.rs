@@ -11,7 +11,7 @@ use crate::plan::wave::{Begins, Lane, Turn, Wave};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
-use crate::resource::rolling;
+use crate::resource::{replication, rolling};
 use crate::step::{Stage, Step};
 
 /// What is to be restarted, and how.
@@ -155,7 +155,12 @@ fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<La
             plan.blocked.insert(standby.name().clone(), why);
             continue;
         }
-        turns.push(turn(world, standby, why, true)?.gate(group.gate(world, standby, group.primary)));
+        let mut turn = turn(world, standby, why, true)?;
+        if too_low {
+            let (bin, primary) = (world.bin(standby.name()), group.primary.name());
+            turn.steps.insert(0, replication::wait_until_it_fits(standby, bin, primary));
+        }
+        turns.push(turn.gate(group.gate(world, standby, group.primary)));
     }
     if let (None, Some(why)) = (lowered, reason(group.primary)) {
         turns.extend(primary(world, &group, why, wanted.downtime, plan));

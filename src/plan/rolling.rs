@@ -1,15 +1,16 @@
 //! A group whose members take turns: whether all are well enough for one to be away, and who could take over.
 
 use crate::formation::Node;
-use crate::plan::World;
+use crate::op::Wait;
 use crate::plan::node::wait_until_settled;
+use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication::wait_until_it_streams;
 use crate::resource::streaming::{self, Trouble};
 use crate::resource::{citus, keeper, rolling};
 use crate::state::State;
-use crate::step::Step;
+use crate::step::{Stage, Step};
 
 /// Bytes of WAL that a standby may lack and be asked to take over: what it lacks is replayed while nobody takes writes.
 const CLOSE_BEHIND: i64 = 16 << 20;
@@ -84,6 +85,43 @@ impl<'a> Group<'a> {
         gate.extend(in_metadata(world, to));
         gate
     }
+}
+
+/// Seconds after its start in which a standby may not have found its primary yet.
+const JUST_STARTED: u64 = 60;
+
+/// Where something is going on that keepers bring to an end by themselves, a run of before that was cut off or a failover, it is waited
+/// for; then there is another look. Whether there is such a group among these.
+pub(super) fn comes_to_rest(world: &World, groups: impl Iterator<Item = u32>, plan: &mut Plan) -> bool {
+    for id in groups {
+        let Err(why) = Group::find(world, id, &[]) else { continue };
+        let members: Vec<&Node> = world.formation.group(id).filter(|node| is_member(world, node)).collect();
+        let has_keeper = |node: &&Node| {
+            let is_seen = !world.excluded.contains_key(node.name());
+            let row = world.row(node.name());
+            let may_go_on = row.is_some_and(|row| row.silence().is_none() && row.stuck().is_none());
+            is_seen && may_go_on && world.seen(node.name()).keeper.alive.is_some()
+        };
+        let moves = |node: &&Node| {
+            let row = world.row(node.name());
+            let is_new = world.seen_of(node).and_then(|database| database.uptime);
+            row.is_some_and(|row| !world.rests(row) || row.health != 1)
+                || world.seen_of(node).is_none()
+                || is_new.is_some_and(|seconds| seconds < JUST_STARTED)
+        };
+        if members.iter().all(has_keeper) && members.iter().any(moves) {
+            for node in members.into_iter().filter(moves) {
+                let bin = world.bin(node.name());
+                let steps = [
+                    rolling::answers(&node.server, bin, &node.username, Wait::Answers),
+                    wait_until_settled(world, node, bin),
+                ];
+                plan.add(Stage::Settle, node.name(), steps);
+            }
+            plan.partial = Some(why);
+        }
+    }
+    plan.partial.is_some()
 }
 
 fn is_member(world: &World, node: &Node) -> bool {

@@ -28,7 +28,8 @@ pub fn text(checks: &[Check], paint: Paint) -> String {
     let out = checks.iter().filter(is_out).count();
     let failed = checks.iter().filter(|check| check.result.is_err()).count() - out;
     let checked = count(checks.len() - out, "check");
-    let rest = if out == 0 { String::new() } else { format!("; {} in maintenance", count(out, "node")) };
+    let rest =
+        if out == 0 { String::new() } else { format!("; {} left out for maintenance", count(out, "check")) };
     match failed {
         0 => format!("{text}{}\n", paint.green(&format!("{checked}, all ok{rest}"))),
         _ => format!("{text}{}\n", paint.red(&format!("{checked}, {failed} failed{rest}"))),

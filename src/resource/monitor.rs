@@ -143,6 +143,14 @@ impl MonitorFacts {
         self.nodes.iter().find(|row| row.name == name.0)
     }
 
+    /// Whether a primary takes writes that no standby confirms, while another of its group is in maintenance.
+    pub fn misses_one_that_is_out(&self, row: &NodeRow) -> bool {
+        let is_out = |other: &NodeRow| other.group == row.group && other.is_out();
+        row.reported == row.assigned
+            && row.assigned == Some(State::WaitPrimary)
+            && self.nodes.iter().any(is_out)
+    }
+
     /// Whether it has a row of this node, be it under another name.
     pub fn knows(&self, server: &Server) -> bool {
         let is_it = |row: &NodeRow| {

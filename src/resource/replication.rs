@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::command::{Command, RunAs, Stdin};
-use crate::formation::{MonitorUri, Node, NodeKind};
+use crate::formation::{MonitorUri, Node, NodeKind, NodeName};
 use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::resource::data::{LOCK, STANDBY_CONF, new_dir};
 use crate::resource::monitor::NodeRow;
@@ -213,6 +213,16 @@ pub fn fits_the_primary(node: &Node, bin: &str, primary: Upstream) -> Step {
     let op = Op::CompareSettings { of: primary.name.to_owned() };
     let because = "a standby does not start with less than its primary";
     Step::new(node.name(), op, because, Action::Run(command))
+}
+
+/// Waits until a standby that runs could start again with its own settings: what its primary has lowered it hears of by the WAL.
+pub fn wait_until_it_fits(node: &Node, bin: &str, primary: &NodeName) -> Step {
+    let citus = if node.kind == NodeKind::Standalone { "" } else { "citus" };
+    let command = Command::new(RunAs::User(node.server.os_user.clone()), format!("{FITS}echo fits\n"))
+        .args([bin, &node.server.pgdata, &primary.0, citus]);
+    let wait = Action::Wait { command, answers: vec!["fits".to_owned()], timeout: 120 };
+    let op = Op::Wait(Wait::Fits { primary: primary.clone() });
+    Step::new(node.name(), op, "a standby does not start with less than its primary", wait)
 }
 
 /// `$1` bin, `$2` socket or empty, `$3` port, `$4` user, `$5` formation, `$6` group, `$7` the names or `ask`.

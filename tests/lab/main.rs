@@ -22,6 +22,7 @@ mod limits;
 mod looks;
 mod names;
 mod refusals;
+mod rolling;
 mod rollout;
 mod secrets;
 mod settings;

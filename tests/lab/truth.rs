@@ -80,7 +80,10 @@ fn what_only_looks_settled() {
         .exits(0)
         .says("coord2: it is in maintenance")
         .says("settled, but for nodes in maintenance");
-    muster(&["verify"]).exits(0).says("out    coord2: it is in maintenance").says("1 node in maintenance");
+    muster(&["verify"])
+        .exits(0)
+        .says("out    coord2: it is in maintenance")
+        .says("1 check left out for maintenance");
     let vars = INVENTORY.replace("    auth: trust\n", "    auth: trust\n    settings: {work_mem: 7MB}\n");
     let edited = lab.inventory_of("truth-edited", &vars);
     let began = Instant::now();

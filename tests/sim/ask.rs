@@ -1,6 +1,7 @@
 //! What a `Wait` is answered.
 
 use muster::command::Command;
+use muster::formation::NodeName;
 use muster::op::{Op, Wait};
 use muster::resource::citus::CitusNode;
 use muster::resource::data::STANDBY_CONF;
@@ -47,6 +48,11 @@ impl World {
             Wait::MonitorAnswers => {
                 self.monitor_answering()?;
                 Ok(if sql(command).contains("answers") { "answers" } else { "t" }.to_owned())
+            }
+            Wait::Fits { primary } => {
+                let lowered =
+                    |name: &NodeName| self.hosts[name].data().is_some_and(|data| !data.lowered.is_empty());
+                word(!lowered(primary) || !lowered(&step.on), "fits", "not yet")
             }
             Wait::Answers => word(self.hosts[&step.on].runs(), "answers", "connection refused"),
             Wait::TakesWrites => {

@@ -71,7 +71,7 @@ impl World {
             }
             Op::EnableUnit { unit } => args[0] == *unit,
             Op::Checkpoint => sql == "CHECKPOINT;\n",
-            Op::Restart => args[1] == server.pgdata && args[2] == "restart",
+            Op::Restart => args[1] == server.pgdata && args[2] == "start" && args.len() == 4,
             Op::Switchover { to, .. } => sql.contains("perform_promotion") && texts.contains(&to.0),
             Op::Maintenance { turn: Switch::On } => sql.contains("start_maintenance"),
             Op::Maintenance { turn: Switch::Off } => sql.contains("stop_maintenance"),
@@ -96,6 +96,7 @@ fn waits_so(wait: &Wait, command: &Command, answers: &[String]) -> bool {
         Wait::KeeperLogsIn | Wait::KeeperReports => sql.contains("reporttime"),
         Wait::MonitorAnswers => sql.contains("pgautofailover") || answers == ["answers"],
         Wait::Settled => answers == ["settled"],
+        Wait::Fits { primary } => answers == ["fits"] && command.args[2] == primary.0,
         Wait::Answers => answers == ["answers"],
         Wait::TakesWrites => answers == ["it takes writes"],
         Wait::InMaintenance => answers == ["it is out"],

@@ -32,7 +32,7 @@ impl Rest {
     ) -> Rest {
         let of_line = |line: &Line| {
             let server = formation.servers().find(|server| server.name == line.name);
-            by_row(facts, line).max(server.map_or(Rest::Settled, |server| by_host(facts, server)))
+            by_row(formation, facts, line).max(server.map_or(Rest::Settled, |server| by_host(facts, server)))
         };
         let in_trouble = scope.servers(formation).iter().any(|server| troubles.contains_key(&server.name))
             || servers.iter().any(|line| troubles.contains_key(&line.name));
@@ -42,10 +42,12 @@ impl Rest {
 }
 
 /// By the monitor's word.
-fn by_row(facts: &Facts, line: &Line) -> Rest {
+fn by_row(formation: &Formation, facts: &Facts, line: &Line) -> Rest {
+    let monitor = facts.monitor(formation);
+    let misses = |row: &NodeRow| monitor.is_some_and(|monitor| monitor.misses_one_that_is_out(row));
     match (&line.row, line.group) {
         (Look::Is(row), _) if row.is_settled() && row.running && row.health != 0 => Rest::Settled,
-        (Look::Is(row), _) if row.is_out() => Rest::Out,
+        (Look::Is(row), _) if row.is_out() || misses(row) && row.running && row.health != 0 => Rest::Out,
         (Look::Is(_), _) | (Look::Absent, Some(_)) => Rest::Unsettled,
         // Nobody could ask the monitor.
         (Look::Unknown, _) if is_any_away(facts) => Rest::Unseen,

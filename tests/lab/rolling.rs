@@ -1,0 +1,197 @@
+//! Day two: servers are restarted, primaries change and hosts are taken out while somebody writes all the time.
+//!
+//! Of every group one client writes rows one by one, each on a connection of its own, and notes what was acknowledged: what it noted is
+//! there in the end. The longest time without an acknowledged row is printed.
+
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::fleet::{HOSTS, Lab};
+
+/// `$1` connection string, `$2` key, `$3` file of what was acknowledged: a number and a time in milliseconds a line.
+const WRITER: &str = r#"n=0
+while [ ! -e /tmp/no-more ]; do
+  n=$((n + 1))
+  if PGCONNECT_TIMEOUT=2 PGOPTIONS='-c statement_timeout=10s' /usr/lib/postgresql/15/bin/psql -XAtqw "$1" -c "insert into ledger values ($2, $n)" 2>/dev/null; then
+    echo "$n $(date +%s%3N)" >>"$3"
+  else sleep 0.05; fi
+done
+"#;
+
+const CLIENT: &str =
+    "postgres://coord1,coord2/app?target_session_attrs=read-write&sslmode=require&user=postgres";
+
+/// Three groups: two with a standby and a reader each, the third one alone.
+fn inventory(lab: &Lab, coordinators: u32, workers: u32) -> std::path::PathBuf {
+    lab.inventory("rolling", |text| {
+        let stays = |line: &&str| !["w2b:", "w2r:"].iter().any(|name| line.trim().starts_with(name));
+        let text: Vec<&str> = text.lines().filter(stays).collect();
+        let text = text.join("\n") + "\n";
+        text.replace("max_connections: 200", &format!("max_connections: {coordinators}"))
+            .replace("max_connections: 300", &format!("max_connections: {workers}"))
+    })
+}
+
+/// A key whose rows are on the workers of a group.
+fn key_of(lab: &Lab, group: u32) -> String {
+    let keys = lab.sql(
+        "coord1",
+        &format!(
+            "select k from generate_series(1, 100) k join pg_dist_placement on shardid = get_shard_id_for_distribution_column('ledger', k)\n\
+             where groupid = {group} limit 1;"
+        ),
+    );
+    keys.trim().to_owned()
+}
+
+fn connections(lab: &Lab) -> Vec<String> {
+    let nodes = HOSTS.iter().filter(|name| !["mon", "w2b", "w2r"].contains(*name));
+    nodes.map(|name| lab.psql(name, "show max_connections")).collect()
+}
+
+/// When each server was started, in seconds.
+fn started(lab: &Lab) -> Vec<(&'static str, f64)> {
+    let nodes = HOSTS.iter().filter(|name| !["w2b", "w2r"].contains(*name));
+    let of = |name: &&'static str| {
+        let at = lab.psql(name, "select extract(epoch from pg_postmaster_start_time())");
+        (*name, at.parse().expect("it is a number"))
+    };
+    nodes.map(of).collect()
+}
+
+/// No two members of a group are restarted at once, nor is one while another takes over, as the run's own events say.
+fn assert_one_at_a_time(events: &str) {
+    let of = |node: &str| match node.starts_with("coord") {
+        true => "coord".to_owned(),
+        false => node[..node.len().min(2)].to_owned(),
+    };
+    let mut away: Vec<(String, String)> = Vec::new();
+    let mut turns = 0;
+    for line in events.lines() {
+        let event: Value = serde_json::from_str(line).expect("an object a line");
+        let (Some(node), Some(title)) = (event["node"].as_str(), event["title"].as_str()) else { continue };
+        if title != "restart PostgreSQL"
+            && !title.starts_with("take over")
+            && !title.starts_with("wait until")
+        {
+            continue;
+        }
+        match event["event"].as_str() {
+            Some("step_started") => {
+                let others = away.iter().filter(|(of_group, other)| *of_group == of(node) && other != node);
+                assert_eq!(others.count(), 0, "{node} begins \"{title}\" while {away:?}");
+                away.push((of(node), node.to_owned()));
+                turns += usize::from(title == "restart PostgreSQL");
+            }
+            Some("step_done" | "step_failed") => away.retain(|(_, other)| other != node),
+            _ => (),
+        }
+    }
+    assert!(turns >= 7, "{turns} servers were restarted");
+}
+
+#[test]
+fn a_formation_lives_on_while_it_is_restarted() {
+    let Some(lab) = Lab::bare() else { return };
+    if !lab.has_citus() {
+        eprintln!("\n*** LEFT OUT, nothing was tested: the lab's image has no real Citus ***\n");
+        return;
+    }
+    let plain = inventory(&lab, 200, 300);
+    lab.muster(&plain, &["apply", "--yes"]).exits(0);
+    lab.sql(
+        "coord1",
+        "create table ledger (k int, n bigint); select create_distributed_table('ledger', 'k', shard_count => 8);",
+    );
+    let keys = [1, 2].map(|group| key_of(&lab, group));
+    lab.send("mon", "/tmp/writer", WRITER.as_bytes());
+    for (group, key) in keys.iter().enumerate() {
+        lab.root(
+            "mon",
+            &format!("setsid sh /tmp/writer '{CLIENT}' {key} /tmp/acknowledged-{group} </dev/null >/dev/null 2>&1 &"),
+        );
+    }
+    let restart =
+        |inventory: &Path, args: &[&str]| lab.muster(inventory, &[&["restart", "--yes"], args].concat());
+
+    // Raised: the primary without a standby only where downtime is allowed.
+    let raised = inventory(&lab, 220, 330);
+    lab.muster(&raised, &["apply", "--yes"]).exits(0);
+    restart(&raised, &["--pending", "w2a"])
+        .exits(2)
+        .says("w2a has no standby that could take over; with --allow-downtime");
+    restart(&raised, &["--pending", "--allow-downtime"]).exits(0);
+    assert_eq!(connections(&lab), ["220", "220", "330", "330", "330", "220", "330"]);
+    lab.muster(&raised, &["plan"]).exits(0).says("nothing to do");
+    restart(&raised, &["--pending"]).exits(0).says("nothing to do");
+
+    // Lowered: no standby may have less than its primary meanwhile.
+    let lowered = inventory(&lab, 150, 250);
+    lab.muster(&lowered, &["apply", "--yes"]).exits(0);
+    restart(&lowered, &["--pending", "--allow-downtime", "--serial", "1"]).exits(0);
+    assert_eq!(connections(&lab), ["150", "150", "250", "250", "250", "150", "250"]);
+
+    // All of them, for no other reason than that it was asked for.
+    let before = started(&lab);
+    let run =
+        lab.muster(&lowered, &["--json", "restart", "--yes", "--allow-downtime", "--canary", "w1a"]).exits(0);
+    assert_one_at_a_time(&run.stdout);
+    for ((name, before), (_, now)) in before.iter().zip(started(&lab)) {
+        assert!(now > *before, "{name} runs since {before}");
+    }
+    lab.muster(&lowered, &["verify"]).exits(0);
+
+    // A switchover there and back, and those that would fail.
+    for to in ["w1b", "w1a"] {
+        lab.muster(&lowered, &["switchover", "--to", to, "--yes"]).exits(0);
+        assert_eq!(lab.psql(to, "select pg_is_in_recovery()"), "f");
+    }
+    lab.muster(&lowered, &["switchover", "--to", "w1r", "--yes"])
+        .exits(2)
+        .says("w1r: its candidate_priority is 0");
+    lab.muster(&lowered, &["switchover", "2", "--yes"])
+        .exits(2)
+        .says("w2a has no standby that could take over");
+    lab.muster(&lowered, &["switchover", "0", "--yes"]).exits(0);
+
+    // Out, and back; meanwhile nothing has failed.
+    lab.muster(&lowered, &["maintenance", "on", "w1a", "--yes"]).exits(0);
+    lab.muster(&lowered, &["maintenance", "on", "w1b", "--yes"])
+        .exits(2)
+        .says("no standby can take over from w1b");
+    lab.muster(&lowered, &["status"]).exits(0).says("settled, but for nodes in maintenance");
+    lab.muster(&lowered, &["verify"]).exits(0).says("out    w1a: it is in maintenance");
+    lab.muster(&lowered, &["apply", "--yes"]).exits(0).says("w1a: left alone: it is in maintenance");
+    lab.script(&["reboot", "w1a"]);
+    lab.muster(&lowered, &["maintenance", "off", "w1a", "--yes"]).exits(0);
+    lab.muster(&lowered, &["status"]).exits(0);
+    lab.muster(&lowered, &["plan"]).exits(0).says("nothing to do");
+
+    lab.root("mon", "touch /tmp/no-more");
+    std::thread::sleep(Duration::from_secs(1));
+    for (group, key) in keys.iter().enumerate() {
+        let noted = lab.root("mon", &format!("cat /tmp/acknowledged-{group}"));
+        let rows: Vec<(u64, u64)> = noted
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .map(|(n, at)| (n.parse().expect("a number"), at.parse().expect("a time")))
+            .collect();
+        let coordinator =
+            ["coord1", "coord2"].into_iter().find(|name| lab.psql(name, "select pg_is_in_recovery()") == "f");
+        let there = lab
+            .sql(coordinator.expect("one takes writes"), &format!("select n from ledger where k = {key};"));
+        let there: std::collections::BTreeSet<u64> =
+            there.lines().filter_map(|line| line.parse().ok()).collect();
+        let lost = rows.iter().filter(|(n, _)| !there.contains(n)).count();
+        let longest = rows.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap_or_default();
+        eprintln!(
+            "-- group {}: {} rows acknowledged, {lost} lost, longest gap {longest} ms",
+            group + 1,
+            rows.len()
+        );
+        assert!(rows.len() > 100, "somebody wrote");
+        assert_eq!(lost, 0, "acknowledged rows are lost");
+    }
+}
