@@ -66,7 +66,39 @@ impl Whole {
 
 pub(super) async fn run(options: &Options, whole: &Whole) -> Result<Exit, Vec<Problem>> {
     let saved = whole.saved.as_deref().map(Saved::read).transpose()?;
-    carry_out(options, &whole.arguments, &options.load()?, saved, &|| Goal::Rollout).await
+    let goal = saved.as_ref().map(Saved::goal).cloned().unwrap_or_default();
+    carry_out(options, &whole.arguments, &options.load()?, saved, &|| goal.clone()).await
+}
+
+/// Of a verb of its own: its plan can be saved as a rollout's by `plan --out`.
+#[derive(Args, Debug)]
+pub(super) struct Verb {
+    /// With --check: save the plan, too; `muster apply FILE` does it, or refuses if there is something else to do by then.
+    #[arg(short, long, value_name = "FILE", requires = "check")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    consent: Consent,
+}
+
+impl Verb {
+    pub(super) fn changes(&self) -> bool {
+        self.consent.changes()
+    }
+
+    pub(super) async fn carry_out(
+        &self,
+        options: &Options,
+        formation: &Formation,
+        goal: &dyn Fn() -> Goal,
+    ) -> Result<Exit, Vec<Problem>> {
+        let Some(path) = &self.out else {
+            return carry_out(options, &self.consent, formation, None, goal).await;
+        };
+        let goal = goal();
+        let shown = plan::show(options, &self.consent.show, formation, &goal).await?;
+        shown.save(options, path, formation, &goal)?;
+        Ok(exit::of(&exit::outcomes(&shown.plan)))
+    }
 }
 
 /// What `--check` does with a formation.

@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     /// The hosts.
     pattern: String,
     #[command(flatten)]
-    run: apply::Consent,
+    run: apply::Verb,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -45,5 +45,5 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         Turn::Off => Switch::Off,
     };
     let goal = || Goal::Maintenance(Maintenance { nodes: nodes.clone(), turn });
-    apply::carry_out(options, &arguments.run, &formation, None, &goal).await
+    arguments.run.carry_out(options, &formation, &goal).await
 }

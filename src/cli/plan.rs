@@ -1,6 +1,6 @@
 //! `muster plan`: what apply would do.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use tokio::sync::watch;
@@ -45,12 +45,11 @@ impl Show {
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
-    let Shown { plan, keys } = show(options, &arguments.show, &formation, &Goal::Rollout).await?;
+    let shown = show(options, &arguments.show, &formation, &Goal::Rollout).await?;
     if let Some(path) = &arguments.out {
-        let scope = options.scope(&formation)?;
-        let bound = bound::bound(options, &formation, &scope.sight(&formation), &keys)?;
-        saved::write(path, &plan, &bound)?;
+        shown.save(options, path, &formation, &Goal::Rollout)?;
     }
+    let plan = shown.plan;
     let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
     Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))
 }
@@ -59,6 +58,21 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
 pub(super) struct Shown {
     pub(super) plan: Plan,
     keys: Keys,
+}
+
+impl Shown {
+    /// Saves it, too, tied to the hosts and secrets that it was made with.
+    pub(super) fn save(
+        &self,
+        options: &Options,
+        path: &Path,
+        formation: &Formation,
+        goal: &Goal,
+    ) -> Result<(), Vec<Problem>> {
+        let scope = options.scope_of(formation, goal)?;
+        let bound = bound::bound(options, formation, &scope.sight(formation), &self.keys)?;
+        saved::write(path, &self.plan, &bound, goal)
+    }
 }
 
 /// The plan of a formation, shown.

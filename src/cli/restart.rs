@@ -31,7 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "GROUP")]
     canary: Option<String>,
     #[command(flatten)]
-    run: apply::Consent,
+    run: apply::Verb,
 }
 
 impl Arguments {
@@ -62,14 +62,17 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
             canary,
         })
     };
-    let exit = apply::carry_out(options, &arguments.run, &formation, None, &goal).await?;
+    let exit = arguments.run.carry_out(options, &formation, &goal).await?;
     if arguments.changes() && exit != Exit::Ok && !options.json {
         let rest = match (arguments.pending, arguments.started_before) {
             (true, _) => "--pending".to_owned(),
             (false, Some(before)) => format!("--started-before {before:.0}"),
             (false, None) => format!("--started-before {began:.0}"),
         };
-        report::log(&format!("hint: what is not restarted yet is restarted by `muster restart {rest}`\n"));
+        let whom = arguments.pattern.as_ref().map(|pattern| format!("{pattern} ")).unwrap_or_default();
+        report::log(&format!(
+            "hint: what is not restarted yet is restarted by `muster restart {whom}{rest}`\n"
+        ));
     }
     Ok(exit)
 }

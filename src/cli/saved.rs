@@ -14,7 +14,7 @@ use super::bound::{Bound, Keys};
 use super::{Options, private};
 use crate::error::Problem;
 use crate::formation::{Formation, Server};
-use crate::plan::Plan;
+use crate::plan::{Goal, Plan};
 use crate::report::json;
 use crate::report::text::plain;
 
@@ -26,22 +26,24 @@ pub(super) struct Saved {
     path: PathBuf,
     plan: Value,
     bound: Bound,
+    goal: Goal,
 }
 
-pub(super) fn write(path: &Path, plan: &Plan, bound: &Bound) -> Result<(), Vec<Problem>> {
+pub(super) fn write(path: &Path, plan: &Plan, bound: &Bound, goal: &Goal) -> Result<(), Vec<Problem>> {
     let bound = serde_json::to_value(bound).expect("digests are text");
-    let text = json::result("plan", &json::plan(plan), &[("bound", bound)]);
+    let goal = serde_json::to_value(goal).expect("names are text");
+    let text = json::result("plan", &json::plan(plan), &[("bound", bound), ("goal", goal)]);
     private::write(path, text.as_bytes())
         .map_err(|error| vec![Problem::new(format!("cannot write {}: {error}", path.display()))])
 }
 
-/// The plan as `plan --json` has it, and what it is tied to.
+/// The plan as `plan --json` has it, and the whole file without it.
 fn open(path: &Path) -> Result<(Value, Value), Vec<Problem>> {
     let bytes = crate::bounded::read(path, MOST).map_err(|error| wrong(path, &error.to_string()))?;
     let mut file: Value = serde_json::from_slice(&bytes)
         .map_err(|error| wrong(path, &format!("it is no saved plan: {error}")))?;
     match (file["schema"].as_u64(), file.get_mut("plan").map(Value::take).unwrap_or_default()) {
-        (Some(json::SCHEMA), plan @ Value::Object(_)) => Ok((plan, file["bound"].take())),
+        (Some(json::SCHEMA), plan @ Value::Object(_)) => Ok((plan, file)),
         _ => Err(wrong(path, "it is no plan that this muster has saved")),
     }
 }
@@ -77,11 +79,18 @@ fn wrong(path: &Path, why: &str) -> Vec<Problem> {
 
 impl Saved {
     pub(super) fn read(path: &Path) -> Result<Saved, Vec<Problem>> {
-        let (mut plan, bound) = open(path)?;
+        let (mut plan, mut file) = open(path)?;
         without_chance(&mut plan);
-        let bound = serde_json::from_value(bound)
+        let bound = serde_json::from_value(file["bound"].take())
             .map_err(|_| wrong(path, "it does not say which hosts and secrets it was made for"))?;
-        Ok(Saved { path: path.to_owned(), plan, bound })
+        let goal = serde_json::from_value(file["goal"].take())
+            .map_err(|_| wrong(path, "it does not say what it is for"))?;
+        Ok(Saved { path: path.to_owned(), plan, bound, goal })
+    }
+
+    /// What the plan is for.
+    pub(super) fn goal(&self) -> &Goal {
+        &self.goal
     }
 
     /// Whether the hosts are reached in the way, and the secrets are those, that the plan was made with. No host is asked.

@@ -16,7 +16,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
     #[command(flatten)]
-    run: apply::Consent,
+    run: apply::Verb,
 }
 
 impl Arguments {
@@ -29,7 +29,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     options.not_limited("name a group, or --to NODE")?;
     let formation = options.load()?;
     let wanted = wanted(options, arguments, &formation)?;
-    apply::carry_out(options, &arguments.run, &formation, None, &|| Goal::Switchover(wanted.clone())).await
+    arguments.run.carry_out(options, &formation, &|| Goal::Switchover(wanted.clone())).await
 }
 
 fn wanted(

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 use crate::facts::Facts;
@@ -14,9 +15,11 @@ use crate::plan::{Plan, World, rolling, within};
 use crate::scope::Scope;
 
 /// What the formation is to come to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Goal {
     /// What the inventory says.
+    #[default]
     Rollout,
     /// Servers that were started anew.
     Restart(Restart),

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::formation::{Node, NodeName};
 use crate::op::Switch;
 use crate::plan::node::wait_until_settled;
@@ -15,7 +17,7 @@ use crate::resource::rolling;
 use crate::step::Stage;
 
 /// Whom to take out, or back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Maintenance {
     pub nodes: BTreeSet<NodeName>,
     pub turn: Switch,

@@ -3,6 +3,8 @@
 
 use std::collections::BTreeSet;
 
+use serde::{Deserialize, Serialize};
+
 use crate::formation::{Node, NodeName, Server};
 use crate::op::Wait;
 use crate::plan::rolling::Group;
@@ -15,7 +17,7 @@ use crate::resource::{replication, rolling};
 use crate::step::{Stage, Step};
 
 /// What is to be restarted, and how.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Restart {
     pub nodes: BTreeSet<NodeName>,
     pub which: Which,
@@ -27,7 +29,8 @@ pub struct Restart {
 }
 
 /// Which of the servers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Which {
     All,
     /// Those with a setting that waits for a restart.
@@ -37,7 +40,8 @@ pub enum Which {
 }
 
 /// Whether a primary that nobody could take over from is restarted all the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Downtime {
     Allowed,
     Refused,

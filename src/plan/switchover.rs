@@ -1,5 +1,7 @@
 //! `muster switchover`: another node of a group takes writes, and the old primary is back as its standby.
 
+use serde::{Deserialize, Serialize};
+
 use crate::formation::{Node, NodeName};
 use crate::plan::rolling::{Group, unfit};
 use crate::plan::wave::{Begins, Lane, Turn, Wave};
@@ -9,7 +11,7 @@ use crate::resource::rolling;
 use crate::step::Stage;
 
 /// Which group, and who is to take writes there; `None` for the best standby.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Switchover {
     pub group: u32,
     pub to: Option<NodeName>,

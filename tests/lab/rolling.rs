@@ -154,7 +154,13 @@ fn a_formation_lives_on_while_it_is_restarted() {
     lab.muster(&lowered, &["switchover", "2", "--yes"])
         .exits(2)
         .says("w2a has no standby that could take over");
-    lab.muster(&lowered, &["switchover", "0", "--yes"]).exits(0);
+    // Agreed to today, done tomorrow.
+    let saved = lab.beside_keys("switchover.plan").display().to_string();
+    lab.muster(&lowered, &["switchover", "0", "--check", "--out", &saved])
+        .exits(0)
+        .says("take over from coord");
+    lab.muster(&lowered, &["apply", &saved]).exits(0);
+    lab.muster(&lowered, &["apply", &saved]).exits(1).says("is not what there is to do");
 
     // Out, and back; meanwhile nothing has failed.
     lab.muster(&lowered, &["maintenance", "on", "w1a", "--yes"]).exits(0);
