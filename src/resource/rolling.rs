@@ -51,6 +51,20 @@ pub fn restart(server: &Server, bin: &str, postmaster: u32, because: impl Into<S
     Step::new(&server.name, Op::Restart, because, Action::Run(command.timeout(700)))
 }
 
+/// The monitor hears of a standby that was away for a moment some seconds later, has it catch up, and refuses whatever needs a standby
+/// meanwhile. Waits a minute at most until a node and its primary rest; then it is the monitor's to say what is wrong.
+fn once_it_rests(formation: &str, node: &str, sql: &str) -> String {
+    format!(
+        "select from set_config('muster.formation', {formation}, false);\nselect from set_config('muster.node', {node}, false);\n\
+         do $$\nbegin\n  for i in 1..600 loop\n\
+         \x20   exit when not exists (select from pgautofailover.node n join pgautofailover.node other using (formationid, groupid)\n\
+         \x20     where n.formationid = current_setting('muster.formation') and n.nodename = current_setting('muster.node')\n\
+         \x20     and (n.reportedstate <> n.goalstate or n.health <> 1 or other.reportedstate <> other.goalstate\n\
+         \x20       and other.goalstate in ('single', 'wait_primary', 'primary', 'apply_settings', 'join_primary')));\n\
+         \x20   perform pg_sleep(0.1);\n  end loop;\nend $$;\n{sql}"
+    )
+}
+
 /// Asks the monitor to have `to` take over, unless it has already. The monitor refuses a node that is no healthy standby.
 pub fn switchover(
     formation: &Formation,
@@ -66,7 +80,8 @@ pub fn switchover(
          'stop_replication', 'fast_forward'));\n"
     );
     let op = Op::Switchover { from: from.clone(), to: to.name().clone() };
-    Step::new(to.name(), op, because, Action::Run(on_monitor(to, bin, uri, sql)))
+    let command = on_monitor(to, bin, uri, once_it_rests(&of, &name, &sql)).timeout(120);
+    Step::new(to.name(), op, because, Action::Run(command))
 }
 
 /// Takes a node out, or back.
@@ -86,7 +101,8 @@ pub fn maintenance(
         "select pgautofailover.{function}(nodeid) from pgautofailover.node\n\
          where formationid = {of} and nodename = {name} and not goalstate {unless};\n"
     );
-    Step::new(node.name(), Op::Maintenance { turn }, because, Action::Run(on_monitor(node, bin, uri, sql)))
+    let command = on_monitor(node, bin, uri, once_it_rests(&of, &name, &sql)).timeout(120);
+    Step::new(node.name(), Op::Maintenance { turn }, because, Action::Run(command))
 }
 
 /// Waits until a node is its group's primary.
