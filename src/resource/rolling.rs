@@ -101,7 +101,12 @@ pub fn maintenance(
         "select pgautofailover.{function}(nodeid) from pgautofailover.node\n\
          where formationid = {of} and nodename = {name} and not goalstate {unless};\n"
     );
-    let command = on_monitor(node, bin, uri, once_it_rests(&of, &name, &sql)).timeout(120);
+    // Who comes back need not be healthy: its PostgreSQL may not have been started since a reboot.
+    let sql = match turn {
+        Switch::On => once_it_rests(&of, &name, &sql),
+        Switch::Off => sql,
+    };
+    let command = on_monitor(node, bin, uri, sql).timeout(120);
     Step::new(node.name(), Op::Maintenance { turn }, because, Action::Run(command))
 }
 
