@@ -134,6 +134,8 @@ pub enum Reason {
     },
     /// A standby that somebody has promoted.
     TakesWrites(String),
+    /// A server whose peers come with TLS alone.
+    WithoutTls(String),
     NotStreaming {
         why: String,
         pgdata: String,
@@ -249,6 +251,7 @@ impl Reason {
             | Reason::Promotion { .. }
             | Reason::Silent { .. }
             | Reason::TakesWrites(_)
+            | Reason::WithoutTls(_)
             | Reason::NotStreaming { .. }
             | Reason::NotWaitedFor(_)
             | Reason::Unsettled { .. }
@@ -286,6 +289,7 @@ impl fmt::Display for Reason {
             | Reason::NoTurn(why)
             | Reason::MonitorDiffers(why)
             | Reason::TakesWrites(why)
+            | Reason::WithoutTls(why)
             | Reason::NotWaitedFor(why)
             | Reason::Saved(why) => f.write_str(why),
             Reason::Maintenance { node } => {

@@ -9,6 +9,7 @@ use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Sec
 use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
 use crate::resource::meant;
 use crate::resource::monitor::MonitorFacts;
+use crate::resource::overruled::Plain;
 use crate::resource::tls::Shown;
 use crate::sql::{conninfo_value, local};
 use crate::state::State;
@@ -120,7 +121,7 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
     }));
     group::standbys(formation, facts, monitor, &mut checks);
     checks.extend(formation.servers().filter_map(|server| {
-        let shown = certificate(server, &facts.seen(&server.name)?.tls.shown)?;
+        let shown = certificate(server, facts.seen(&server.name)?)?;
         Some(Check::new(View::Servers, format!("{}: certificate", server.name), shown))
     }));
     checks.extend(unreadable(facts));
@@ -150,14 +151,13 @@ fn unreadable(facts: &Facts) -> impl Iterator<Item = Check> {
 }
 
 /// What a client is shown; nothing is said where nobody could look.
-fn certificate(server: &Server, shown: &Shown) -> Option<Result<String, String>> {
+fn certificate(server: &Server, seen: &Seen) -> Option<Result<String, String>> {
     if server.tls == Tls::Off {
         return None;
     }
-    match shown {
-        Shown::Unknown => None,
-        Shown::Nothing => {
-            Some(Err("it answers without TLS: it could not use its certificate or key".to_owned()))
+    match &seen.tls.shown {
+        shown @ (Shown::Unknown | Shown::Nothing) => {
+            Plain::of(server, &seen.pgdata, shown).map(|plain| Err(plain.why()))
         }
         Shown::Certificate { certificate, of_file: Some(false) } => Some(Err(format!(
             "it shows a certificate until {}, which is not the one in its file: reload it",
@@ -340,7 +340,7 @@ pub struct Probe {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Expects {
-    /// `count|failures`
+    /// `count|failures|nodes not asked`
     AllReached,
     ReadWrite,
     /// The same where more than one node takes writes: no answer is a good one.
@@ -404,10 +404,12 @@ fn viewpoint<'a>(formation: &'a Formation, facts: &'a Facts) -> Option<(&'a Node
 /// Seconds a probe may take; enough for every host of a URI to be tried and given up.
 const SECONDS: u64 = 60;
 
-/// The failed pairs by name, as that is what an operator needs.
-const HEALTH: &str = "select count(*), coalesce(string_agg(format('%s:%s does not reach %s:%s', from_nodename, from_nodeport, \
- to_nodename, to_nodeport), ', ') filter (where result is not true), '')
- from citus_check_cluster_node_health();
+/// The failed pairs by name, as that is what an operator needs, and nodes that were not asked whom they reach, because the
+/// coordinator could not log in there: nothing is known of their pairs.
+const HEALTH: &str = "with pairs as (select *, format('%s:%s', from_nodename, from_nodeport) as a, \
+ format('%s:%s', to_nodename, to_nodeport) as b from citus_check_cluster_node_health()) \
+ select count(*), coalesce(string_agg(format('%s does not reach %s', a, b), ', ') filter (where not result), ''), \
+ coalesce(string_agg(distinct a, ', ') filter (where result is null), '') from pairs;
 ";
 
 /// `$1` bin. The connection is libpq's environment: a password is on no command line.
@@ -465,10 +467,17 @@ fn read(expects: Expects, said: &str) -> Result<String, String> {
     }
     match (expects, first, rest) {
         (Expects::AllReached, "0", _) => Err("could not look: Citus checked no pair of nodes".to_owned()),
-        (Expects::AllReached, count, "") => {
+        (Expects::AllReached, count, "" | "|") => {
             count.parse::<u64>().map(|count| format!("{count} pairs checked")).map_err(|_| unclear())
         }
-        (Expects::AllReached, _, failures) => Err(failures.to_owned()),
+        (Expects::AllReached, _, failures) => Err(match failures.split_once('|') {
+            None | Some((_, "")) => failures.trim_end_matches('|').to_owned(),
+            Some((failed, unasked)) => {
+                let unknown =
+                    format!("whom these reach is unknown, as the coordinator could not ask them: {unasked}");
+                if failed.is_empty() { unknown } else { format!("{failed}; {unknown}") }
+            }
+        }),
         (Expects::ReadWrite, "f", at) => Ok(format!("read-write on {at}")),
         (Expects::ReadWrite | Expects::OneOfWriters, "t", at) => Err(format!("{at} is read-only")),
         (Expects::OneOfWriters, "f", at) => Err(format!(

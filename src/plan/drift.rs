@@ -9,6 +9,7 @@ use crate::plan::World;
 use crate::resource::data::DataDirectory;
 use crate::resource::keeper::as_written;
 use crate::resource::monitor::NodeRow;
+use crate::resource::overruled::Plain;
 use crate::resource::tls::Shown;
 use crate::resource::{data, hba, settings};
 use crate::step::{Action, Check, Content, File, Risk, Running, Step};
@@ -297,6 +298,10 @@ pub(super) fn reload(
         None => match &seen.tls.shown {
             Shown::Certificate { of_file: Some(false), .. } => {
                 let because = "it shows another certificate than the one in its file";
+                Some(settings::reload(server, bin, &running(server, node), because))
+            }
+            Shown::Nothing if Plain::of(server, &seen.pgdata, &seen.tls.shown) == Some(Plain::Pair) => {
+                let because = "it answers without TLS, and nothing turns that off";
                 Some(settings::reload(server, bin, &running(server, node), because))
             }
             Shown::Certificate { .. } | Shown::Nothing | Shown::Unknown => None,

@@ -5,11 +5,12 @@
 //! waited for; what they do not touch is told, and the run ends as one that has something left to do.
 
 use crate::facts::{self, Seen};
-use crate::formation::{Keeper, Node, NodeName};
+use crate::formation::{Keeper, Node, NodeName, Server};
 use crate::op::{Op, Wait};
 use crate::plan::{Plan, World, way_out};
 use crate::reason::Reason;
 use crate::resource::monitor::{self, NodeRow, SILENT};
+use crate::resource::overruled::Plain;
 use crate::resource::replication;
 use crate::resource::streaming::{self, Streaming, Trouble};
 use crate::resource::{keeper, pgpass};
@@ -33,6 +34,12 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
             plan.note(&name, why);
         }
     }
+    for server in world.formation.servers().filter(|server| world.scope.has(&server.name)) {
+        let is_left = world.is_excluded(&server.name) || plan.blocked.contains_key(&server.name);
+        if let Some(why) = without_tls(world, server).filter(|_| !is_left) {
+            plan.unwell(&server.name, Reason::WithoutTls(why));
+        }
+    }
     let nodes = world.formation.nodes.values().filter(|node| world.scope.has(node.name()));
     let there = |node: &&Node| !world.is_excluded(node.name()) && !plan.blocked.contains_key(node.name());
     let nodes: Vec<&Node> = nodes.filter(there).collect();
@@ -40,6 +47,19 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
         silent(world, node, plan);
         not_streaming(world, node, plan);
     }
+}
+
+/// A server that answers without TLS for what no step takes back.
+fn without_tls(world: &World, server: &Server) -> Option<String> {
+    let seen = world.facts.seen(&server.name)?;
+    let plain = Plain::of(server, &seen.pgdata, &seen.tls.shown)?;
+    let is_left = match plain {
+        Plain::BySystem => true,
+        Plain::ByFile(_) => server.adopted,
+        // A reload of the plan says whether it still cannot.
+        Plain::Pair => false,
+    };
+    is_left.then(|| plain.why())
 }
 
 /// A node that the monitor does not know, whose server takes writes beside its group's primary.

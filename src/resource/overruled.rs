@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crate::formation::{Node, Server};
+use crate::formation::{Node, Server, Tls};
 use crate::resource::data::{DataDirectory, Pgdata, STANDBY_CONF};
 use crate::resource::settings;
+use crate::resource::tls::Shown;
 
 /// Where `ALTER SYSTEM` writes.
 const AUTO: &str = "postgresql.auto.conf";
@@ -17,6 +18,61 @@ pub const OF_KEEPERS: [&str; 2] = ["synchronous_standby_names", "default_transac
 
 /// How a standby follows; it may hold a password.
 const OF_STANDBYS: [&str; 2] = ["primary_conninfo", "primary_slot_name"];
+
+/// Why a server that runs is met without TLS though the inventory wants it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plain {
+    /// `ALTER SYSTEM` has turned `ssl` off.
+    BySystem,
+    /// One of its files has.
+    ByFile(&'static str),
+    /// Nothing says that it is off.
+    Pair,
+}
+
+impl Plain {
+    /// `None` where it has TLS, where none is wanted, and where nobody can say.
+    pub fn of(server: &Server, pgdata: &Pgdata, shown: &Shown) -> Option<Plain> {
+        let Pgdata::Present(found) = pgdata else { return None };
+        if server.tls == Tls::Off || found.postmaster.is_none() {
+            return None;
+        }
+        let ssl_of = |file: &str| read(found.files.get(file)?.as_deref()?).remove("ssl");
+        let system = ssl_of(AUTO);
+        let by_system = system.as_deref().is_some_and(is_off).then_some(Plain::BySystem);
+        match shown {
+            Shown::Certificate { .. } => None,
+            Shown::Unknown => by_system,
+            Shown::Nothing if system.is_some() => by_system.or(Some(Plain::Pair)),
+            Shown::Nothing => {
+                let first = BEFORE.into_iter().find_map(|file| Some((file, ssl_of(file)?)));
+                Some(match first {
+                    Some((file, value)) if is_off(&value) => Plain::ByFile(file),
+                    Some(_) | None => Plain::Pair,
+                })
+            }
+        }
+    }
+
+    pub fn why(self) -> String {
+        let why = match self {
+            Plain::BySystem => {
+                "ssl is off by ALTER SYSTEM; to have it again: ALTER SYSTEM RESET ssl, and a reload"
+                    .to_owned()
+            }
+            Plain::ByFile(file) => format!("ssl is off in {file}"),
+            Plain::Pair => "it could not use its certificate or key".to_owned(),
+        };
+        format!("it answers without TLS: {why}")
+    }
+}
+
+/// As PostgreSQL reads a boolean: by the beginning of a word.
+fn is_off(value: &str) -> bool {
+    let value = value.to_ascii_lowercase();
+    let begins = |word: &str| !value.is_empty() && word.starts_with(&value);
+    value == "0" || begins("false") || begins("no") || value.len() > 1 && begins("off")
+}
 
 /// A note on each setting that does not take effect as the inventory, or a file of muster's or a keeper's, has it.
 pub fn notes(server: &Server, node: Option<&Node>, pgdata: &Pgdata) -> Vec<String> {
@@ -92,6 +148,32 @@ mod tests {
             files: files.map(|(name, text)| (name.to_owned(), Some(text.to_owned()))).into(),
             standby_conf: Some(Secret::new("primary_conninfo = 'host=a password=s'")),
         }
+    }
+
+    #[test]
+    fn why_a_server_has_no_tls_is_told_as_far_as_it_is_known() {
+        let text = include_str!("../../inventory/minimal.yml");
+        let formation = crate::inventory::parse("m.yml", text, "".as_ref()).expect("it is right");
+        let server = formation.servers().next().expect("it has servers");
+        let of = |auto: &str, conf: &str, shown: &Shown| {
+            let found = DataDirectory { postmaster: Some(7), ..found(auto, conf) };
+            Plain::of(server, &Pgdata::Present(Box::new(found)), shown)
+        };
+        for off in ["'off'", "'OFF'", "of", "false", "'F'", "0", "no"] {
+            let auto = format!("ssl = {off}\n");
+            assert_eq!(of(&auto, "ssl = on\n", &Shown::Nothing), Some(Plain::BySystem), "{off}");
+            assert_eq!(
+                of(&auto, "", &Shown::Unknown),
+                Some(Plain::BySystem),
+                "nobody can look, and it is known"
+            );
+        }
+        assert_eq!(of("", "ssl = off\n", &Shown::Nothing), Some(Plain::ByFile("postgresql.conf")));
+        assert_eq!(of("ssl = 'on'\n", "ssl = off\n", &Shown::Nothing), Some(Plain::Pair));
+        assert_eq!(of("", "ssl = on\n", &Shown::Nothing), Some(Plain::Pair));
+        assert_eq!(of("", "ssl = off\n", &Shown::Unknown), None);
+        let stopped = Pgdata::Present(Box::new(found("ssl = off\n", "")));
+        assert_eq!(Plain::of(server, &stopped, &Shown::Unknown), None);
     }
 
     #[test]

@@ -33,22 +33,7 @@ pub fn step(
     found: Option<&Secret>,
     mode: Option<u32>,
 ) -> Option<Step> {
-    let peers = |user: &str| format!("*:*:*:{}:", escape(user));
-    let monitor =
-        [&uri.host, &uri.port.to_string(), &uri.dbname, &uri.user].map(|part| escape(part)).join(":");
-    let monitors = uri.password.as_ref().filter(|_| node.server.keeper != Keeper::None);
-    let users = [
-        (format!("{monitor}:"), monitors),
-        (peers("pgautofailover_replicator"), node.replication_password.as_ref()),
-        (peers(&node.username), node.password.as_ref()),
-    ];
-    let lines: Vec<(String, String)> = users
-        .into_iter()
-        .filter_map(|(start, password)| {
-            let line = format!("{start}{}", escape(password?.reveal()));
-            Some((start, line))
-        })
-        .collect();
+    let lines = lines(node, uri);
     let there = found.map_or("", Secret::reveal);
     let open = mode.filter(|mode| mode & 0o077 != 0);
     if lines.is_empty() {
@@ -68,6 +53,47 @@ pub fn step(
     let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
     let file = file.before(found.map(|_| String::new()));
     Some(Step::write(node.name(), file, Risk::Safe, because))
+}
+
+/// The lines that a node needs, each with what it begins with.
+fn lines(node: &Node, uri: &MonitorUri) -> Vec<(String, String)> {
+    let peers = |user: &str| format!("*:*:*:{}:", escape(user));
+    let monitor =
+        [&uri.host, &uri.port.to_string(), &uri.dbname, &uri.user].map(|part| escape(part)).join(":");
+    let monitors = uri.password.as_ref().filter(|_| node.server.keeper != Keeper::None);
+    let users = [
+        (format!("{monitor}:"), monitors),
+        (peers("pgautofailover_replicator"), node.replication_password.as_ref()),
+        (peers(&node.username), node.password.as_ref()),
+    ];
+    users
+        .into_iter()
+        .filter_map(|(start, password)| {
+            let line = format!("{start}{}", escape(password?.reveal()));
+            Some((start, line))
+        })
+        .collect()
+}
+
+/// What keeps libpq from any password that this node needs, if anything: not that it is another than the inventory's.
+pub fn lacks(node: &Node, uri: &MonitorUri, found: Option<&Secret>, mode: Option<u32>) -> Option<String> {
+    let starts: Vec<String> = lines(node, uri).into_iter().map(|(start, _)| start).collect();
+    if starts.is_empty() {
+        return None;
+    }
+    let has =
+        |text: &str| starts.iter().all(|start| text.lines().any(|line| line.starts_with(start.as_str())));
+    let why = match (found.map(Secret::reveal), mode) {
+        (None, _) => "is gone".to_owned(),
+        (Some(_), Some(mode)) if mode & 0o077 != 0 => {
+            format!("has mode {mode:04o}, and libpq reads none that others may read")
+        }
+        (Some(text), _) if !has(text) => "lacks lines".to_owned(),
+        (Some(_), _) => return None,
+    };
+    Some(format!(
+        "~/.pgpass {why}: its server and its keeper have the passwords for the others from it; apply puts it right"
+    ))
 }
 
 /// Whether the step writes the file.

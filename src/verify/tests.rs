@@ -346,6 +346,19 @@ fn answers_are_judged() {
     }
 }
 
+/// A node that the coordinator could not log in to was asked nothing.
+#[test]
+fn pairs_that_were_not_asked_are_no_failed_ones() {
+    let read = |said: &str| read(Expects::AllReached, said);
+    let unknown = "whom these reach is unknown, as the coordinator could not ask them: w1:1, w2:1";
+    let failed = "c:1 does not reach w1:1, c:1 does not reach w2:1";
+    assert_eq!(read(&format!("9|{failed}|w1:1, w2:1")), Err(format!("{failed}; {unknown}")));
+    assert_eq!(read("9||w1:1, w2:1"), Err(unknown.to_owned()), "what nobody knows is not passed");
+    assert_eq!(read("9|a:1 does not reach b:2|"), Err("a:1 does not reach b:2".to_owned()));
+    assert_eq!(read("9||"), Ok("9 pairs checked".to_owned()));
+    assert!(HEALTH.contains("(where not result)") && HEALTH.contains("(where result is null)"));
+}
+
 /// The inventory names a part of the formation: the rest is somebody else's to verify.
 #[test]
 fn strangers_are_taken_at_the_monitors_word() {

@@ -393,6 +393,10 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.data_mut()?.loaded.remove(*file)?;
         }
         ("file", [file, "gets", ..]) => *host.file(file)? += &format!("{}\n", words[2..].join(" ")),
+        ("alters", ["system:", setting, value]) => {
+            let line = format!("{setting} = '{value}'\n");
+            *host.data_mut()?.files.entry("postgresql.auto.conf".to_owned()).or_default() += &line;
+        }
         ("file", [file, "lost"]) => {
             host.data_mut()?.files.remove(*file);
             host.files.retain(|path, _| !path.ends_with(&format!("/{file}")));
@@ -436,7 +440,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         _ => return None,
     }
     // A server that runs reads what is written; what is gone it has read before.
-    if matches!(verb, "file" | "made") && !rest.ends_with(" lost") && world.hosts[&name].runs() {
+    if matches!(verb, "file" | "made" | "alters") && !rest.ends_with(" lost") && world.hosts[&name].runs() {
         world.load(&name);
     }
     Some(())

@@ -249,3 +249,71 @@ fn a_server_that_would_not_start_again_is_not_settled() {
         }
     }
 }
+
+/// Nobody needs them before the next connection, or the next start: then no standby follows, and no keeper comes up.
+#[test]
+fn a_node_that_could_not_log_in_again_is_not_settled() {
+    let inventory = "all:\n  vars: {pgdata: /d, auth: scram-sha-256, password: a, replication_password: b, monitor_password: c}\n  \
+        children:\n    monitor: {hosts: {mon: {pgdata: /m}}}\n    postgres: {hosts: {pg1: , pg2: {secondary: true}}}\n";
+    let formation = muster::inventory::parse("x.yml", inventory, "".as_ref()).unwrap();
+    let world = settled(&formation);
+    let told = |name: &str, change: &dyn Fn(&mut World)| {
+        let mut world = world.clone();
+        change(&mut world);
+        let facts = world.facts_of(&formation, &Scope::whole());
+        let status = Status::new(&formation, &Scope::whole(), &facts, TODAY);
+        let plan = plan(&formation, &facts, TODAY).unwrap();
+        assert!(!status.settled && !plan.is_empty(), "{name}: apply mends it");
+        let notes: Vec<&str> =
+            status.notes.iter().filter(|note| note.node.0 == name).map(|note| note.text.as_str()).collect();
+        assert_eq!(notes.len(), 1, "{notes:?}");
+        notes[0].to_owned()
+    };
+    let lost = |name: &str, file: &str| {
+        told(name, &|world| world.host(name).files.retain(|path, _| !path.ends_with(file)))
+    };
+    let by = "its server and its keeper have the passwords for the others from it; apply puts it right";
+    for name in ["pg1", "pg2"] {
+        assert_eq!(lost(name, "/.pgpass"), format!("~/.pgpass is gone: {by}"));
+        let open = told(name, &|world| world.host(name).pgpass_mode = 0o644);
+        assert_eq!(open, format!("~/.pgpass has mode 0644, and libpq reads none that others may read: {by}"));
+        let emptied = told(name, &|world| {
+            let file =
+                world.host(name).files.iter_mut().find(|(path, _)| path.ends_with("/.pgpass")).unwrap();
+            *file.1 = "elsewhere:*:*:me:mine\n".to_owned();
+        });
+        assert_eq!(emptied, format!("~/.pgpass lacks lines: {by}"));
+    }
+    for name in ["mon", "pg1", "pg2"] {
+        let text =
+            "pg_autoctl.cfg is gone, and its pg_autoctl needs it at its next start: apply puts it back";
+        assert_eq!(lost(name, "/pg_autoctl.cfg"), text);
+    }
+}
+
+/// Its peers come with TLS alone, and no step turns it on again.
+#[test]
+fn a_server_whose_tls_alter_system_turned_off_is_not_settled_and_not_done() {
+    let formation = example("minimal.yml");
+    let said = "it answers without TLS: ssl is off by ALTER SYSTEM; to have it again: ALTER SYSTEM RESET ssl, and a reload";
+    for name in ["mon1.db.example", "pg1.db.example", "pg2.db.example"] {
+        let mut world = settled(&formation);
+        let data = world.host(name).data_mut().unwrap();
+        data.files.insert("postgresql.auto.conf".to_owned(), "ssl = 'off'\n".to_owned());
+        data.loaded = data.files.clone();
+        assert!(green(&formation, &mut world).is_empty(), "{name}");
+        let facts = world.facts_of(&formation, &Scope::whole());
+        let status = Status::new(&formation, &Scope::whole(), &facts, TODAY);
+        assert!(
+            status.notes.iter().any(|note| note.node.0 == name && note.text == said),
+            "{:?}",
+            status.notes
+        );
+        let mut checks = verify::from_facts(&formation, &facts).into_iter();
+        let wrong = checks.find(|check| check.subject == format!("{name}: certificate")).unwrap();
+        assert_eq!(wrong.result.unwrap_err().why(), said);
+        let plan = plan(&formation, &facts, TODAY).unwrap();
+        let unwell = plan.unwell.get(&NodeName::from(name)).unwrap();
+        assert_eq!(unwell.iter().map(ToString::to_string).collect::<Vec<_>>(), [said]);
+    }
+}

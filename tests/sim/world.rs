@@ -521,6 +521,9 @@ impl Host {
         let certificate = self.certificate.as_ref().and_then(|facts| facts.certificate.clone());
         let runs = matches!(&self.pgdata, Place::Present(data) if data.postmaster.is_some());
         let shown = match &certificate {
+            Some(_) if runs && self.data().is_some_and(|data| data.has_by_system("ssl = 'off'")) => {
+                Shown::Nothing
+            }
             Some(certificate) if runs => {
                 Shown::Certificate { certificate: certificate.clone(), of_file: Some(true) }
             }
@@ -592,6 +595,10 @@ impl Data {
 
     pub(crate) fn runs(&self) -> bool {
         self.postmaster.is_some()
+    }
+
+    fn has_by_system(&self, line: &str) -> bool {
+        self.files.get("postgresql.auto.conf").is_some_and(|text| text.lines().any(|found| found == line))
     }
 
     fn is_level_with(&self, other: &Data) -> bool {

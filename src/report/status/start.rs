@@ -1,8 +1,11 @@
-//! What a server would not start again without: it runs on with what it has read, and nobody else looks.
+//! What a server or its keeper would not start again or log in without: it runs on with what it has read, and nobody else
+//! looks.
 
-use crate::facts::{Facts, Seen};
-use crate::formation::{Formation, NodeName, Server, Tls};
+use crate::facts::{self, Facts, Seen};
+use crate::formation::{Formation, Keeper, NodeName, Server, Tls};
 use crate::resource::data::{Pgdata, STANDBY_CONF};
+use crate::resource::overruled::Plain;
+use crate::resource::pgpass;
 
 /// Files of a data directory without which PostgreSQL ends: `include` in `postgresql.conf` is no `include_if_exists`.
 const NEEDED: [&str; 3] = ["postgresql.conf", "pg_hba.conf", "postgresql-auto-failover.conf"];
@@ -13,8 +16,27 @@ pub(super) fn lacking<'a>(
     facts: &'a Facts,
 ) -> impl Iterator<Item = (&'a NodeName, String)> {
     formation.servers().filter_map(|server| {
-        let lacks = of(server, facts.seen(&server.name)?);
+        let seen = facts.seen(&server.name)?;
+        let mut lacks = of(server, seen);
+        if !server.adopted {
+            lacks.extend(of_keeper(server, seen));
+            let uri = facts::monitor_uri(formation);
+            let node =
+                formation.nodes.get(&server.name).filter(|_| matches!(seen.pgdata, Pgdata::Present(_)));
+            lacks.extend(
+                node.and_then(|node| pgpass::lacks(node, &uri, seen.pgpass.as_ref(), seen.pgpass_mode)),
+            );
+        }
+        lacks.extend(Plain::of(server, &seen.pgdata, &seen.tls.shown).map(Plain::why));
         (!lacks.is_empty()).then(|| (&server.name, lacks.join("; ")))
+    })
+}
+
+/// A keeper that lives has what it read, too.
+fn of_keeper(server: &Server, seen: &Seen) -> Option<String> {
+    let is_gone = server.keeper != Keeper::None && seen.keeper.has_been() && seen.keeper.config.is_none();
+    is_gone.then(|| {
+        "pg_autoctl.cfg is gone, and its pg_autoctl needs it at its next start: apply puts it back".to_owned()
     })
 }
 
