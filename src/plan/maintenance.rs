@@ -59,7 +59,7 @@ pub(super) fn plan(world: &World, wanted: &Maintenance, plan: &mut Plan) {
 }
 
 /// Standbys first; a primary behind a switchover to one that stays.
-fn out(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
+pub(super) fn out(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
     let is_chosen = |node: &Node| chosen.iter().any(|other| other.name() == node.name());
     let group = Group::find(world, id, chosen)?;
     let heir = if is_chosen(group.primary) { Some(group.candidate(world, chosen)?) } else { None };
@@ -74,7 +74,13 @@ fn out(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
     }
     let take_out = |node: &Node, primary: &Node| {
         let with = (world.bin(node.name()), &world.uri);
-        let step = rolling::maintenance(world.formation, node, with, Switch::On, "it was asked for");
+        let step = rolling::maintenance(
+            world.formation,
+            node,
+            with,
+            Switch::On,
+            "nothing fails over to it meanwhile",
+        );
         let gate = [
             rolling::in_maintenance(world.formation, node, with.0, with.1),
             wait_until_settled(world, primary, world.bin(primary.name())),
@@ -99,10 +105,15 @@ fn back(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
         if world.facts.seen(node.name()).is_none_or(|seen| seen.keeper.alive.is_none()) {
             return Err(Reason::NoKeeper);
         }
-        let with = (world.bin(node.name()), &world.uri);
-        let step = rolling::maintenance(world.formation, node, with, Switch::Off, "it was asked for");
-        let gate = [*node, primary].map(|node| wait_until_settled(world, node, world.bin(node.name())));
-        turns.push(Turn::new(node.name(), vec![step]).gate(gate));
+        turns.push(taken_back(world, node, primary));
     }
     Ok(turns)
+}
+
+pub(super) fn taken_back(world: &World, node: &Node, primary: &Node) -> Turn {
+    let with = (world.bin(node.name()), &world.uri);
+    let step =
+        rolling::maintenance(world.formation, node, with, Switch::Off, "nothing keeps it out any more");
+    let gate = [node, primary].map(|node| wait_until_settled(world, node, world.bin(node.name())));
+    Turn::new(node.name(), vec![step]).gate(gate)
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formation::{Node, NodeName, Server};
 use crate::op::Wait;
+use crate::plan::maintenance;
 use crate::plan::rolling::Group;
 use crate::plan::switchover::taking_over;
 use crate::plan::wave::{Begins, Lane, Turn, Wave};
@@ -148,7 +149,19 @@ fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<La
     if let (Some(names), Some(_)) = (lowered, reason(group.primary)) {
         let names: Vec<&str> = names.iter().map(String::as_str).collect();
         let because = format!("{} is lowered, which a primary has to be the first to do", names.join(", "));
+        let heirs: Vec<&Node> =
+            group.standbys.iter().copied().filter(|node| may_be_promoted(world, node)).collect();
+        // Of a keeper of 2.0 that looks while its primary is away the monitor hears that it is down, and fails over at once.
+        match maintenance::out(world, id, &heirs) {
+            Ok(out) => turns.extend(out),
+            Err(why) => {
+                let left = chosen.iter().map(|(node, _)| (node.name().clone(), why.clone()));
+                plan.blocked.extend(left);
+                return None;
+            }
+        }
         turns.extend(in_place(world, group.primary, &because));
+        turns.extend(heirs.into_iter().map(|node| maintenance::taken_back(world, node, group.primary)));
     }
     for standby in &group.standbys {
         let Some(why) = reason(standby) else { continue };
@@ -172,7 +185,11 @@ fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<La
     (!turns.is_empty()).then(|| Lane::of(turns))
 }
 
-/// A primary that stays one: no keeper notices, and no commit returns until it is back.
+fn may_be_promoted(world: &World, node: &Node) -> bool {
+    world.row(node.name()).is_some_and(|row| row.candidate_priority > 0)
+}
+
+/// A primary that stays one, as nobody could be promoted: no commit returns until it is back.
 fn in_place(world: &World, node: &Node, because: &str) -> Option<Turn> {
     let because = format!("{because}; its group takes no writes until it is back");
     let bin = world.bin(node.name());

@@ -1,7 +1,9 @@
 //! What is done to members of a group one after the other: restarts, a switchover, maintenance; and what is waited for between them.
 //!
-//! A keeper of 2.0 that lives takes a restart by pg_ctl, of a standby as of a primary, for nothing: it reports nothing new and the
-//! monitor moves nobody. Where it is faster than pg_ctl to start the server again, that is a restart, too.
+//! A keeper of 2.0 looks once a second. A restart of a standby that it does not see moves nobody; one that it sees makes the monitor have
+//! that standby catch up, seconds later. A primary that it sees down is failed over at once, before it tries to start it: a primary is
+//! restarted where it is only while nobody could be promoted. A keeper may be the faster one to start the server, and that is a restart, too.
+//! Source: ReportPgIsRunning in keeper.c and the loop of service_keeper.c, 2.0.
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MonitorUri, Node, NodeName, Server};
