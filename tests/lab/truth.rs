@@ -83,7 +83,7 @@ fn what_only_looks_settled() {
     muster(&["verify"])
         .exits(0)
         .says("out    coord2: it is in maintenance")
-        .says("1 check left out for maintenance");
+        .says("2 checks left out for maintenance");
     let vars = INVENTORY.replace("    auth: trust\n", "    auth: trust\n    settings: {work_mem: 7MB}\n");
     let edited = lab.inventory_of("truth-edited", &vars);
     let began = Instant::now();
