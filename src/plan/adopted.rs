@@ -90,8 +90,7 @@ pub(super) fn node(world: &World, node: &Node, plan: &mut Plan) {
     node::adjust(world, node, plan);
     let busy = |stage: Stage| plan.is_busy(stage, node.name());
     if busy(Stage::Adjust) || row.is_none_or(|row| !world.rests(row)) {
-        let bin = world.bin(node.name());
-        plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, bin)]);
+        plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node)]);
     }
     node::notes(seen, node.name(), plan);
 }

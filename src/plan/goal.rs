@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 use crate::facts::Facts;
-use crate::formation::{Formation, Node, NodeName};
+use crate::formation::{Formation, NodeName};
 use crate::plan::maintenance::{self, Maintenance};
 use crate::plan::restart::{self, Restart};
 use crate::plan::switchover::{self, Switchover};
@@ -41,31 +41,42 @@ impl Goal {
         facts: &Facts,
         today: Date,
     ) -> Result<Plan, Problem> {
-        let mut plan = Plan::default();
-        let whole = Scope::whole();
-        let chosen: BTreeSet<NodeName> = match self {
-            Goal::Rollout => return within(formation, scope, facts, today),
-            Goal::Restart(wanted) => wanted.nodes.clone(),
-            Goal::Switchover(wanted) => {
-                formation.group(wanted.group).map(|node| node.name().clone()).collect()
-            }
-            Goal::Maintenance(wanted) => wanted.nodes.clone(),
+        let in_turns = |chosen: &BTreeSet<NodeName>, make: &dyn Fn(&World, &mut Plan)| {
+            Ok(in_turns(formation, facts, today, chosen, make))
         };
-        let world = World::new(formation, &whole, facts, today, &mut plan);
-        let is_chosen = |node: &&Node| chosen.contains(node.name());
-        let groups: BTreeSet<u32> =
-            formation.nodes.values().filter(is_chosen).map(|node| node.group).collect();
-        if !rolling::comes_to_rest(&world, groups.into_iter(), &mut plan) {
-            match self {
-                Goal::Rollout => (),
-                Goal::Restart(wanted) => restart::plan(&world, wanted, &mut plan),
-                Goal::Switchover(wanted) => switchover::plan(&world, wanted, &mut plan),
-                Goal::Maintenance(wanted) => maintenance::plan(&world, wanted, &mut plan),
+        match self {
+            Goal::Rollout => within(formation, scope, facts, today),
+            Goal::Restart(wanted) => {
+                in_turns(&wanted.nodes, &|world, plan| restart::plan(world, wanted, plan))
+            }
+            Goal::Switchover(wanted) => {
+                let chosen = formation.group(wanted.group).map(|node| node.name().clone()).collect();
+                in_turns(&chosen, &|world, plan| switchover::plan(world, wanted, plan))
+            }
+            Goal::Maintenance(wanted) => {
+                in_turns(&wanted.nodes, &|world, plan| maintenance::plan(world, wanted, plan))
             }
         }
-        plan.blocked.retain(|name, _| chosen.contains(name));
-        plan.unreachable.retain(|name, _| chosen.contains(name));
-        plan.notes.clear();
-        Ok(plan)
     }
+}
+
+/// A plan that is about these nodes, made once their groups rest.
+fn in_turns(
+    formation: &Formation,
+    facts: &Facts,
+    today: Date,
+    chosen: &BTreeSet<NodeName>,
+    make: &dyn Fn(&World, &mut Plan),
+) -> Plan {
+    let (mut plan, whole) = (Plan::default(), Scope::whole());
+    let world = World::new(formation, &whole, facts, today, &mut plan);
+    let of = formation.nodes.values().filter(|node| chosen.contains(node.name()));
+    let groups: BTreeSet<u32> = of.map(|node| node.group).collect();
+    if !rolling::comes_to_rest(&world, groups.into_iter(), &mut plan) {
+        make(&world, &mut plan);
+    }
+    plan.blocked.retain(|name, _| chosen.contains(name));
+    plan.unreachable.retain(|name, _| chosen.contains(name));
+    plan.notes.clear();
+    plan
 }

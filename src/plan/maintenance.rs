@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::formation::{Node, NodeName};
 use crate::op::Switch;
 use crate::plan::node::wait_until_settled;
-use crate::plan::rolling::Group;
+use crate::plan::rolling::{Group, is_among};
 use crate::plan::switchover::turns as switchover;
-use crate::plan::wave::{Begins, Lane, Turn, Wave};
+use crate::plan::wave::{Lane, Turn};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::monitor::NodeRow;
@@ -34,34 +34,27 @@ pub(super) fn plan(world: &World, wanted: &Maintenance, plan: &mut Plan) {
             continue;
         }
         let turns = match wanted.turn {
-            Switch::On => out(world, id, &chosen),
+            Switch::On => Group::find(world, id, &chosen).and_then(|group| out(world, &group, &chosen)),
             Switch::Off => back(world, id, &chosen),
         };
         match turns {
             Ok(turns) => lanes.push(Lane::of(turns)),
-            Err(why) => {
-                let left = chosen.iter().map(|node| node.name());
-                let left: Vec<_> = left.filter(|name| !plan.unreachable.contains_key(*name)).collect();
-                left.into_iter().for_each(|name| drop(plan.blocked.insert(name.clone(), why.clone())));
-            }
+            Err(why) => plan.leave(chosen, &why),
         }
     }
     // Who was out is looked at for that reason alone.
     let planned: BTreeSet<&NodeName> =
         lanes.iter().flat_map(|lane| &lane.turns).map(|turn| &turn.node).collect();
     let is_done = |name: &NodeName, why: &Reason| {
-        matches!(why, Reason::Maintenance { .. }) && (wanted.turn == Switch::On || planned.contains(name))
+        why.is_wanted() && (wanted.turn == Switch::On || planned.contains(name))
     };
     plan.blocked.retain(|name, why| !is_done(name, why));
-    if !lanes.is_empty() {
-        plan.waves.push(Wave { stage: Stage::Maintenance, begins: Begins::AfterSuccess, lanes });
-    }
+    plan.then(Stage::Maintenance, lanes);
 }
 
 /// Standbys first; a primary behind a switchover to one that stays.
-pub(super) fn out(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
-    let is_chosen = |node: &Node| chosen.iter().any(|other| other.name() == node.name());
-    let group = Group::find(world, id, chosen)?;
+pub(super) fn out(world: &World, group: &Group, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
+    let is_chosen = |node: &Node| is_among(node, chosen);
     let heir = if is_chosen(group.primary) { Some(group.candidate(world, chosen)?) } else { None };
     let counts = |node: &&Node| world.row(node.name()).is_some_and(|row| row.replication_quorum);
     // The heir confirms nothing any more, and the old primary is out.
@@ -83,7 +76,7 @@ pub(super) fn out(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>,
         );
         let gate = [
             rolling::in_maintenance(world.formation, node, with.0, with.1),
-            wait_until_settled(world, primary, world.bin(primary.name())),
+            wait_until_settled(world, primary),
         ];
         Turn::new(node.name(), vec![step]).gate(gate)
     };
@@ -91,7 +84,7 @@ pub(super) fn out(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>,
     let mut turns: Vec<Turn> = standbys.map(|node| take_out(node, group.primary)).collect();
     if let Some(heir) = heir {
         let because = format!("{} is to be taken out", group.primary.name());
-        turns.extend(switchover(world, &group, heir, &because));
+        turns.extend(switchover(world, group, heir, &because));
         turns.push(take_out(group.primary, heir));
     }
     Ok(turns)
@@ -114,6 +107,6 @@ pub(super) fn taken_back(world: &World, node: &Node, primary: &Node) -> Turn {
     let with = (world.bin(node.name()), &world.uri);
     let step =
         rolling::maintenance(world.formation, node, with, Switch::Off, "nothing keeps it out any more");
-    let gate = [node, primary].map(|node| wait_until_settled(world, node, world.bin(node.name())));
+    let gate = [node, primary].map(|node| wait_until_settled(world, node));
     Turn::new(node.name(), vec![step]).gate(gate)
 }

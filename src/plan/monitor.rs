@@ -94,17 +94,17 @@ fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Probl
     last.extend(kept.last);
     // A keeper that has just been started has not started PostgreSQL yet: this run waits, and looks again.
     if starts || (is_kept && was_kept) {
-        steps.push(wait_for_answer(server, bin));
+        steps.push(wait_for_answer(server, bin, "nodes register with it next"));
     }
     Ok((steps, last))
 }
 
 /// Registrations that meet the monitor's start are lost: it must answer first.
-fn wait_for_answer(server: &Server, bin: &str) -> Step {
+pub(super) fn wait_for_answer(server: &Server, bin: &str, because: &str) -> Step {
     let sql =
         "select extversion is not null from pg_extension where extname = 'pgautofailover';\n".to_owned();
     let command =
         crate::sql::local(server, bin, &server.os_user, monitor::DBNAME, crate::command::Stdin::Text(sql));
     let wait = Action::Wait { command, answers: vec!["t".to_owned()], timeout: 60 };
-    Step::new(&server.name, Op::Wait(Wait::MonitorAnswers), "nodes register with it next", wait)
+    Step::new(&server.name, Op::Wait(Wait::MonitorAnswers), because, wait)
 }

@@ -75,7 +75,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
             || driver != Driver::Keeper
             || unsettled)
     {
-        plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node, &software.bin)]);
+        plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node)]);
     }
     notes(seen, node.name(), plan);
     overruled(seen, &node.server, Some(node), plan);
@@ -191,7 +191,7 @@ fn serves(state: State) -> bool {
     state.is_writable() || matches!(state, State::Init | State::Secondary | State::Catchingup)
 }
 
-pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step {
+pub(super) fn wait_until_settled(world: &World, node: &Node) -> Step {
     let follow = State::ALL.iter().filter(|state| state.has_way_to(State::Secondary));
     let follow: Vec<String> = follow.map(|state| crate::sql::literal(state.as_str())).collect();
     let sql = format!(
@@ -205,7 +205,7 @@ pub(super) fn wait_until_settled(world: &World, node: &Node, bin: &str) -> Step 
         crate::sql::literal(&world.formation.name),
         crate::sql::literal(&node.name().0)
     );
-    let command = crate::sql::on_monitor(node, bin, &world.uri, sql);
+    let command = crate::sql::on_monitor(node, world.bin(node.name()), &world.uri, sql);
     let wait = Action::Wait { command, answers: vec!["settled".to_owned()], timeout: OWN_WAIT };
     Step::new(node.name(), Op::Wait(Wait::Settled), "the monitor has the last word", wait)
 }

@@ -6,11 +6,12 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use crate::formation::{Node, NodeName, Server};
-use crate::op::Wait;
 use crate::plan::maintenance;
-use crate::plan::rolling::Group;
+use crate::plan::monitor::wait_for_answer;
+use crate::plan::node::wait_until_settled;
+use crate::plan::rolling::{Group, gate};
 use crate::plan::switchover::taking_over;
-use crate::plan::wave::{Begins, Lane, Turn, Wave};
+use crate::plan::wave::{Lane, Turn};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
@@ -68,11 +69,8 @@ pub(super) fn plan(world: &World, wanted: &Restart, plan: &mut Plan) {
         let rest = others.split_off(others.len().min(most));
         batches.push(std::mem::replace(&mut others, rest));
     }
-    if !last.is_empty() {
-        batches.push(last);
-    }
-    let wave = |lanes| Wave { stage: Stage::Restart, begins: Begins::AfterSuccess, lanes };
-    plan.waves.extend(batches.into_iter().map(wave));
+    batches.push(last);
+    batches.into_iter().for_each(|lanes| plan.then(Stage::Restart, lanes));
 }
 
 /// Why this server is restarted; `None` where it is not.
@@ -114,17 +112,17 @@ fn monitor(world: &World, wanted: &Restart, plan: &mut Plan) -> Option<Lane> {
         rolling::checkpoint(server, bin, &server.os_user),
         rolling::restart(server, bin, postmaster, because),
     ];
-    let gate = rolling::answers(server, bin, &server.os_user, Wait::MonitorAnswers);
+    let gate = wait_for_answer(server, bin, "nothing goes on without it");
     Some(Lane::of([Turn::new(&name, steps).gate([gate])]))
 }
 
 /// The turns of a group; `None` where there are none.
 fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<Lane> {
-    let members: Vec<&Node> = world.formation.group(id).collect();
-    let chosen: Vec<(&Node, String)> = members
-        .into_iter()
+    let chosen: Vec<(&Node, String)> = world
+        .formation
+        .group(id)
+        .filter(|node| !world.is_out(node.name()))
         .filter_map(|node| Some((node, because(world, &node.server, wanted)?)))
-        .filter(|(node, _)| !matches!(world.excluded.get(node.name()), Some(Reason::Maintenance { .. })))
         .collect();
     if chosen.is_empty() {
         return None;
@@ -132,44 +130,35 @@ fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<La
     let group = match Group::find(world, id, &[]) {
         Ok(group) => group,
         Err(why) => {
-            let left = chosen.iter().map(|(node, _)| node.name());
-            let left = left.filter(|name| !plan.unreachable.contains_key(name));
-            let left: Vec<_> = left.map(|name| (name.clone(), why.clone())).collect();
-            for (name, why) in left {
-                plan.blocked.entry(name).or_insert(why);
-            }
+            // Who is left alone for a reason of its own is told that.
+            let nodes = chosen.iter().map(|(node, _)| *node);
+            let left: Vec<&Node> = nodes.filter(|node| !plan.blocked.contains_key(node.name())).collect();
+            plan.leave(left, &why);
             return None;
         }
     };
     let reason =
         |node: &Node| chosen.iter().find(|(found, _)| found.name() == node.name()).map(|(_, why)| why);
+    let of_primary = reason(group.primary);
+    let lowered = world.database(group.primary.name()).map(|database| &database.lowered);
+    let lowered = lowered.filter(|names| !names.is_empty());
     let mut turns = Vec::new();
-    let lowered =
-        world.seen_of(group.primary).map(|database| &database.lowered).filter(|names| !names.is_empty());
-    if let (Some(names), Some(_)) = (lowered, reason(group.primary)) {
-        let names: Vec<&str> = names.iter().map(String::as_str).collect();
-        let because = format!("{} is lowered, which a primary has to be the first to do", names.join(", "));
-        let heirs: Vec<&Node> =
-            group.standbys.iter().copied().filter(|node| may_be_promoted(world, node)).collect();
-        // Of a keeper of 2.0 that looks while its primary is away the monitor hears that it is down, and fails over at once.
-        match maintenance::out(world, id, &heirs) {
-            Ok(out) => turns.extend(out),
+    if let (Some(names), Some(_)) = (lowered, of_primary) {
+        match lower(world, &group, names) {
+            Ok(first) => turns = first,
             Err(why) => {
-                let left = chosen.iter().map(|(node, _)| (node.name().clone(), why.clone()));
-                plan.blocked.extend(left);
+                plan.leave(chosen.iter().map(|(node, _)| *node), &why);
                 return None;
             }
         }
-        turns.extend(in_place(world, group.primary, &because));
-        turns.extend(heirs.into_iter().map(|node| maintenance::taken_back(world, node, group.primary)));
     }
     for standby in &group.standbys {
         let Some(why) = reason(standby) else { continue };
-        let too_low = world.seen_of(standby).is_some_and(|database| !database.lowered.is_empty());
-        if let (Some(names), None, true) = (lowered, reason(group.primary), too_low) {
+        let too_low = world.database(standby.name()).is_some_and(|database| !database.lowered.is_empty());
+        if let (Some(names), None, true) = (lowered, of_primary, too_low) {
             let settings = names.iter().cloned().collect();
             let why = Reason::PrimaryFirst { primary: group.primary.name().clone(), settings };
-            plan.blocked.insert(standby.name().clone(), why);
+            plan.leave([*standby], &why);
             continue;
         }
         let mut turn = turn(world, standby, why, true)?;
@@ -177,12 +166,25 @@ fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<La
             let (bin, primary) = (world.bin(standby.name()), group.primary.name());
             turn.steps.insert(0, replication::wait_until_it_fits(standby, bin, primary));
         }
-        turns.push(turn.gate(group.gate(world, standby, group.primary)));
+        turns.push(turn.gate(gate(world, standby, group.primary)));
     }
-    if let (None, Some(why)) = (lowered, reason(group.primary)) {
+    if let (None, Some(why)) = (lowered, of_primary) {
         turns.extend(primary(world, &group, why, wanted.downtime, plan));
     }
     (!turns.is_empty()).then(|| Lane::of(turns))
+}
+
+/// The primary first, in its place. Of a keeper of 2.0 that looks while its primary is away the monitor hears that it is down, and fails
+/// over at once: who could be promoted is out meanwhile.
+fn lower(world: &World, group: &Group, names: &BTreeSet<String>) -> Result<Vec<Turn>, Reason> {
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let because = format!("{} is lowered, which a primary has to be the first to do", names.join(", "));
+    let heirs = group.standbys.iter().copied().filter(|node| may_be_promoted(world, node));
+    let heirs: Vec<&Node> = heirs.collect();
+    let mut turns = maintenance::out(world, group, &heirs)?;
+    turns.extend(in_place(world, group.primary, &because));
+    turns.extend(heirs.into_iter().map(|node| maintenance::taken_back(world, node, group.primary)));
+    Ok(turns)
 }
 
 fn may_be_promoted(world: &World, node: &Node) -> bool {
@@ -193,8 +195,7 @@ fn may_be_promoted(world: &World, node: &Node) -> bool {
 fn in_place(world: &World, node: &Node, because: &str) -> Option<Turn> {
     let because = format!("{because}; its group takes no writes until it is back");
     let bin = world.bin(node.name());
-    let back = rolling::answers(&node.server, bin, &node.username, Wait::Answers);
-    let gate = [back, super::node::wait_until_settled(world, node, bin)];
+    let gate = [rolling::answers(&node.server, bin, &node.username), wait_until_settled(world, node)];
     Some(turn(world, node, &because, true)?.gate(gate))
 }
 
@@ -217,7 +218,7 @@ fn primary(world: &World, group: &Group, why: &str, downtime: Downtime, plan: &m
             let first = taking_over(world, group, to, &because);
             let after =
                 format!("{why}; nothing is done where its keeper has restarted it as it stepped down");
-            let last = turn(world, old, &after, false).map(|turn| turn.gate(group.gate(world, old, to)));
+            let last = turn(world, old, &after, false).map(|turn| turn.gate(gate(world, old, to)));
             [first].into_iter().chain(last).collect()
         }
         (Err(_), Downtime::Allowed) => in_place(world, old, why).into_iter().collect(),

@@ -1,14 +1,15 @@
 //! A group whose members take turns: whether all are well enough for one to be away, and who could take over.
 
 use crate::formation::Node;
-use crate::op::Wait;
 use crate::plan::node::wait_until_settled;
+use crate::plan::well::is_silent;
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
+use crate::resource::database::DatabaseFacts;
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication::wait_until_it_streams;
 use crate::resource::streaming::{self, Trouble};
-use crate::resource::{citus, keeper, rolling};
+use crate::resource::{citus, rolling};
 use crate::state::State;
 use crate::step::{Stage, Step};
 
@@ -30,8 +31,7 @@ impl<'a> Group<'a> {
         let primary = primary.ok_or_else(|| world.why_no_primary(id))?;
         let mut standbys = Vec::new();
         for node in world.formation.group(id).filter(|node| is_member(world, node)) {
-            let is_expected =
-                node.name() == primary.name() || but.iter().all(|other| other.name() != node.name());
+            let is_expected = node.name() == primary.name() || !is_among(node, but);
             if let Some(why) = unwell(world, node, primary).filter(|_| is_expected) {
                 return Err(Reason::GroupUnwell { group: id, node: node.name().clone(), why: Box::new(why) });
             }
@@ -46,16 +46,15 @@ impl<'a> Group<'a> {
     /// The best of those that may take over: one that counts, of the highest priority, the least behind.
     /// None of `but`.
     pub(super) fn candidate(&self, world: &World<'a>, but: &[&Node]) -> Result<&'a Node, Reason> {
-        let mut others = Vec::new();
-        let mut fit = Vec::new();
-        let may = |node: &&&Node| but.iter().all(|other| other.name() != node.name());
-        for node in self.standbys.iter().filter(|node| !may(node)) {
-            others.push((node.name().clone(), "it is to be taken out as well".to_owned()));
-        }
-        for node in self.standbys.iter().filter(may) {
+        let (out, stay): (Vec<&Node>, Vec<&Node>) =
+            self.standbys.iter().partition(|node| is_among(node, but));
+        let out =
+            out.into_iter().map(|node| (node.name().clone(), "it is to be taken out as well".to_owned()));
+        let (mut others, mut fit) = (out.collect::<Vec<_>>(), Vec::new());
+        for node in stay {
             match unfit(world, node, self.primary) {
                 Some(why) => others.push((node.name().clone(), why)),
-                None => fit.push(*node),
+                None => fit.push(node),
             }
         }
         let rank = |node: &&Node| {
@@ -69,22 +68,25 @@ impl<'a> Group<'a> {
         let best = fit.into_iter().rev().max_by_key(rank);
         best.ok_or_else(|| Reason::NoCandidate { primary: self.primary.name().clone(), others })
     }
+}
 
-    /// What is waited for once a standby was disturbed.
-    pub(super) fn gate(&self, world: &World<'a>, standby: &Node, primary: &Node) -> Vec<Step> {
-        let mut gate =
-            vec![wait_until_it_streams(world.id(standby.name()), primary, world.bin(primary.name()))];
-        gate.extend([standby, primary].map(|node| wait_until_settled(world, node, world.bin(node.name()))));
-        gate.iter_mut().for_each(|step| step.because = "no two of a group are away at once".to_owned());
-        gate
-    }
+/// What is waited for once a standby was disturbed.
+pub(super) fn gate(world: &World, standby: &Node, primary: &Node) -> Vec<Step> {
+    let mut gate = vec![wait_until_it_streams(world.id(standby.name()), primary, world.bin(primary.name()))];
+    gate.extend([standby, primary].map(|node| wait_until_settled(world, node)));
+    gate.iter_mut().for_each(|step| step.because = "no two of a group are away at once".to_owned());
+    gate
+}
 
-    /// What is waited for once another one takes over.
-    pub(super) fn taken_over(&self, world: &World<'a>, to: &Node) -> Vec<Step> {
-        let mut gate = vec![rolling::takes_writes(world.formation, to, world.bin(to.name()), &world.uri)];
-        gate.extend(in_metadata(world, to));
-        gate
-    }
+/// What is waited for once another one takes over.
+pub(super) fn taken_over(world: &World, to: &Node) -> Vec<Step> {
+    let mut gate = vec![rolling::takes_writes(world.formation, to, world.bin(to.name()), &world.uri)];
+    gate.extend(in_metadata(world, to));
+    gate
+}
+
+pub(super) fn is_among(node: &Node, others: &[&Node]) -> bool {
+    others.iter().any(|other| other.name() == node.name())
 }
 
 /// Seconds after its start in which a standby may not have found its primary yet.
@@ -104,18 +106,16 @@ pub(super) fn comes_to_rest(world: &World, groups: impl Iterator<Item = u32>, pl
         };
         let moves = |node: &&Node| {
             let row = world.row(node.name());
-            let is_new = world.seen_of(node).and_then(|database| database.uptime);
+            let is_new =
+                |database: &DatabaseFacts| database.uptime.is_some_and(|seconds| seconds < JUST_STARTED);
             row.is_some_and(|row| !world.rests(row) || row.health != 1)
-                || world.seen_of(node).is_none()
-                || is_new.is_some_and(|seconds| seconds < JUST_STARTED)
+                || world.database(node.name()).is_none_or(is_new)
         };
         if members.iter().all(has_keeper) && members.iter().any(moves) {
             for node in members.into_iter().filter(moves) {
                 let bin = world.bin(node.name());
-                let steps = [
-                    rolling::answers(&node.server, bin, &node.username, Wait::Answers),
-                    wait_until_settled(world, node, bin),
-                ];
+                let steps =
+                    [rolling::answers(&node.server, bin, &node.username), wait_until_settled(world, node)];
                 plan.add(Stage::Settle, node.name(), steps);
             }
             plan.partial = Some(why);
@@ -125,8 +125,7 @@ pub(super) fn comes_to_rest(world: &World, groups: impl Iterator<Item = u32>, pl
 }
 
 fn is_member(world: &World, node: &Node) -> bool {
-    let is_out = matches!(world.excluded.get(node.name()), Some(Reason::Maintenance { .. }));
-    !is_out && world.row(node.name()).is_some()
+    !world.is_out(node.name()) && world.row(node.name()).is_some()
 }
 
 /// Why a member of a group is one that nothing can be said of while another is away.
@@ -139,8 +138,7 @@ fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
         return Some(Reason::Unsettled { reported: row.reported, assigned: row.assigned });
     }
     if let Some(why) = row.silence() {
-        let unit = seen.adopted.as_ref().and_then(|adopted| adopted.unit.as_deref());
-        return Some(Reason::Silent { why, log: keeper::log(&node.server, &seen.host, unit) });
+        return Some(is_silent(world, node, why));
     }
     if seen.keeper.alive.is_none() {
         return Some(Reason::NoKeeper);
@@ -155,21 +153,18 @@ fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
 }
 
 fn trouble(world: &World, row: &NodeRow, node: &Node, primary: &Node) -> Option<Reason> {
-    let there = world.seen_of(primary).and_then(|database| database.streaming.as_ref());
-    let trouble = streaming::trouble(row, world.row(primary.name())?, there, world.seen_of(node));
+    let (there, own) = (world.streaming(primary.name()), world.database(node.name()));
+    let trouble = streaming::trouble(row, world.row(primary.name())?, there, own);
     Some(match trouble? {
         Trouble::TakesWrites(why) => Reason::TakesWrites(why),
-        Trouble::NotStreaming(why) => {
-            let pgdata = node.server.pgdata.clone();
-            Reason::NotStreaming { why, pgdata }
-        }
+        Trouble::NotStreaming(why) => Reason::NotStreaming { why, pgdata: node.server.pgdata.clone() },
         Trouble::NotWaitedFor(why) => Reason::NotWaitedFor(why),
     })
 }
 
 /// Bytes of WAL that a standby lacks, as its primary says; who has not said so yet is the furthest behind.
 fn behind(world: &World, node: &Node, primary: &Node) -> i64 {
-    let streaming = world.seen_of(primary).and_then(|database| database.streaming.as_ref());
+    let streaming = world.streaming(primary.name());
     let sender = streaming.and_then(|streaming| streaming.sender(world.id(node.name())));
     sender.and_then(|sender| sender.behind).unwrap_or(i64::MAX)
 }

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::formation::{Node, NodeName};
-use crate::plan::rolling::{Group, unfit};
-use crate::plan::wave::{Begins, Lane, Turn, Wave};
+use crate::plan::rolling::{Group, gate, taken_over, unfit};
+use crate::plan::wave::{Lane, Turn};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::rolling;
@@ -22,13 +22,11 @@ pub(super) fn plan(world: &World, wanted: &Switchover, plan: &mut Plan) {
         // It takes writes already.
         Ok((group, to)) if to.name() == group.primary.name() => (),
         Ok((group, to)) => {
-            let lanes = vec![Lane::of(turns(world, &group, to, "it was asked for"))];
-            plan.waves.push(Wave { stage: Stage::Switchover, begins: Begins::AfterSuccess, lanes });
+            plan.then(Stage::Switchover, vec![Lane::of(turns(world, &group, to, "it was asked for"))]);
         }
         Err(why) => {
-            let first = world.formation.group(wanted.group).map(Node::name).next();
-            let name = wanted.to.as_ref().or(first).filter(|name| !plan.unreachable.contains_key(*name));
-            plan.blocked.extend(name.map(|name| (name.clone(), why)));
+            let is_meant = |node: &&Node| wanted.to.as_ref().is_none_or(|to| to == node.name());
+            plan.leave(world.formation.group(wanted.group).find(is_meant), &why);
         }
     }
 }
@@ -58,10 +56,7 @@ fn find<'a>(world: &World<'a>, wanted: &Switchover) -> Result<(Group<'a>, &'a No
 /// The new primary's turn, and the wait for the old one.
 pub(super) fn turns(world: &World, group: &Group, to: &Node, because: &str) -> [Turn; 2] {
     let old = group.primary;
-    [
-        taking_over(world, group, to, because),
-        Turn::new(old.name(), Vec::new()).gate(group.gate(world, old, to)),
-    ]
+    [taking_over(world, group, to, because), Turn::new(old.name(), Vec::new()).gate(gate(world, old, to))]
 }
 
 /// The turn in which a standby becomes the primary, until it takes writes and Citus knows.
@@ -71,5 +66,5 @@ pub(super) fn taking_over(world: &World, group: &Group, to: &Node, because: &str
         rolling::checkpoint(&old.server, world.bin(old.name()), &old.username),
         rolling::switchover(world.formation, (old.name(), to), world.bin(to.name()), &world.uri, because),
     ];
-    Turn::new(to.name(), steps).gate(group.taken_over(world, to))
+    Turn::new(to.name(), steps).gate(taken_over(world, to))
 }

@@ -3,8 +3,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::formation::NodeName;
+use crate::formation::{Node, NodeName};
 use crate::plan::Plan;
+use crate::reason::Reason;
 use crate::step::{Stage, Step};
 
 /// One kind of work. It begins when all lanes of the wave before have ended.
@@ -54,6 +55,11 @@ impl Wave {
 impl Lane {
     pub fn of(turns: impl IntoIterator<Item = Turn>) -> Lane {
         Lane { turns: turns.into_iter().collect() }
+    }
+
+    /// Whose turn is the first one.
+    fn first(&self) -> Option<&NodeName> {
+        self.turns.first().map(|turn| &turn.node)
     }
 }
 
@@ -105,12 +111,27 @@ impl Plan {
             self.waves.insert(at, Wave { stage, begins: Begins::WithTheRest, lanes: Vec::new() });
         }
         let lanes = &mut self.waves[at].lanes;
-        let first = |lane: &Lane| lane.turns.first().map(|turn| turn.node.clone());
-        let at = lanes.partition_point(|lane| first(lane).as_ref() < Some(node));
-        if lanes.get(at).is_none_or(|lane| first(lane).as_ref() != Some(node)) {
+        let at = lanes.partition_point(|lane| lane.first() < Some(node));
+        if lanes.get(at).is_none_or(|lane| lane.first() != Some(node)) {
             lanes.insert(at, Lane::of([Turn::new(node, Vec::new())]));
         }
         lanes[at].turns[0].steps.extend(steps);
+    }
+
+    /// A wave more, where there is anything in it: after a failure it does not begin.
+    pub(super) fn then(&mut self, stage: Stage, lanes: Vec<Lane>) {
+        if !lanes.is_empty() {
+            self.waves.push(Wave { stage, begins: Begins::AfterSuccess, lanes });
+        }
+    }
+
+    /// These nodes get no step for this reason; those that are away are told as that.
+    pub(super) fn leave<'n>(&mut self, nodes: impl IntoIterator<Item = &'n Node>, why: &Reason) {
+        for name in nodes.into_iter().map(Node::name) {
+            if !self.unreachable.contains_key(name) {
+                self.blocked.insert(name.clone(), why.clone());
+            }
+        }
     }
 
     /// Takes steps of a node out again.

@@ -4,7 +4,7 @@
 //! fails over, and no commit may return, while every state looks as it should. What steps of this plan may mend is
 //! waited for; what they do not touch is told, and the run ends as one that has something left to do.
 
-use crate::facts::{self, Seen};
+use crate::facts;
 use crate::formation::{Keeper, Node, NodeName, Server};
 use crate::op::{Op, Wait};
 use crate::plan::{Plan, World, way_out};
@@ -12,7 +12,7 @@ use crate::reason::Reason;
 use crate::resource::monitor::{self, NodeRow, SILENT};
 use crate::resource::overruled::Plain;
 use crate::resource::replication;
-use crate::resource::streaming::{self, Streaming, Trouble};
+use crate::resource::streaming::{self, Trouble};
 use crate::resource::{keeper, pgpass};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
@@ -110,18 +110,22 @@ fn silent(world: &World, node: &Node, plan: &mut Plan) {
         plan.add(Stage::Settle, node.name(), [step]);
         return;
     }
+    plan.unwell(node.name(), is_silent(world, node, why));
+}
+
+/// A silent keeper, with where to look.
+pub(super) fn is_silent(world: &World, node: &Node, why: String) -> Reason {
     let seen = world.seen(node.name());
     let unit = seen.adopted.as_ref().and_then(|adopted| adopted.unit.as_deref());
-    let log = keeper::log(&node.server, &seen.host, unit);
-    plan.unwell(node.name(), Reason::Silent { why, log });
+    Reason::Silent { why, log: keeper::log(&node.server, &seen.host, unit) }
 }
 
 fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
     let (Some(row), Some(primary)) = (world.row(node.name()), world.primary(node.group)) else { return };
     let name = NodeName::from(primary.upstream().name);
     let Some(of_primary) = world.row(&name) else { return };
-    let own = world.facts.seen(node.name()).and_then(|seen| seen.database.as_ref());
-    let there = streaming_of(world.facts.seen(&name));
+    let own = world.database(node.name());
+    let there = world.streaming(&name);
     let mends = changes(plan, |_, other, _| other == node.name() || *other == name);
     let not_streaming = |why| Reason::NotStreaming { why, pgdata: node.server.pgdata.clone() };
     let why = match streaming::trouble(row, of_primary, there, own) {
@@ -148,10 +152,6 @@ fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
         return;
     }
     plan.unwell(node.name(), not_streaming(why));
-}
-
-fn streaming_of(seen: Option<&Seen>) -> Option<&Streaming> {
-    seen?.database.as_ref()?.streaming.as_ref()
 }
 
 /// Whether the plan has a step that changes something of those nodes.

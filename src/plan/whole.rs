@@ -98,7 +98,7 @@ pub(super) fn wait_for_primaries(world: &World, of_formation: bool, plan: &mut P
         if !world.scope.has(name) || world.is_excluded(name) || world.seen(name).keeper.alive.is_none() {
             continue;
         }
-        let wait = wait_until_settled(world, primary, world.bin(name));
+        let wait = wait_until_settled(world, primary);
         if !plan.steps().any(|found| found == (Stage::Settle, name, &wait)) {
             plan.add(Stage::Settle, name, [wait]);
         }

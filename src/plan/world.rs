@@ -15,6 +15,7 @@ use crate::resource::keeper;
 use crate::resource::meant;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::names::Names;
+use crate::resource::streaming::Streaming;
 use crate::scope::Scope;
 use crate::state::State;
 use crate::template::Templates;
@@ -302,8 +303,18 @@ impl<'a> World<'a> {
     }
 
     /// What a node's server says, where it runs and was seen.
-    pub(super) fn seen_of(&self, node: &Node) -> Option<&'a DatabaseFacts> {
-        self.facts.seen(node.name())?.database.as_ref()
+    pub(super) fn database(&self, name: &NodeName) -> Option<&'a DatabaseFacts> {
+        self.facts.seen(name)?.database.as_ref()
+    }
+
+    /// Who follows it, as that server says.
+    pub(super) fn streaming(&self, name: &NodeName) -> Option<&'a Streaming> {
+        self.database(name)?.streaming.as_ref()
+    }
+
+    /// Whether an operator has taken it out.
+    pub(super) fn is_out(&self, name: &NodeName) -> bool {
+        self.excluded.get(name).is_some_and(Reason::is_wanted)
     }
 
     /// The directory of the PostgreSQL programs on a node's host.

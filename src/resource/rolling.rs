@@ -161,8 +161,8 @@ pub fn in_metadata(dbname: &str, coordinator: &Node, bin: &str, of: &Node) -> St
 }
 
 /// Waits until a server answers that was restarted in place.
-pub fn answers(server: &Server, bin: &str, user: &str, op: Wait) -> Step {
+pub fn answers(server: &Server, bin: &str, user: &str) -> Step {
     let command = local(server, bin, user, "postgres", Stdin::Text("select 'answers';\n".to_owned()));
     let wait = Action::Wait { command, answers: vec!["answers".to_owned()], timeout: TO_REST };
-    Step::new(&server.name, Op::Wait(op), "nothing goes on without it", wait)
+    Step::new(&server.name, Op::Wait(Wait::Answers), "nothing goes on without it", wait)
 }

@@ -94,7 +94,7 @@ fn waits_so(wait: &Wait, command: &Command, answers: &[String]) -> bool {
         Wait::Streams { .. } => sql.contains("pg_stat_replication"),
         Wait::KeeperRuns => answers == ["alive"],
         Wait::KeeperLogsIn | Wait::KeeperReports => sql.contains("reporttime"),
-        Wait::MonitorAnswers => sql.contains("pgautofailover") || answers == ["answers"],
+        Wait::MonitorAnswers => sql.contains("pgautofailover"),
         Wait::Settled => answers == ["settled"],
         Wait::Fits { primary } => answers == ["fits"] && command.args[2] == primary.0,
         Wait::Answers => answers == ["answers"],
