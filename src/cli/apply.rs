@@ -1,7 +1,7 @@
 //! `muster apply`: do what is still to do, after showing it.
 
 use std::io::{BufRead as _, IsTerminal as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
@@ -91,25 +91,23 @@ impl Verb {
         formation: &Formation,
         goal: &dyn Fn() -> Goal,
     ) -> Result<Exit, Vec<Problem>> {
-        let Some(path) = &self.out else {
-            return carry_out(options, &self.consent, formation, None, goal).await;
-        };
-        let goal = goal();
-        let shown = plan::show(options, &self.consent.show, formation, &goal).await?;
-        shown.save(options, path, formation, &goal)?;
-        Ok(exit::of(&exit::outcomes(&shown.plan)))
+        match self.consent.check {
+            true => check(options, &self.consent, formation, &goal(), self.out.as_deref()).await,
+            false => carry_out(options, &self.consent, formation, None, goal).await,
+        }
     }
 }
 
-/// What `--check` does with a formation.
+/// What `--check` does with a formation; the plan may be saved, too.
 pub(super) async fn check(
     options: &Options,
     arguments: &Consent,
     formation: &Formation,
     goal: &Goal,
+    out: Option<&Path>,
 ) -> Result<Exit, Vec<Problem>> {
-    let shown = plan::show(options, &arguments.show, formation, goal).await?;
-    Ok(exit::of(&exit::outcomes(&shown.plan)))
+    let shown = plan::show(options, &arguments.show, formation, goal, out).await?;
+    Ok(exit::of(&exit::outcomes(&shown)))
 }
 
 /// Everything between a formation and how the run ended. The goal is asked for at every look: it may count from now.
@@ -121,7 +119,7 @@ pub(super) async fn carry_out(
     goal: &dyn Fn() -> Goal,
 ) -> Result<Exit, Vec<Problem>> {
     if arguments.check {
-        return check(options, arguments, formation, &goal()).await;
+        return check(options, arguments, formation, &goal(), None).await;
     }
     let scope = options.scope_of(formation, &goal())?;
     let sight = scope.sight(formation);

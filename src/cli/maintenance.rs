@@ -16,19 +16,13 @@ pub(super) struct Arguments {
     /// The hosts.
     pattern: String,
     #[command(flatten)]
-    run: apply::Verb,
+    pub(super) run: apply::Verb,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Turn {
     On,
     Off,
-}
-
-impl Arguments {
-    pub(super) fn changes(&self) -> bool {
-        self.run.changes()
-    }
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {

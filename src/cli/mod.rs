@@ -249,9 +249,9 @@ impl Command {
         match self {
             Command::Apply(arguments) if arguments.changes() => Purpose::Deeds,
             Command::Create(arguments) if arguments.changes() => Purpose::Deeds,
-            Command::Restart(arguments) if arguments.changes() => Purpose::Deeds,
-            Command::Switchover(arguments) if arguments.changes() => Purpose::Deeds,
-            Command::Maintenance(arguments) if arguments.changes() => Purpose::Deeds,
+            Command::Restart(arguments) if arguments.run.changes() => Purpose::Deeds,
+            Command::Switchover(arguments) if arguments.run.changes() => Purpose::Deeds,
+            Command::Maintenance(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Exec(_) | Command::Psql(_) | Command::Ssh(_) => Purpose::Answers,
             Command::Apply(_)
             | Command::Create(_)

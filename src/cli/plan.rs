@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use tokio::sync::watch;
 
-use super::bound::{self, Keys};
+use super::bound;
 use super::screen::Screen;
 use super::{Options, exit, saved, today};
 use crate::error::{Exit, Problem};
@@ -45,45 +45,22 @@ impl Show {
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
-    let shown = show(options, &arguments.show, &formation, &Goal::Rollout).await?;
-    if let Some(path) = &arguments.out {
-        shown.save(options, path, &formation, &Goal::Rollout)?;
-    }
-    let plan = shown.plan;
+    let plan = show(options, &arguments.show, &formation, &Goal::Rollout, arguments.out.as_deref()).await?;
     let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
     Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))
 }
 
-/// A plan that was shown, and the keys of the hosts that it was made of.
-pub(super) struct Shown {
-    pub(super) plan: Plan,
-    keys: Keys,
-}
-
-impl Shown {
-    /// Saves it, too, tied to the hosts and secrets that it was made with.
-    pub(super) fn save(
-        &self,
-        options: &Options,
-        path: &Path,
-        formation: &Formation,
-        goal: &Goal,
-    ) -> Result<(), Vec<Problem>> {
-        let scope = options.scope_of(formation, goal)?;
-        let bound = bound::bound(options, formation, &scope.sight(formation), &self.keys)?;
-        saved::write(path, &self.plan, &bound, goal)
-    }
-}
-
-/// The plan of a formation, shown.
+/// The plan of a formation, shown; saved, too, where that is wanted, tied to the hosts and secrets that it was made with.
 pub(super) async fn show(
     options: &Options,
     show: &Show,
     formation: &Formation,
     goal: &Goal,
-) -> Result<Shown, Vec<Problem>> {
+    out: Option<&Path>,
+) -> Result<Plan, Vec<Problem>> {
     let scope = options.scope_of(formation, goal)?;
-    let (fleet, facts) = connect(options, options.reading(), formation, &scope.sight(formation)).await;
+    let sight = scope.sight(formation);
+    let (fleet, facts) = connect(options, options.reading(), formation, &sight).await;
     let keys = fleet.host_keys();
     fleet.close().await;
     let plan = goal.plan(formation, &scope, &facts, today()).map_err(|problem| vec![problem])?;
@@ -91,7 +68,10 @@ pub(super) async fn show(
         true => report::json::result("plan", &report::json::plan(&plan), &[]),
         false => report::plan::text(&plan, show.contents(), options.paint()),
     });
-    Ok(Shown { plan, keys })
+    if let Some(path) = out {
+        saved::write(path, &plan, &bound::bound(options, formation, &sight, &keys)?, goal)?;
+    }
+    Ok(plan)
 }
 
 /// Connects, looks and leaves.

@@ -31,13 +31,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "GROUP")]
     canary: Option<String>,
     #[command(flatten)]
-    run: apply::Verb,
-}
-
-impl Arguments {
-    pub(super) fn changes(&self) -> bool {
-        self.run.changes()
-    }
+    pub(super) run: apply::Verb,
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
@@ -63,11 +57,10 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         })
     };
     let exit = arguments.run.carry_out(options, &formation, &goal).await?;
-    if arguments.changes() && exit != Exit::Ok && !options.json {
-        let rest = match (arguments.pending, arguments.started_before) {
-            (true, _) => "--pending".to_owned(),
-            (false, Some(before)) => format!("--started-before {before:.0}"),
-            (false, None) => format!("--started-before {began:.0}"),
+    if arguments.run.changes() && exit != Exit::Ok && !options.json {
+        let rest = match arguments.pending {
+            true => "--pending".to_owned(),
+            false => format!("--started-before {:.0}", arguments.started_before.unwrap_or(began)),
         };
         let whom = arguments.pattern.as_ref().map(|pattern| format!("{pattern} ")).unwrap_or_default();
         report::log(&format!(

@@ -4,11 +4,11 @@
 //! read from it: `apply` looks and plans as always, and compares. Nobody who may write the file can make muster run anything but what
 //! the inventory wants.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize as _;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::bound::{Bound, Keys};
 use super::{Options, private};
@@ -158,18 +158,18 @@ impl Saved {
 
 /// What is to be done to each node, by its name, of the waves of a plan.
 fn by_node(waves: &Value) -> Map<String, Value> {
-    let all = |value: &Value| value.as_array().cloned().unwrap_or_default();
-    let mut nodes = Map::new();
-    for wave in all(waves) {
-        for turn in all(&wave["lanes"]).iter().flat_map(|lane| all(&lane["turns"])) {
-            let name = turn["node"].as_str().unwrap_or_default().to_owned();
-            let turns = nodes.entry(name).or_insert_with(|| Value::Array(Vec::new()));
-            if let Value::Array(turns) = turns {
-                turns.push(serde_json::json!([wave["stage"], turn]));
-            }
+    let mut nodes: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for wave in items(waves) {
+        for turn in items(&wave["lanes"]).flat_map(|lane| items(&lane["turns"])) {
+            let name = turn["node"].as_str().unwrap_or_default();
+            nodes.entry(name).or_default().push(json!([wave["stage"], turn]));
         }
     }
-    nodes
+    nodes.into_iter().map(|(name, turns)| (name.to_owned(), Value::Array(turns))).collect()
+}
+
+fn items(value: &Value) -> impl Iterator<Item = &Value> {
+    value.as_array().into_iter().flatten()
 }
 
 /// Key pairs are made anew by every plan.

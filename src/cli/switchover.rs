@@ -16,13 +16,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "NODE")]
     to: Option<String>,
     #[command(flatten)]
-    run: apply::Verb,
-}
-
-impl Arguments {
-    pub(super) fn changes(&self) -> bool {
-        self.run.changes()
-    }
+    pub(super) run: apply::Verb,
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
