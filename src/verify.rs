@@ -8,7 +8,7 @@ use crate::facts::{self, Facts, Seen, Sight, Told};
 use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret, Server, Tls};
 use crate::resource::citus::{self, CitusFacts, CitusNode, Remote};
 use crate::resource::meant;
-use crate::resource::monitor::MonitorFacts;
+use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::overruled::Plain;
 use crate::resource::tls::Shown;
 use crate::sql::{conninfo_value, local};
@@ -170,19 +170,18 @@ fn certificate(server: &Server, seen: &Seen) -> Option<Result<String, String>> {
 }
 
 fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, Wrong> {
-    match monitor.row(node.name()) {
-        Some(row) if row.is_out() => {
-            Err(Wrong::Out("it is in maintenance: nothing fails over to it".to_owned()))
-        }
-        Some(row) if monitor.misses_one_that_is_out(row) && row.silence().is_none() => Err(Wrong::Out(
-            "it takes writes, and no standby confirms them while one is in maintenance".to_owned(),
-        )),
-        Some(_) | None => Ok(rests(monitor, node)?),
+    let row = monitor.row(node.name()).ok_or("the monitor does not know it".to_owned())?;
+    if row.is_out() {
+        return Err(Wrong::Out("it is in maintenance: nothing fails over to it".to_owned()));
     }
+    if monitor.misses_one_that_is_out(row) && row.silence().is_none() {
+        let why = "it takes writes, and no standby confirms them while one is in maintenance";
+        return Err(Wrong::Out(why.to_owned()));
+    }
+    Ok(rests(row, node)?)
 }
 
-fn rests(monitor: &MonitorFacts, node: &Node) -> Result<String, String> {
-    let row = monitor.row(node.name()).ok_or("the monitor does not know it")?;
+fn rests(row: &NodeRow, node: &Node) -> Result<String, String> {
     let word = |state: Option<State>| state.map_or("in an unknown state", State::as_str);
     if let Some(why) = row.silence().filter(|_| node.server.keeper != Keeper::None) {
         return Err(format!(
@@ -467,17 +466,19 @@ fn read(expects: Expects, said: &str) -> Result<String, String> {
     }
     match (expects, first, rest) {
         (Expects::AllReached, "0", _) => Err("could not look: Citus checked no pair of nodes".to_owned()),
-        (Expects::AllReached, count, "" | "|") => {
-            count.parse::<u64>().map(|count| format!("{count} pairs checked")).map_err(|_| unclear())
-        }
-        (Expects::AllReached, _, failures) => Err(match failures.split_once('|') {
-            None | Some((_, "")) => failures.trim_end_matches('|').to_owned(),
-            Some((failed, unasked)) => {
-                let unknown =
-                    format!("whom these reach is unknown, as the coordinator could not ask them: {unasked}");
-                if failed.is_empty() { unknown } else { format!("{failed}; {unknown}") }
+        (Expects::AllReached, count, rest) => {
+            let (failed, unasked) = rest.split_once('|').unwrap_or((rest, ""));
+            let unknown =
+                || format!("whom these reach is unknown, as the coordinator could not ask them: {unasked}");
+            match (failed, unasked) {
+                ("", "") => {
+                    count.parse::<u64>().map(|count| format!("{count} pairs checked")).map_err(|_| unclear())
+                }
+                (failed, "") => Err(failed.to_owned()),
+                ("", _) => Err(unknown()),
+                (failed, _) => Err(format!("{failed}; {}", unknown())),
             }
-        }),
+        }
         (Expects::ReadWrite, "f", at) => Ok(format!("read-write on {at}")),
         (Expects::ReadWrite | Expects::OneOfWriters, "t", at) => Err(format!("{at} is read-only")),
         (Expects::OneOfWriters, "f", at) => Err(format!(

@@ -35,7 +35,7 @@ pub fn step(
 ) -> Option<Step> {
     let lines = lines(node, uri);
     let there = found.map_or("", Secret::reveal);
-    let open = mode.filter(|mode| mode & 0o077 != 0);
+    let open = open(mode);
     if lines.is_empty() {
         return None;
     }
@@ -53,6 +53,11 @@ pub fn step(
     let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
     let file = file.before(found.map(|_| String::new()));
     Some(Step::write(node.name(), file, Risk::Safe, because))
+}
+
+/// The mode of a file that others may read, too.
+fn open(mode: Option<u32>) -> Option<u32> {
+    mode.filter(|mode| mode & 0o077 != 0)
 }
 
 /// The lines that a node needs, each with what it begins with.
@@ -83,9 +88,9 @@ pub fn lacks(node: &Node, uri: &MonitorUri, found: Option<&Secret>, mode: Option
     }
     let has =
         |text: &str| starts.iter().all(|start| text.lines().any(|line| line.starts_with(start.as_str())));
-    let why = match (found.map(Secret::reveal), mode) {
+    let why = match (found.map(Secret::reveal), open(mode)) {
         (None, _) => "is gone".to_owned(),
-        (Some(_), Some(mode)) if mode & 0o077 != 0 => {
+        (Some(_), Some(mode)) => {
             format!("has mode {mode:04o}, and libpq reads none that others may read")
         }
         (Some(text), _) if !has(text) => "lacks lines".to_owned(),

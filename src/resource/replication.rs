@@ -199,27 +199,25 @@ least "$1" max_worker_processes max_worker_processes ''
 least "$1" max_wal_senders max_wal_senders ''
 least "$1" max_prepared_xacts max_prepared_transactions "$4"
 least "$1" max_locks_per_xact max_locks_per_transaction ''
+echo fits
 "#;
 
 /// Fails where the copy of a stranger's data could not start with this node's own settings.
 pub fn fits_the_primary(node: &Node, bin: &str, primary: Upstream) -> Step {
-    let citus = if node.kind == NodeKind::Standalone { "" } else { "citus" };
-    let command = Command::new(RunAs::User(node.server.os_user.clone()), FITS).args([
-        bin,
-        &new_dir(&node.server),
-        primary.name,
-        citus,
-    ]);
+    let command = fits(node, bin, &new_dir(&node.server), primary.name);
     let op = Op::CompareSettings { of: primary.name.to_owned() };
     let because = "a standby does not start with less than its primary";
     Step::new(node.name(), op, because, Action::Run(command))
 }
 
+fn fits(node: &Node, bin: &str, dir: &str, primary: &str) -> Command {
+    let citus = if node.kind == NodeKind::Standalone { "" } else { "citus" };
+    Command::new(RunAs::User(node.server.os_user.clone()), FITS).args([bin, dir, primary, citus])
+}
+
 /// Waits until a standby that runs could start again with its own settings: what its primary has lowered it hears of by the WAL.
 pub fn wait_until_it_fits(node: &Node, bin: &str, primary: &NodeName) -> Step {
-    let citus = if node.kind == NodeKind::Standalone { "" } else { "citus" };
-    let command = Command::new(RunAs::User(node.server.os_user.clone()), format!("{FITS}echo fits\n"))
-        .args([bin, &node.server.pgdata, &primary.0, citus]);
+    let command = fits(node, bin, &node.server.pgdata, &primary.0);
     let wait = Action::Wait { command, answers: vec!["fits".to_owned()], timeout: 120 };
     let op = Op::Wait(Wait::Fits { primary: primary.clone() });
     Step::new(node.name(), op, "a standby does not start with less than its primary", wait)

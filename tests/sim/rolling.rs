@@ -39,6 +39,16 @@ fn run(formation: &Formation, world: &mut World, goal: &Goal) -> Plan {
     panic!("it goes on for ever");
 }
 
+/// The one plan there is, carried out to its end, when all have come to rest.
+fn done(formation: &Formation, world: &mut World, goal: &Goal, when: &str) -> Plan {
+    let made = plan(formation, world, goal);
+    assert!(made.blocked.is_empty(), "{when}: {:#?}", made.blocked);
+    let outcome = execute(&made, world, Trouble::Nothing, &mut Dice(1));
+    assert!(outcome.failed.is_empty(), "{when}: {:#?}", outcome.failed);
+    world.rest();
+    made
+}
+
 fn postmasters(world: &World) -> BTreeMap<NodeName, Option<u32>> {
     let of = |name: &NodeName| world.hosts[name].data().and_then(|data| data.postmaster);
     world.hosts.keys().map(|name| (name.clone(), of(name))).collect()
@@ -59,11 +69,7 @@ fn every_server_is_restarted_one_of_a_group_after_the_other() {
         let formation = example(name);
         let mut world = settled(&formation);
         let before = postmasters(&world);
-        let made = plan(&formation, &mut world, &restart(&formation, Which::All));
-        assert!(made.blocked.is_empty(), "{name}: {:#?}", made.blocked);
-        let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
-        assert!(outcome.failed.is_empty(), "{name}: {:#?}", outcome.failed);
-        world.rest();
+        let made = done(&formation, &mut world, &restart(&formation, Which::All), name);
         for (host, now) in postmasters(&world) {
             assert!(now.is_some() && now != before[&host], "{name}: {host} is the same");
         }
@@ -118,10 +124,7 @@ fn what_a_standby_must_not_have_lower_is_lowered_on_the_primary_first() {
         for host in world.hosts.values_mut() {
             host.data_mut().unwrap().lowered.insert("max_connections".to_owned());
         }
-        let made = plan(&formation, &mut world, &restart(&formation, Which::Pending));
-        let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
-        assert!(outcome.failed.is_empty(), "{name}: {:#?}", outcome.failed);
-        world.rest();
+        done(&formation, &mut world, &restart(&formation, Which::Pending), name);
         let last = plan(&formation, &mut world, &restart(&formation, Which::Pending));
         assert!(last.is_empty() && last.blocked.is_empty(), "{name}: {:#?}", last.waves);
         assert_serves(&formation, &mut world, name);
@@ -137,11 +140,7 @@ fn every_group_switches_over_and_back() {
             for _ in 0..2 {
                 let before = world.writer(group);
                 let goal = Goal::Switchover(Switchover { group, to: None });
-                let made = plan(&formation, &mut world, &goal);
-                assert!(made.blocked.is_empty(), "{name}: {:#?}", made.blocked);
-                let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
-                assert!(outcome.failed.is_empty(), "{name}: {:#?}", outcome.failed);
-                world.rest();
+                done(&formation, &mut world, &goal, name);
                 assert_ne!(world.writer(group), before, "{name}: group {group}");
                 assert_serves(&formation, &mut world, name);
                 assert_eq!(converge(&formation, &mut world, &mut Dice(1)), 0, "{name}: group {group}");
@@ -158,11 +157,7 @@ fn every_node_is_taken_out_and_back() {
         for node in formation.nodes.keys() {
             for turn in [Switch::On, Switch::Off] {
                 let goal = Goal::Maintenance(Maintenance { nodes: BTreeSet::from([node.clone()]), turn });
-                let made = plan(&formation, &mut world, &goal);
-                assert!(made.blocked.is_empty(), "{name}: {node}: {:#?}", made.blocked);
-                let outcome = execute(&made, &mut world, Trouble::Nothing, &mut Dice(1));
-                assert!(outcome.failed.is_empty(), "{name}: {node}: {:#?}", outcome.failed);
-                world.rest();
+                done(&formation, &mut world, &goal, &format!("{name}: {node}"));
                 let again = plan(&formation, &mut world, &goal);
                 assert!(again.is_empty() && again.blocked.is_empty(), "{name}: {node}: {again:#?}");
                 let row = world.monitor.as_mut().unwrap().by_name(&node.0).unwrap();

@@ -15,12 +15,12 @@ pub(super) fn lacking<'a>(
     formation: &'a Formation,
     facts: &'a Facts,
 ) -> impl Iterator<Item = (&'a NodeName, String)> {
-    formation.servers().filter_map(|server| {
+    let uri = facts::monitor_uri(formation);
+    formation.servers().filter_map(move |server| {
         let seen = facts.seen(&server.name)?;
         let mut lacks = of(server, seen);
         if !server.adopted {
             lacks.extend(of_keeper(server, seen));
-            let uri = facts::monitor_uri(formation);
             let node =
                 formation.nodes.get(&server.name).filter(|_| matches!(seen.pgdata, Pgdata::Present(_)));
             lacks.extend(
