@@ -10,7 +10,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod restart_policy;
 mod tls;
+pub use restart_policy::RestartPolicy;
 pub use tls::{SslMode, Tls};
 
 /// The name of a node, or of the monitor's host: unique in a formation, the key of every map.
@@ -124,6 +126,15 @@ impl Formation {
             Monitor::External(_) => None,
         };
         monitor.into_iter().chain(self.nodes.values().map(|node| &node.server))
+    }
+
+    /// The same with another `restart_policy` for every server.
+    pub fn with_restart_policy(mut self, policy: RestartPolicy) -> Formation {
+        if let Monitor::Managed(server) = &mut self.monitor {
+            server.restart_policy = policy;
+        }
+        self.nodes.values_mut().for_each(|node| node.server.restart_policy = policy);
+        self
     }
 
     /// The members of a Citus group (0 is the coordinator's, and the only one of standalone nodes).
@@ -323,6 +334,7 @@ pub struct Server {
     /// `become_user`: the operating system user that owns PGDATA, default `postgres`.
     pub os_user: String,
     pub keeper: Keeper,
+    pub restart_policy: RestartPolicy,
     /// `adopted`: pg_autoctl made it, and its files stay the host's own: settings and rules are edited, nothing is
     /// rendered. `keeper` is [`Keeper::AsFound`] then.
     pub adopted: bool,

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use crate::adopt::look::{Configs, Listed};
 use crate::error::Problem;
 use crate::formation::{
-    Auth, Formation, HbaEdit, Host, Initdb, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster,
-    Secret, Seed, Server, SslMode, Standing, Tls,
+    Auth, Formation, HbaEdit, Host, Initdb, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName,
+    RestartPolicy, Roster, Secret, Seed, Server, SslMode, Standing, Tls,
 };
 use crate::resource::keeper::adopted::Config;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
@@ -126,6 +126,7 @@ pub fn server(
         initdb: Initdb { data_checksums: true, encoding: "UTF8".to_owned(), locale: "C.UTF-8".to_owned() },
         os_user: os_user.to_owned(),
         keeper: Keeper::AsFound,
+        restart_policy: RestartPolicy::Manual,
         adopted: true,
     })
 }

@@ -55,6 +55,8 @@ pub(super) struct Whole {
     #[arg(value_name = "FILE", conflicts_with = "check")]
     saved: Option<PathBuf>,
     #[command(flatten)]
+    policy: plan::Policy,
+    #[command(flatten)]
     arguments: Consent,
 }
 
@@ -67,7 +69,7 @@ impl Whole {
 pub(super) async fn run(options: &Options, whole: &Whole) -> Result<Exit, Vec<Problem>> {
     let saved = whole.saved.as_deref().map(Saved::read).transpose()?;
     let goal = saved.as_ref().map(Saved::goal).cloned().unwrap_or_default();
-    carry_out(options, &whole.arguments, &options.load()?, saved, &|| goal.clone()).await
+    carry_out(options, &whole.arguments, &whole.policy.load(options)?, saved, &|| goal.clone()).await
 }
 
 /// Of a verb of its own: its plan can be saved as a rollout's by `plan --out`.
@@ -235,7 +237,8 @@ impl Rounds<'_> {
             }
             let Some(why) = &plan.partial else { break };
             if round == ROUNDS || plan.waves.is_empty() || self.saved.is_some() {
-                let hint = if self.saved.is_some() { "save another plan" } else { "run apply again" };
+                let hint =
+                    if self.saved.is_some() { "save another plan" } else { "run the same command again" };
                 report::log(&format!("there is more to do: {why}\nhint: {hint}\n"));
                 exit::leave_unplanned(self.formation, self.scope, &plan, &mut outcomes);
                 return Ok((outcomes, Exit::Failed));

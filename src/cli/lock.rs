@@ -10,8 +10,8 @@ use tokio::time::timeout;
 use crate::command::Failure;
 use crate::event::NodeOutcome;
 use crate::fleet::Fleet;
-use crate::formation::{Formation, NodeName, Server};
-use crate::plan::Plan;
+use crate::formation::{Formation, Node, NodeName, Server};
+use crate::plan::{Begins, Plan, Wave};
 use crate::reason::Reason;
 use crate::report;
 use crate::report::recap::Outcomes;
@@ -66,7 +66,15 @@ impl<'a> Locks<'a> {
 
     /// Takes the turn of every node that has a step. Those that are away have none, and the next look shows it.
     pub(super) async fn take(&mut self, plan: &Plan) -> Taken {
-        let nodes: BTreeSet<&NodeName> = plan.steps().map(|(_, node, _)| node).collect();
+        let mut nodes: BTreeSet<&NodeName> = plan.steps().map(|(_, node, _)| node).collect();
+        // Of a group whose members go one after the other nobody else may take out another one meanwhile.
+        let rolling = plan.waves.iter().filter(|wave| wave.begins == Begins::AfterSuccess);
+        let in_turns: BTreeSet<&NodeName> = rolling.flat_map(Wave::turns).map(|turn| &turn.node).collect();
+        for id in self.formation.groups() {
+            if self.formation.group(id).any(|node| in_turns.contains(node.name())) {
+                nodes.extend(self.formation.group(id).map(Node::name));
+            }
+        }
         let wanted = |server: &&Server| nodes.contains(&server.name) && !self.held.contains(&server.name);
         let wanted: Vec<&Server> = self.formation.servers().filter(wanted).collect();
         // Of runs that begin together one gets the first node; without that, each might get some, and none all.

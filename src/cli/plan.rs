@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use tokio::sync::watch;
 
 use super::bound;
@@ -12,7 +13,7 @@ use crate::error::{Exit, Problem};
 use crate::execute::Stop;
 use crate::facts::Facts;
 use crate::fleet::Fleet;
-use crate::formation::{Formation, Server};
+use crate::formation::{Formation, RestartPolicy, Server};
 use crate::plan::{Goal, Plan};
 use crate::report;
 use crate::report::diff::Contents;
@@ -27,7 +28,33 @@ pub(super) struct Arguments {
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     #[command(flatten)]
+    policy: Policy,
+    #[command(flatten)]
     pub(super) show: Show,
+}
+
+/// What stands in the inventory, and may be said otherwise for one run.
+#[derive(Args, Debug)]
+pub(super) struct Policy {
+    /// In place of restart_policy in the inventory: `rolling` restarts for a setting that takes a restart, one of a group after the other.
+    #[arg(long, value_name = "POLICY", value_parser = restart_policy())]
+    restart_policy: Option<RestartPolicy>,
+}
+
+fn restart_policy() -> impl TypedValueParser<Value = RestartPolicy> {
+    let parse = |word: String| RestartPolicy::parse(&word).expect("clap has looked");
+    PossibleValuesParser::new(RestartPolicy::WORDS).map(parse)
+}
+
+impl Policy {
+    /// The formation of the inventory.
+    pub(super) fn load(&self, options: &Options) -> Result<Formation, Vec<Problem>> {
+        let formation = options.load()?;
+        Ok(match self.restart_policy {
+            Some(policy) => formation.with_restart_policy(policy),
+            None => formation,
+        })
+    }
 }
 
 #[derive(Args, Debug)]
@@ -44,7 +71,7 @@ impl Show {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = options.load()?;
+    let formation = arguments.policy.load(options)?;
     let plan = show(options, &arguments.show, &formation, &Goal::Rollout, arguments.out.as_deref()).await?;
     let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
     Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))

@@ -11,7 +11,7 @@ use super::{settings, tls, value};
 use crate::error::Problem;
 use crate::formation::{
     Auth, Become, BecomeMethod, Connection, HbaEdit, Host as Reached, Initdb, Keeper, Node, NodeKind,
-    NodeName, Server, Standing,
+    NodeName, RestartPolicy, Server, Standing,
 };
 
 /// What a host is in the formation.
@@ -113,6 +113,11 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
         },
         os_user: host.text("become_user")?,
         keeper: keeper?,
+        restart_policy: match host.text("restart_policy") {
+            Some(word) => RestartPolicy::parse(&word)?,
+            None if adopted => RestartPolicy::Manual,
+            None => RestartPolicy::Rolling,
+        },
         adopted,
     })
 }

@@ -100,6 +100,7 @@ use Kind::{Choice, Flag, HostKeys, Number, Plugin, Rules, Secret, Settings, SshA
 use Scope::{Formation, Group, Node, Server};
 
 use super::text::*;
+use crate::formation::RestartPolicy;
 
 /// Every variable, in the order of the documentation.
 pub static VARIABLES: &[Variable] = &[
@@ -308,6 +309,13 @@ pub static VARIABLES: &[Variable] = &[
         Choice(&["auto", "systemd", "detached", "none"]),
         Is("auto"),
         "How pg_autoctl run is kept running; with none, nothing fails over.",
+    ),
+    row(
+        "restart_policy",
+        Server,
+        Choice(RestartPolicy::WORDS),
+        From("rolling, manual where adopted"),
+        "What becomes of a setting that takes a restart: apply restarts one of a group after the other, or leaves that to you; with never, no command restarts the server.",
     ),
     row(
         "adopted",

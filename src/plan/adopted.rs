@@ -92,7 +92,7 @@ pub(super) fn node(world: &World, node: &Node, plan: &mut Plan) {
     if busy(Stage::Adjust) || row.is_none_or(|row| !world.rests(row)) {
         plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node)]);
     }
-    node::notes(seen, node.name(), plan);
+    node::notes(world, &node.server, plan);
 }
 
 /// The edits of a monitor.
@@ -106,7 +106,7 @@ pub(super) fn monitor(world: &World, server: &Server, plan: &mut Plan) {
             "its pg_autoctl does not run, and muster does not start that of an adopted monitor",
         );
     }
-    node::notes(seen, &server.name, plan);
+    node::notes(world, server, plan);
 }
 
 fn config(world: &World, server: &Server, whose: &Whose, seen: &Seen, plan: &mut Plan) {

@@ -6,7 +6,9 @@ use crate::error::Problem;
 use crate::facts::Seen;
 use crate::formation::{HbaEdit, Node, Secret, Server};
 use crate::plan::World;
-use crate::resource::data::DataDirectory;
+use crate::plan::rolling::{self, Share};
+use crate::resource::data::{DataDirectory, Pgdata};
+use crate::resource::database::{DatabaseFacts, Moved};
 use crate::resource::keeper::as_written;
 use crate::resource::monitor::NodeRow;
 use crate::resource::overruled::Plain;
@@ -153,8 +155,8 @@ pub(super) fn drifted(
     let mut put = |name: &str, text: String, because: &str| steps.push(write(name, text, because));
     let database = world.seen(&server.name).database.as_ref();
     let after_restart = |before: &str, after: &str| {
-        let changed = settings::changed(before, after);
-        database.map_or(String::new(), |database| database.after_restart(&changed))
+        let later = database.map(|database| database.after_restart(&database.takes_restart(before, after)));
+        later.unwrap_or_default()
     };
     let name = "postgresql-auto-failover.conf";
     // After pg_rewind a node has its peer's until its keeper next starts: that is no drift.
@@ -184,18 +186,9 @@ pub(super) fn drifted(
     }
     let name = "postgresql.conf";
     let wanted = conf(world, server, node)?;
-    if found(name) != Some(&wanted) {
-        let because = match found(name) {
-            Some(found) => {
-                let changed = settings::changed(found, &wanted);
-                let because = match changed.into_iter().collect::<Vec<_>>().join(", ") {
-                    names if names.is_empty() => "it differs from the template".to_owned(),
-                    names => format!("it differs in {names}"),
-                };
-                because + &after_restart(found, &wanted)
-            }
-            None => GONE.to_owned(),
-        };
+    let main_changes = found(name) != Some(&wanted) && held(world, server, node, &wanted).is_none();
+    if main_changes {
+        let because = differs(found(name), &wanted, database);
         put(name, wanted, &because);
     }
     let ends_tls = !last.is_empty();
@@ -224,7 +217,6 @@ pub(super) fn drifted(
             }
         }
     }
-    let main_changes = found("postgresql.conf") != Some(&conf(world, server, node)?);
     for step in steps.iter_mut().chain(&mut last).filter(|_| drift.running) {
         let Action::Put(file) = &mut step.action else { continue };
         let (bin, running) = (bin.to_owned(), running(server, node));
@@ -249,6 +241,67 @@ pub(super) fn drifted(
         }));
     }
     Ok(Changes { now: steps, last })
+}
+
+/// Why `postgresql.conf` is written.
+fn differs(found: Option<&str>, wanted: &str, database: Option<&DatabaseFacts>) -> String {
+    let Some(found) = found else { return GONE.to_owned() };
+    let later = database.map(|database| database.after_restart(&database.takes_restart(found, wanted)));
+    let because = match settings::changed(found, wanted).into_iter().collect::<Vec<_>>().join(", ") {
+        names if names.is_empty() => "it differs from the template".to_owned(),
+        names => format!("it differs in {names}"),
+    };
+    because + &later.unwrap_or_default()
+}
+
+/// A `postgresql.conf` that a server gets in its turn, right before it is restarted: what keeps one from starting is on no other by then.
+pub(super) struct Held {
+    pub(super) write: Step,
+    /// What takes a restart.
+    pub(super) settings: Vec<String>,
+    pub(super) moved: Moved,
+}
+
+/// What is held back of a server's changes until its turn; `None` where nothing is.
+pub(super) fn held_back(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+) -> Result<Option<Held>, Problem> {
+    match rolling::share(world, server, node) {
+        Share::Turn | Share::Write => Ok(held(world, server, node, &conf(world, server, node)?)),
+        Share::AtOnce => Ok(None),
+    }
+}
+
+fn held(world: &World, server: &Server, node: Option<&Node>, wanted: &str) -> Option<Held> {
+    let share = rolling::share(world, server, node);
+    if share == Share::AtOnce {
+        return None;
+    }
+    let seen = world.seen(&server.name);
+    let (Pgdata::Present(found), Some(database)) = (&seen.pgdata, &seen.database) else { return None };
+    let file = |name: &str| found.files.get(name).and_then(Option::as_deref);
+    let name = "postgresql.conf";
+    let before = file(name)?;
+    let settings = database.takes_restart(before, wanted);
+    let files = [
+        file("postgresql-auto-failover.conf").unwrap_or_default(),
+        wanted,
+        file("postgresql.auto.conf").unwrap_or_default(),
+    ];
+    let moved = database.moved(&settings, &files);
+    if settings.is_empty() || !rolling::may_move(world, node, &moved) {
+        return None;
+    }
+    let (bin, running) = (world.bin(&server.name).to_owned(), running(server, node));
+    let (text, old) = (wanted.to_owned(), Some(before.to_owned()));
+    let because = differs(Some(before), wanted, (share == Share::Write).then_some(database));
+    let mut write = settings::put(server, &bin, &server.pgdata, name, text, old, (Risk::Reload, &because));
+    if let Action::Put(file) = &mut write.action {
+        file.check = Check::Configuration { bin, socket: running.socket.clone(), server: Some(running) };
+    }
+    Some(Held { write, settings, moved })
 }
 
 /// By its superuser, to whom the first rule belongs.

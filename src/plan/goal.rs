@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 use crate::facts::Facts;
-use crate::formation::{Formation, NodeName};
+use crate::formation::{Formation, Node, NodeName};
 use crate::plan::maintenance::{self, Maintenance};
 use crate::plan::restart::{self, Restart};
 use crate::plan::switchover::{self, Switchover};
@@ -42,12 +42,14 @@ impl Goal {
         today: Date,
     ) -> Result<Plan, Problem> {
         let in_turns = |chosen: &BTreeSet<NodeName>, make: &dyn Fn(&World, &mut Plan)| {
-            Ok(in_turns(formation, facts, today, chosen, make))
+            Ok(in_turns_of(formation, facts, today, (chosen, &|_, _| true), make))
         };
         match self {
             Goal::Rollout => within(formation, scope, facts, today),
             Goal::Restart(wanted) => {
-                in_turns(&wanted.nodes, &|world, plan| restart::plan(world, wanted, plan))
+                let make = |world: &World, plan: &mut Plan| restart::plan(world, wanted, plan);
+                let may_be_due = |world: &World, node: &Node| restart::may_be_due(world, node, wanted);
+                Ok(in_turns_of(formation, facts, today, (&wanted.nodes, &may_be_due), &make))
             }
             Goal::Switchover(wanted) => {
                 let chosen = formation.group(wanted.group).map(|node| node.name().clone()).collect();
@@ -60,17 +62,21 @@ impl Goal {
     }
 }
 
+/// Whether a node may have a part in it: only for such a one its group has to rest.
+type Concerned<'a> = &'a dyn Fn(&World, &Node) -> bool;
+
 /// A plan that is about these nodes, made once their groups rest.
-fn in_turns(
+fn in_turns_of(
     formation: &Formation,
     facts: &Facts,
     today: Date,
-    chosen: &BTreeSet<NodeName>,
+    (chosen, is_concerned): (&BTreeSet<NodeName>, Concerned),
     make: &dyn Fn(&World, &mut Plan),
 ) -> Plan {
     let (mut plan, whole) = (Plan::default(), Scope::whole());
     let world = World::new(formation, &whole, facts, today, &mut plan);
-    let of = formation.nodes.values().filter(|node| chosen.contains(node.name()));
+    let of =
+        formation.nodes.values().filter(|node| chosen.contains(node.name()) && is_concerned(&world, node));
     let groups: BTreeSet<u32> = of.map(|node| node.group).collect();
     if !rolling::comes_to_rest(&world, groups.into_iter(), &mut plan) {
         make(&world, &mut plan);

@@ -150,6 +150,9 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     world.note_who_keeps_an_old_one(&mut plan);
     well::plan(&world, &mut plan);
     promotion::plan(&world, &mut plan);
+    if plan.partial.is_none() {
+        restart::of_rollout(&world, &mut plan)?;
+    }
     Ok(plan)
 }
 

@@ -26,7 +26,7 @@ pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
     }
     plan.add(Stage::Prepare, &server.name, steps);
     world.add_last(&server.name, last, plan);
-    node::notes(world.seen(&server.name), &server.name, plan);
+    node::notes(world, server, plan);
     node::overruled(world.seen(&server.name), server, None, plan);
     Ok(())
 }

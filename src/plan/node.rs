@@ -2,17 +2,19 @@
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{Keeper, Node, NodeName, Server};
+use crate::formation::{Keeper, Node, Server};
 use crate::fsm;
 use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
 use crate::plan::replicate::{OWN_WAIT, replicate};
+use crate::plan::rolling::{self, Share};
 use crate::plan::{Plan, World, adopted, follow};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication;
+use crate::resource::rolling::once_heard;
 use crate::resource::{citus, data, database, overruled as system, pgpass, properties, tls};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
@@ -77,7 +79,7 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     {
         plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node)]);
     }
-    notes(seen, node.name(), plan);
+    notes(world, &node.server, plan);
     overruled(seen, &node.server, Some(node), plan);
     Ok(())
 }
@@ -191,11 +193,20 @@ fn serves(state: State) -> bool {
     state.is_writable() || matches!(state, State::Init | State::Secondary | State::Catchingup)
 }
 
+/// The same once the monitor has heard of it anew: what a keeper saw while its server was away may be told a moment later.
+pub(super) fn wait_until_settled_anew(world: &World, node: &Node) -> Step {
+    settled(world, node, &once_heard(&world.formation.name, node.name()))
+}
+
 pub(super) fn wait_until_settled(world: &World, node: &Node) -> Step {
+    settled(world, node, "")
+}
+
+fn settled(world: &World, node: &Node, before: &str) -> Step {
     let follow = State::ALL.iter().filter(|state| state.has_way_to(State::Secondary));
     let follow: Vec<String> = follow.map(|state| crate::sql::literal(state.as_str())).collect();
     let sql = format!(
-        "select case when reportedstate = goalstate and health = 1 and goalstate in ('single', 'primary', 'secondary', 'wait_primary')\n\
+        "{before}select case when reportedstate = goalstate and health = 1 and reportedpgisrunning and goalstate in ('single', 'primary', 'secondary', 'wait_primary')\n\
          and not (goalstate = 'wait_primary' and exists (select from pgautofailover.node s where s.formationid = n.formationid\n\
          and s.groupid = n.groupid and s.goalstate = 'secondary' and s.health = 1 and s.replicationquorum\n\
          and s.reportedstate in ({})))\n\
@@ -216,10 +227,12 @@ pub(super) fn overruled(seen: &Seen, server: &Server, node: Option<&Node>, plan:
     notes.into_iter().for_each(|note| plan.note(&server.name, note));
 }
 
-pub(super) fn notes(seen: &Seen, node: &NodeName, plan: &mut Plan) {
-    let Some(database) = &seen.database else { return };
+pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
+    let node = &server.name;
+    let Some(database) = world.database(node) else { return };
     let names = database.pending();
-    if !names.is_empty() {
+    // Else the restart is planned, or it is told what it waits for.
+    if !names.is_empty() && rolling::share(world, server, world.formation.nodes.get(node)) != Share::Turn {
         plan.note(node, format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
     for error in &database.setting_errors {

@@ -1,22 +1,24 @@
 //! `muster restart`: PostgreSQL ends and starts again on one member of a group after the other: standbys, then, behind a switchover, the
 //! old primary.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::formation::{Node, NodeName, Server};
-use crate::plan::maintenance;
+use crate::error::Problem;
+use crate::formation::{Node, NodeName, RestartPolicy, Server};
+use crate::op::Op;
+use crate::plan::drift::{Held, held_back, running};
 use crate::plan::monitor::wait_for_answer;
-use crate::plan::node::wait_until_settled;
-use crate::plan::rolling::{Group, gate};
-use crate::plan::switchover::taking_over;
+use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
+use crate::plan::rolling::{Group, Share, gate, is_to_be_promoted_again, share};
+use crate::plan::switchover;
 use crate::plan::wave::{Lane, Turn};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
-use crate::resource::{replication, rolling};
-use crate::step::{Stage, Step};
+use crate::resource::{properties, replication, rolling, settings};
+use crate::step::{Action, Check, Content, File, Stage, Step};
 
 /// What is to be restarted, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,28 +51,237 @@ pub enum Downtime {
     Refused,
 }
 
+/// A server that is to be restarted.
+struct Due {
+    why: String,
+    /// What it gets right before.
+    held: Option<Held>,
+    /// Else it only gets that.
+    restarts: bool,
+}
+
+type Dues = BTreeMap<NodeName, Due>;
+
 pub(super) fn plan(world: &World, wanted: &Restart, plan: &mut Plan) {
-    let mut batches: Vec<Vec<Lane>> = Vec::new();
-    batches.extend(monitor(world, wanted, plan).map(|lane| vec![lane]));
-    let (mut others, mut last) = (Vec::new(), Vec::new());
+    let mut dues = Dues::new();
+    for server in world.formation.servers() {
+        let Some(why) = because(world, server, wanted) else { continue };
+        if server.restart_policy == RestartPolicy::Never {
+            plan.blocked.entry(server.name.clone()).or_insert(Reason::NeverRestarted);
+            continue;
+        }
+        dues.insert(server.name.clone(), Due { why, held: None, restarts: true });
+    }
+    let mut lanes = lanes(world, &dues, wanted.downtime, plan);
+    lanes.groups.extend(left_behind(world, wanted, &lanes.groups));
+    batches(lanes, wanted.serial, wanted.canary).for_each(|lanes| plan.then(Stage::Restart, lanes));
+}
+
+/// What a run left that was cut off while a primary was restarted in its place: standbys that are never promoted, against the inventory.
+fn left_behind(world: &World, wanted: &Restart, planned: &[OfGroup]) -> Vec<OfGroup> {
+    let lane = |id: u32| {
+        let group = Group::find(world, id, &[]).ok()?;
+        let left = group.standbys.iter().filter(|node| is_to_be_promoted_again(world, node));
+        let turns: Vec<Turn> = left.map(|node| may_take_over_again(world, &group, node)).collect();
+        (!turns.is_empty()).then(|| OfGroup { id, is_last: false, lane: Lane::of(turns) })
+    };
+    let is_wanted = |id: &u32| world.formation.group(*id).any(|node| wanted.nodes.contains(node.name()));
+    let is_planned = |id: &u32| planned.iter().any(|of| of.id == *id);
+    world
+        .formation
+        .groups()
+        .into_iter()
+        .filter(|id| is_wanted(id) && !is_planned(id))
+        .filter_map(lane)
+        .collect()
+}
+
+/// What a rollout has to restart, where that is left to it.
+///
+/// # Errors
+/// A template's.
+pub(super) fn of_rollout(world: &World, plan: &mut Plan) -> Result<(), Problem> {
+    let (mut dues, mut later) = (Dues::new(), BTreeMap::new());
+    for server in world.formation.servers().filter(|server| world.scope.has(&server.name)) {
+        let node = world.formation.nodes.get(&server.name);
+        let Some(due) = due_in_rollout(world, server, node, plan)? else { continue };
+        // Of what this plan writes the server says only then whether it waits for a restart.
+        if !restarts_for_what_is_written(world, server, plan).is_empty() {
+            later.insert(node.map(|node| node.group), Reason::RestartFollows);
+        }
+        dues.insert(server.name.clone(), due);
+    }
     for id in world.formation.groups() {
-        let Some(lane) = group(world, id, wanted, plan) else { continue };
-        if wanted.canary == Some(id) {
-            batches.push(vec![lane]);
-        } else if id == 0 && world.formation.is_citus() {
-            // A worker's new primary is told to the coordinator: one of the two changes at a time.
-            last.push(lane);
-        } else {
-            others.push(lane);
+        if let Some(why) = not_yet(world, id, &dues, plan) {
+            later.entry(Some(id)).or_insert(why);
         }
     }
-    let most = wanted.serial.unwrap_or(usize::MAX).max(1);
+    for (group, why) in later {
+        let is_of = |name: &NodeName| world.formation.nodes.get(name).map(|node| node.group) == group;
+        let (put_off, rest): (Dues, Dues) = dues.into_iter().partition(|(name, _)| is_of(name));
+        dues = rest;
+        let settings: BTreeSet<&str> = put_off.values().map(|due| due.why.as_str()).collect();
+        let settings = settings.into_iter().collect::<Vec<_>>().join("; ");
+        let why = Reason::RestartWaits { settings, why: Box::new(why) };
+        // What this plan does for the group may be what it takes.
+        let is_mended = plan.turns().any(|(_, turn)| is_of(&turn.node));
+        match is_mended {
+            true => plan.partial = Some(why),
+            false => plan.leave(put_off.keys().filter_map(|name| world.formation.nodes.get(name)), &why),
+        }
+    }
+    let is_new = dues.values().any(|due| due.held.is_some());
+    let mut lanes = lanes(world, &dues, Downtime::Refused, plan);
+    if is_new {
+        plan.then(Stage::Restart, lanes.monitor.take().into_iter().collect());
+        plan.then(Stage::Restart, trial(&mut lanes.groups).into_iter().collect());
+    }
+    batches(lanes, None, None).for_each(|lanes| plan.then(Stage::Restart, lanes));
+    Ok(())
+}
+
+/// What keeps a server from starting shows on one standby before anybody else gets it; where no standby may be the first, in one group.
+fn trial(groups: &mut Vec<OfGroup>) -> Option<Lane> {
+    let restarts = |turn: &Turn| turn.steps.iter().any(|step| step.op == Op::Restart);
+    let begins = |of: &&mut OfGroup| of.lane.turns.first().is_some_and(restarts);
+    let Some(first) = groups.iter_mut().find(begins) else {
+        let at = groups.iter().position(|of| of.lane.turns.iter().any(restarts))?;
+        return Some(groups.remove(at).lane);
+    };
+    let trial = Lane::of([first.lane.turns.remove(0)]);
+    groups.retain(|of| !of.lane.turns.is_empty());
+    Some(trial)
+}
+
+fn due_in_rollout(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+    plan: &mut Plan,
+) -> Result<Option<Due>, Problem> {
+    let is_rolling = server.restart_policy == RestartPolicy::Rolling && !world.is_excluded(&server.name);
+    let (Some(seen), true) = (world.facts.seen(&server.name), is_rolling) else { return Ok(None) };
+    let Some(database) = &seen.database else { return Ok(None) };
+    let held = if server.adopted { None } else { held_back(world, server, node)? };
+    let anew: Vec<String> = written(server, plan)
+        .flat_map(|(before, text)| {
+            settings::changed(before, text).into_iter().map(|name| name.to_ascii_lowercase())
+        })
+        .collect();
+    let mut names: BTreeSet<&str> = database.pending().into_iter().collect();
+    names.retain(|name| !anew.iter().any(|anew| anew == name));
+    names.extend(held.iter().flat_map(|held| &held.settings).map(String::as_str));
+    let at_once = restarts_for_what_is_written(world, server, plan);
+    names.extend(at_once.iter().map(String::as_str));
+    if names.is_empty() {
+        return Ok(None);
+    }
+    let names = names.into_iter().collect::<Vec<_>>().join(", ");
+    let share = share(world, server, node);
+    if share == Share::Write
+        && let Some(why) = node.and_then(|node| without_heir(world, node))
+    {
+        let how = format!("`muster restart {} --pending --allow-downtime`", server.name);
+        plan.note(&server.name, format!("apply does not restart it, as {why}; {how} does"));
+    }
+    let is_due = share == Share::Turn || share == Share::Write && held.is_some();
+    Ok(is_due.then(|| Due { why: format!("{names} waits for it"), held, restarts: share == Share::Turn }))
+}
+
+/// Why a primary is not restarted by a rollout.
+fn without_heir(world: &World, node: &Node) -> Option<Reason> {
+    let group = Group::find(world, node.group, &[]).ok()?;
+    if group.primary.name() == node.name() { group.candidate(world, &[]).err() } else { None }
+}
+
+/// What this plan writes at once of a server's configuration: what is there, and what is to be.
+fn written<'p>(server: &'p Server, plan: &'p Plan) -> impl Iterator<Item = (&'p str, &'p str)> {
+    plan.steps().filter_map(|(_, _, step)| match &step.action {
+        Action::Put(File {
+            check: Check::Configuration { .. },
+            before: Some(before),
+            content: Content::Text(text),
+            ..
+        }) if step.on == server.name => Some((before.as_str(), text.as_str())),
+        Action::Put(_) | Action::Run(_) | Action::Wait { .. } => None,
+    })
+}
+
+/// What of that takes a restart.
+fn restarts_for_what_is_written(world: &World, server: &Server, plan: &Plan) -> Vec<String> {
+    let Some(database) = world.database(&server.name) else { return Vec::new() };
+    written(server, plan).flat_map(|(before, text)| database.takes_restart(before, text)).collect()
+}
+
+/// Why the members of a group that are due are not restarted by this plan; `None` where they are, or none is.
+fn not_yet(world: &World, id: u32, dues: &Dues, plan: &Plan) -> Option<Reason> {
+    world.formation.group(id).find(|node| dues.contains_key(node.name()))?;
+    if let Some(new) = world.formation.group(id).find(|node| plan.is_busy(Stage::Replicate, node.name())) {
+        return Some(Reason::Joins(new.name().clone()));
+    }
+    let group = match Group::find(world, id, &[]) {
+        Ok(group) => group,
+        Err(why) => return Some(why),
+    };
+    let due = dues.get(group.primary.name()).filter(|due| due.restarts)?;
+    if let Err(why) = group.candidate(world, &[]) {
+        return Some(why);
+    }
+    let moved = &due.held.as_ref()?.moved;
+    let (raised, lowered) = (&moved.raised, &moved.lowered);
+    let is_both = !raised.is_empty() && !lowered.is_empty() && !group.standbys.is_empty();
+    let list = |names: &BTreeSet<String>| names.iter().cloned().collect();
+    is_both.then(|| Reason::RaisedAndLowered { raised: list(raised), lowered: list(lowered) })
+}
+
+/// Whose turns go side by side with others.
+struct Lanes {
+    monitor: Option<Lane>,
+    groups: Vec<OfGroup>,
+}
+
+struct OfGroup {
+    id: u32,
+    /// A worker's new primary is told to the coordinator: one of the two changes at a time.
+    is_last: bool,
+    lane: Lane,
+}
+
+fn lanes(world: &World, dues: &Dues, downtime: Downtime, plan: &mut Plan) -> Lanes {
+    let monitor = monitor(world, dues, plan);
+    let mut groups = Vec::new();
+    for id in world.formation.groups() {
+        let Some(lane) = group(world, id, dues, downtime, plan) else { continue };
+        groups.push(OfGroup { id, is_last: id == 0 && world.formation.is_citus(), lane });
+    }
+    Lanes { monitor, groups }
+}
+
+/// The monitor, the group that goes before all others, those as many at a time, the coordinators.
+fn batches(lanes: Lanes, serial: Option<usize>, canary: Option<u32>) -> impl Iterator<Item = Vec<Lane>> {
+    let mut batches: Vec<Vec<Lane>> = lanes.monitor.into_iter().map(|lane| vec![lane]).collect();
+    let (mut others, mut last) = (Vec::new(), Vec::new());
+    for OfGroup { id, is_last, lane } in lanes.groups {
+        match (canary == Some(id), is_last) {
+            (true, _) => batches.push(vec![lane]),
+            (false, true) => last.push(lane),
+            (false, false) => others.push(lane),
+        }
+    }
+    let most = serial.unwrap_or(usize::MAX).max(1);
     while !others.is_empty() {
         let rest = others.split_off(others.len().min(most));
         batches.push(std::mem::replace(&mut others, rest));
     }
     batches.push(last);
-    batches.into_iter().for_each(|lanes| plan.then(Stage::Restart, lanes));
+    batches.into_iter()
+}
+
+/// Whether a node is to be restarted, or nobody knows: it does not run.
+pub(super) fn may_be_due(world: &World, node: &Node, wanted: &Restart) -> bool {
+    world.database(node.name()).is_none()
+        || because(world, &node.server, wanted).is_some()
+        || is_to_be_promoted_again(world, node)
 }
 
 /// Why this server is restarted; `None` where it is not.
@@ -99,31 +310,26 @@ fn postmaster(world: &World, server: &Server) -> Option<u32> {
     }
 }
 
-fn monitor(world: &World, wanted: &Restart, plan: &mut Plan) -> Option<Lane> {
+fn monitor(world: &World, dues: &Dues, plan: &mut Plan) -> Option<Lane> {
     let name = world.monitor_node()?;
     let server = world.formation.servers().find(|server| server.name == name)?;
-    let because = because(world, server, wanted).filter(|_| !world.is_excluded(&name))?;
+    let due = dues.get(&name).filter(|_| !world.is_excluded(&name))?;
     let Some(postmaster) = postmaster(world, server) else {
         plan.blocked.insert(name, Reason::NotRunning);
         return None;
     };
     let bin = world.bin(&name);
-    let steps = vec![
-        rolling::checkpoint(server, bin, &server.os_user),
-        rolling::restart(server, bin, postmaster, because),
-    ];
+    let mut steps = vec![rolling::checkpoint(server, bin, &server.os_user)];
+    steps.extend(due.held.iter().map(|held| held.write.clone()));
+    steps.push(rolling::restart(server, bin, postmaster, due.why.clone()));
     let gate = wait_for_answer(server, bin, "nothing goes on without it");
     Some(Lane::of([Turn::new(&name, steps).gate([gate])]))
 }
 
 /// The turns of a group; `None` where there are none.
-fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<Lane> {
-    let chosen: Vec<(&Node, String)> = world
-        .formation
-        .group(id)
-        .filter(|node| !world.is_out(node.name()))
-        .filter_map(|node| Some((node, because(world, &node.server, wanted)?)))
-        .collect();
+fn group(world: &World, id: u32, dues: &Dues, downtime: Downtime, plan: &mut Plan) -> Option<Lane> {
+    let is_due = |node: &&Node| !world.is_out(node.name()) && dues.contains_key(node.name());
+    let chosen: Vec<&Node> = world.formation.group(id).filter(is_due).collect();
     if chosen.is_empty() {
         return None;
     }
@@ -131,97 +337,124 @@ fn group(world: &World, id: u32, wanted: &Restart, plan: &mut Plan) -> Option<La
         Ok(group) => group,
         Err(why) => {
             // Who is left alone for a reason of its own is told that.
-            let nodes = chosen.iter().map(|(node, _)| *node);
-            let left: Vec<&Node> = nodes.filter(|node| !plan.blocked.contains_key(node.name())).collect();
+            let left: Vec<&Node> =
+                chosen.into_iter().filter(|node| !plan.blocked.contains_key(node.name())).collect();
             plan.leave(left, &why);
             return None;
         }
     };
-    let reason =
-        |node: &Node| chosen.iter().find(|(found, _)| found.name() == node.name()).map(|(_, why)| why);
-    let of_primary = reason(group.primary);
-    let lowered = world.database(group.primary.name()).map(|database| &database.lowered);
-    let lowered = lowered.filter(|names| !names.is_empty());
-    let mut turns = Vec::new();
-    if let (Some(names), Some(_)) = (lowered, of_primary) {
-        match lower(world, &group, names) {
-            Ok(first) => turns = first,
-            Err(why) => {
-                plan.leave(chosen.iter().map(|(node, _)| *node), &why);
-                return None;
-            }
+    let due = |node: &Node| dues.get(node.name());
+    let of_primary = due(group.primary).filter(|due| due.restarts);
+    let lowered = |node: &Node| -> BTreeSet<String> {
+        match (due(node).and_then(|due| due.held.as_ref()), world.database(node.name())) {
+            (Some(held), _) => held.moved.lowered.clone(),
+            (None, Some(database)) => database.lowered.clone(),
+            (None, None) => BTreeSet::new(),
         }
+    };
+    // Nobody has to have as much as a primary without standbys.
+    let names = if group.standbys.is_empty() { BTreeSet::new() } else { lowered(group.primary) };
+    let mut turns = Vec::new();
+    if let (false, Some(due)) = (names.is_empty(), of_primary) {
+        turns = lower(world, &group, &names, due);
     }
     for standby in &group.standbys {
-        let Some(why) = reason(standby) else { continue };
-        let too_low = world.database(standby.name()).is_some_and(|database| !database.lowered.is_empty());
-        if let (Some(names), None, true) = (lowered, of_primary, too_low) {
+        let Some(due) = due(standby) else { continue };
+        let too_low = !names.is_empty() && !lowered(standby).is_empty();
+        if let (None, true) = (of_primary, too_low) {
             let settings = names.iter().cloned().collect();
             let why = Reason::PrimaryFirst { primary: group.primary.name().clone(), settings };
             plan.leave([*standby], &why);
             continue;
         }
-        let mut turn = turn(world, standby, why, true)?;
+        let mut turn = turn(world, standby, due, &due.why)?;
         if too_low {
             let (bin, primary) = (world.bin(standby.name()), group.primary.name());
             turn.steps.insert(0, replication::wait_until_it_fits(standby, bin, primary));
         }
         turns.push(turn.gate(gate(world, standby, group.primary)));
     }
-    if let (None, Some(why)) = (lowered, of_primary) {
-        turns.extend(primary(world, &group, why, wanted.downtime, plan));
+    if let (true, Some(due)) = (names.is_empty(), of_primary) {
+        turns.extend(primary(world, &group, due, downtime, plan));
+    }
+    if of_primary.is_none() {
+        turns.extend(due(group.primary).and_then(|due| gets_file(world, group.primary, due)));
     }
     (!turns.is_empty()).then(|| Lane::of(turns))
 }
 
+/// The file alone, and a reload.
+fn gets_file(world: &World, node: &Node, due: &Due) -> Option<Turn> {
+    let held = due.held.as_ref()?;
+    let asked = running(&node.server, Some(node));
+    let reload = settings::reload(&node.server, world.bin(node.name()), &asked, "its configuration changed");
+    Some(Turn::new(node.name(), vec![held.write.clone(), reload]))
+}
+
 /// The primary first, in its place. Of a keeper of 2.0 that looks while its primary is away the monitor hears that it is down, and fails
-/// over at once: who could be promoted is out meanwhile.
-fn lower(world: &World, group: &Group, names: &BTreeSet<String>) -> Result<Vec<Turn>, Reason> {
+/// over at once: nobody is to be promoted meanwhile.
+fn lower(world: &World, group: &Group, names: &BTreeSet<String>, due: &Due) -> Vec<Turn> {
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let because = format!("{} is lowered, which a primary has to be the first to do", names.join(", "));
-    let heirs = group.standbys.iter().copied().filter(|node| may_be_promoted(world, node));
-    let heirs: Vec<&Node> = heirs.collect();
-    let mut turns = maintenance::out(world, group, &heirs)?;
-    turns.extend(in_place(world, group.primary, &because));
-    turns.extend(heirs.into_iter().map(|node| maintenance::taken_back(world, node, group.primary)));
-    Ok(turns)
+    let may_be_promoted = |node: &&Node| world.row(node.name()).is_some_and(|row| row.candidate_priority > 0);
+    let heirs = || group.standbys.iter().copied().filter(may_be_promoted);
+    let why = format!("nothing is to fail over while {} is restarted in its place", group.primary.name());
+    let mut turns: Vec<Turn> = heirs().map(|node| told(world, group, node, 0, &why)).collect();
+    turns.extend(in_place(world, group, due, &because));
+    let again = group.standbys.iter().filter(|node| node.candidate_priority > 0);
+    turns.extend(again.map(|node| may_take_over_again(world, group, node)));
+    turns
 }
 
-fn may_be_promoted(world: &World, node: &Node) -> bool {
-    world.row(node.name()).is_some_and(|row| row.candidate_priority > 0)
+fn told(world: &World, group: &Group, node: &Node, to: u8, because: &str) -> Turn {
+    let with = (world.bin(node.name()), &world.uri);
+    let step = properties::candidate_priority(world.formation, node, with, to, because);
+    Turn::new(node.name(), vec![step]).gate([wait_until_settled(world, group.primary)])
 }
 
-/// A primary that stays one, as nobody could be promoted: no commit returns until it is back.
-fn in_place(world: &World, node: &Node, because: &str) -> Option<Turn> {
+fn may_take_over_again(world: &World, group: &Group, node: &Node) -> Turn {
+    told(world, group, node, node.candidate_priority, "it may take over again")
+}
+
+/// A primary that stays one, as nobody could be promoted: no commit returns until it is back. Where its keeper has told the monitor, that
+/// has the standbys of a group of three report how far they are, which they do by a restart.
+fn in_place(world: &World, group: &Group, due: &Due, because: &str) -> Option<Turn> {
+    let node = group.primary;
     let because = format!("{because}; its group takes no writes until it is back");
-    let bin = world.bin(node.name());
-    let gate = [rolling::answers(&node.server, bin, &node.username), wait_until_settled(world, node)];
-    Some(turn(world, node, &because, true)?.gate(gate))
+    let answers = rolling::answers(&node.server, world.bin(node.name()), &node.username);
+    let standbys = group.standbys.iter().map(|standby| wait_until_settled(world, standby));
+    let gate = [answers, wait_until_settled_anew(world, node)].into_iter().chain(standbys);
+    Some(turn(world, node, due, &because)?.gate(gate))
 }
 
-fn turn(world: &World, node: &Node, why: &str, checkpoints: bool) -> Option<Turn> {
-    let (bin, postmaster) = (world.bin(node.name()), postmaster(world, &node.server)?);
-    let mut steps: Vec<Step> = Vec::new();
-    if checkpoints {
-        steps.push(rolling::checkpoint(&node.server, bin, &node.username));
-    }
-    steps.push(rolling::restart(&node.server, bin, postmaster, why));
+fn turn(world: &World, node: &Node, due: &Due, because: &str) -> Option<Turn> {
+    let mut steps = vec![rolling::checkpoint(&node.server, world.bin(node.name()), &node.username)];
+    steps.extend(due.held.iter().map(|held| held.write.clone()));
+    steps.push(restarted(world, node, because)?);
     Some(Turn::new(node.name(), steps))
 }
 
+fn restarted(world: &World, node: &Node, because: &str) -> Option<Step> {
+    Some(rolling::restart(&node.server, world.bin(node.name()), postmaster(world, &node.server)?, because))
+}
+
 /// A standby takes over, and the old primary is restarted as a standby; or it is restarted where it is.
-fn primary(world: &World, group: &Group, why: &str, downtime: Downtime, plan: &mut Plan) -> Vec<Turn> {
-    let old = group.primary;
+fn primary(world: &World, group: &Group, due: &Due, downtime: Downtime, plan: &mut Plan) -> Vec<Turn> {
+    let (old, why) = (group.primary, &due.why);
     match (group.candidate(world, &[]), downtime) {
         (Ok(to), _) => {
             let because = format!("{} is to be restarted: {why}", old.name());
-            let first = taking_over(world, group, to, &because);
             let after =
                 format!("{why}; nothing is done where its keeper has restarted it as it stepped down");
-            let last = turn(world, old, &after, false).map(|turn| turn.gate(gate(world, old, to)));
-            [first].into_iter().chain(last).collect()
+            let last = restarted(world, old, &after)
+                .map(|restart| Turn::new(old.name(), vec![restart]).gate(gate(world, old, to)));
+            // Its keeper restarts it as it steps down: by then the file is there. Until it follows it is its keeper's: a server that is
+            // started while that one prepares it would follow nobody.
+            let first = gets_file(world, old, due);
+            let handover = switchover::turns(world, group, to, &because);
+            first.into_iter().chain(handover).chain(last).collect()
         }
-        (Err(_), Downtime::Allowed) => in_place(world, old, why).into_iter().collect(),
+        (Err(_), Downtime::Allowed) => in_place(world, group, due, why).into_iter().collect(),
         (Err(none), Downtime::Refused) => {
             plan.blocked.insert(old.name().clone(), Reason::NeedsDowntime(Box::new(none)));
             Vec::new()

@@ -1,11 +1,11 @@
 //! A group whose members take turns: whether all are well enough for one to be away, and who could take over.
 
-use crate::formation::Node;
-use crate::plan::node::wait_until_settled;
+use crate::formation::{Keeper, Node, RestartPolicy, Server};
+use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
 use crate::plan::well::is_silent;
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
-use crate::resource::database::DatabaseFacts;
+use crate::resource::database::{DatabaseFacts, Moved};
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication::wait_until_it_streams;
 use crate::resource::streaming::{self, Trouble};
@@ -73,7 +73,7 @@ impl<'a> Group<'a> {
 /// What is waited for once a standby was disturbed.
 pub(super) fn gate(world: &World, standby: &Node, primary: &Node) -> Vec<Step> {
     let mut gate = vec![wait_until_it_streams(world.id(standby.name()), primary, world.bin(primary.name()))];
-    gate.extend([standby, primary].map(|node| wait_until_settled(world, node)));
+    gate.extend([wait_until_settled_anew(world, standby), wait_until_settled(world, primary)]);
     gate.iter_mut().for_each(|step| step.because = "no two of a group are away at once".to_owned());
     gate
 }
@@ -83,6 +83,50 @@ pub(super) fn taken_over(world: &World, to: &Node) -> Vec<Step> {
     let mut gate = vec![rolling::takes_writes(world.formation, to, world.bin(to.name()), &world.uri)];
     gate.extend(in_metadata(world, to));
     gate
+}
+
+/// What a rollout does about a setting of a server's that takes a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    /// Whose turn comes in its group, gets its file and is restarted.
+    Turn,
+    /// Nobody could take over from it: it gets its file after others have started with theirs.
+    Write,
+    /// It is written at once, and the restart is the operator's.
+    AtOnce,
+}
+
+pub(super) fn share(world: &World, server: &Server, node: Option<&Node>) -> Share {
+    if server.restart_policy != RestartPolicy::Rolling || server.keeper == Keeper::None {
+        return Share::AtOnce;
+    }
+    let Some(node) = node else { return Share::Turn };
+    if world.row(node.name()).is_none() || world.is_out(node.name()) {
+        return Share::AtOnce;
+    }
+    // Where the group is not well its turn comes later.
+    let Ok(group) = Group::find(world, node.group, &[]) else { return Share::Turn };
+    let will_be = |node: &&Node| is_to_be_promoted_again(world, node) && world.scope.has(node.name());
+    if group.primary.name() != node.name() || group.standbys.iter().any(will_be) {
+        return Share::Turn;
+    }
+    match group.candidate(world, &[]) {
+        Ok(heir) if world.scope.has(heir.name()) => Share::Turn,
+        Ok(_) => Share::AtOnce,
+        Err(_) => Share::Write,
+    }
+}
+
+/// Whether the monitor has a standby as one that is never promoted, against the inventory.
+pub(super) fn is_to_be_promoted_again(world: &World, node: &Node) -> bool {
+    node.candidate_priority > 0 && world.row(node.name()).is_some_and(|row| row.priority() == Some(0))
+}
+
+/// Whether a change of what a standby must not have lower than its primary is one that a rollout of this scope can make by turns.
+pub(super) fn may_move(world: &World, node: Option<&Node>, moved: &Moved) -> bool {
+    let is_within =
+        |node: &Node| world.formation.group(node.group).all(|other| world.scope.has(other.name()));
+    moved.lowered.is_empty() || node.is_none_or(is_within)
 }
 
 pub(super) fn is_among(node: &Node, others: &[&Node]) -> bool {
@@ -143,8 +187,9 @@ fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
     if seen.keeper.alive.is_none() {
         return Some(Reason::NoKeeper);
     }
-    if seen.database.is_none() {
-        return Some(Reason::NotRunning);
+    let Some(database) = &seen.database else { return Some(Reason::NotRunning) };
+    if let Some(why) = database.keeps_it_down() {
+        return Some(Reason::WouldNotStart(why));
     }
     if row.health != 1 {
         return Some(Reason::Unhealthy);

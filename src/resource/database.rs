@@ -10,6 +10,7 @@ use crate::formation::{Auth, Formation, Node, NodeKind, Secret, Server, Tls};
 use crate::op::Op;
 use crate::probe::Answers;
 use crate::resource::streaming::{self, Streaming};
+use crate::resource::{guc, settings};
 use crate::scram::{self, Kept};
 use crate::sql::{ident, literal, local};
 use crate::step::{Action, Step};
@@ -39,6 +40,10 @@ pub struct DatabaseFacts {
     /// Those of them that a standby must not have lower than its primary, and that the files have lower than the server.
     #[serde(default)]
     pub lowered: BTreeSet<String>,
+    /// What it runs with, without units: of settings that wait for a restart, and of those that a standby must not have lower than its
+    /// primary.
+    #[serde(default)]
+    pub runs_with: BTreeMap<String, String>,
     /// Lines of `pg_hba.conf` that the server cannot read: with one of them it keeps the rules it had.
     pub hba_errors: Vec<String>,
     /// Lines that it has read and says something about, e.g. that a `hostssl` rule matches nobody while `ssl` is off.
@@ -73,23 +78,75 @@ fn secrets<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap
     Ok(texts.into_iter().map(|(role, text)| (role, Secret::new(text))).collect())
 }
 
-/// A standby does not start while its value is lower than the primary runs with.
+/// A standby does not start while its value is lower than the primary runs with; what each is where no file says it.
 /// Source: PostgreSQL's manual, "Hot Standby", administrator's overview.
-const STANDBY_NEEDS: [&str; 5] = [
-    "max_connections",
-    "max_worker_processes",
-    "max_wal_senders",
-    "max_prepared_transactions",
-    "max_locks_per_transaction",
+const STANDBY_NEEDS: [(&str, u32); 5] = [
+    ("max_connections", 100),
+    ("max_worker_processes", 8),
+    ("max_wal_senders", 10),
+    ("max_prepared_transactions", 0),
+    ("max_locks_per_transaction", 64),
 ];
+
+/// What the files would make of a server's settings that a standby must not have lower than its primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub raised: BTreeSet<String>,
+    pub lowered: BTreeSet<String>,
+}
 
 impl DatabaseFacts {
     /// Settings that must be in force before a standby joins.
     pub fn bars_standbys(&self) -> Vec<&str> {
-        self.pending().into_iter().filter(|name| STANDBY_NEEDS.contains(name)).collect()
+        self.pending()
+            .into_iter()
+            .filter(|name| STANDBY_NEEDS.iter().any(|(known, _)| known == name))
+            .collect()
     }
 
-    /// What is said of a change to these settings: those that the server takes when it starts, and then alone.
+    /// What of a change of a configuration file takes a restart. What was changed by hand and waits for one is put back without.
+    pub fn takes_restart(&self, before: &str, after: &str) -> Vec<String> {
+        let changed = settings::changed(before, after);
+        let has = |name: &str| settings::value(after, name).is_some_and(|value| self.has(name, value));
+        let waits = |name: &String| self.needs_restart.contains(&name.to_ascii_lowercase()) && !has(name);
+        changed.into_iter().filter(waits).collect()
+    }
+
+    /// What of its files is wrong in a way that it would not start with. Of a setting of an extension it takes the default then.
+    pub fn keeps_it_down(&self) -> Option<String> {
+        let is_own = |said: &&String| !said.split(':').next().unwrap_or_default().contains('.');
+        let of_hba = self.hba_errors.first().map(|error| format!("pg_hba.conf, {error}"));
+        of_hba.or_else(|| self.setting_errors.iter().find(is_own).cloned())
+    }
+
+    /// Whether it runs with this value already, though its files say another.
+    pub fn has(&self, name: &str, value: &str) -> bool {
+        self.runs_with.get(&name.to_ascii_lowercase()).is_some_and(|found| guc::is_same(name, found, value))
+    }
+
+    /// How these settings in these configuration files, the last one last, differ from what it runs with. Of others that differs, too:
+    /// Citus sets `max_prepared_transactions` by itself where nobody says it.
+    pub fn moved(&self, settings: &[String], files: &[&str]) -> Moved {
+        let mut moved = Moved::default();
+        let is_one = |name: &str| settings.iter().any(|one| one.eq_ignore_ascii_case(name));
+        for (name, default) in STANDBY_NEEDS.into_iter().filter(|(name, _)| is_one(name)) {
+            let Some(runs_with) = self.runs_with.get(name).and_then(|value| guc::count(name, value)) else {
+                continue;
+            };
+            let given = files.iter().rev().find_map(|text| settings::value(text, name));
+            let value = given.map_or(Some(f64::from(default)), |value| guc::count(name, value));
+            let Some(value) = value else { continue };
+            let names = match value.total_cmp(&runs_with) {
+                std::cmp::Ordering::Less => &mut moved.lowered,
+                std::cmp::Ordering::Equal => continue,
+                std::cmp::Ordering::Greater => &mut moved.raised,
+            };
+            names.insert(name.to_owned());
+        }
+        moved
+    }
+
+    /// What is said of a change to these settings.
     pub fn after_restart<'a>(&self, changed: impl IntoIterator<Item = &'a String>) -> String {
         let waits = |name: &&String| self.needs_restart.contains(&name.to_ascii_lowercase());
         let names: Vec<&str> = changed.into_iter().filter(waits).map(String::as_str).collect();
@@ -123,6 +180,8 @@ const SERVER: &str = "select json_build_object(
    'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction') and s.setting::bigint >
    (select f.setting::bigint from pg_file_settings f where lower(f.name) = s.name and f.setting ~ '^[0-9]{1,9}$'
     order by f.seqno desc limit 1)), '[]'),
+ 'runs_with', (select json_object_agg(name, setting) from pg_settings where pending_restart or name in ('max_connections',
+   'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')),
  'needs_restart', (select json_agg(name) from pg_settings where context = 'postmaster'),
  'made_by', (select json_build_object('encoding', pg_encoding_to_char(encoding), 'locale', datcollate,
    'data_checksums', current_setting('data_checksums')::boolean) from pg_database where datname = 'template1'),

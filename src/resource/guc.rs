@@ -111,6 +111,20 @@ pub fn milliseconds(name: &str, value: &str) -> Option<f64> {
     })
 }
 
+/// Whether a server reads both as the same.
+pub fn is_same(name: &str, one: &str, other: &str) -> bool {
+    let same = |kind: &Kind| match kind {
+        Kind::Text => one == other,
+        Kind::Words(_) => one.eq_ignore_ascii_case(other),
+        Kind::Flag => flag(one).is_some() && flag(one) == flag(other),
+        Kind::Number { unit, .. } => {
+            let [one, other] = [one, other].map(|value| number(value, unit).map(f64::round_ties_even));
+            one.is_some() && one == other
+        }
+    };
+    one == other || rows(name).any(|row| same(&row.kind))
+}
+
 /// Whether it takes any text, e.g. names of libraries or folders; of an extension's that is not known.
 pub fn is_text(name: &str) -> bool {
     rows(name).any(|row| matches!(row.kind, Kind::Text))
@@ -320,5 +334,7 @@ mod tests {
         assert_eq!(milliseconds("statement_timeout", "7"), Some(7.0));
         assert_eq!(milliseconds("jit", "on"), None);
         assert_eq!(count("max_wal_senders", "010"), Some(8.0));
+        assert!(is_same("shared_buffers", "16384", "128MB") && is_same("hot_standby", "on", "true"));
+        assert!(!is_same("shared_buffers", "16384", "129MB") && !is_same("nobody_knows", "1", "01"));
     }
 }

@@ -4,6 +4,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MonitorUri, Node};
 use crate::op::Op;
 use crate::resource::monitor::NodeRow;
+use crate::resource::rolling::call;
 use crate::sql::{MONITOR, literal, monitor_env};
 use crate::step::{Action, Step};
 
@@ -45,6 +46,24 @@ fn in_turn(
     monitor_env(command, uri).stdin(Stdin::Text(sql)).timeout(60)
 }
 
+fn set(formation: &Formation, node: &Node, function: &str, to: &str) -> String {
+    let of = "current_setting('muster.formation'), current_setting('muster.node')";
+    call(&formation.name, node.name(), &format!("perform pgautofailover.{function}({of}, {to})"))
+}
+
+/// Tells the monitor another priority of a node.
+pub fn candidate_priority(
+    formation: &Formation,
+    node: &Node,
+    (bin, uri): (&str, &MonitorUri),
+    to: u8,
+    because: &str,
+) -> Step {
+    let sql = set(formation, node, "set_node_candidate_priority", &to.to_string());
+    let command = in_turn(formation, node, bin, uri, None, sql);
+    Step::new(node.name(), Op::SetPriority { to }, because, Action::Run(command))
+}
+
 /// Settings that the monitor keeps of a node, where they differ from the inventory.
 pub fn property_steps(
     formation: &Formation,
@@ -54,12 +73,11 @@ pub fn property_steps(
     row: &NodeRow,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    let (name, of) = (literal(&formation.name), literal(&row.name));
-    let mut set = |op: Op, what: &str, function: &str, was: String, wanted: String| {
+    let mut step = |op: Op, what: &str, function: &str, was: String, wanted: String| {
         if was == wanted {
             return;
         }
-        let sql = format!("select pgautofailover.{function}({name}, {of}, {wanted});\n");
+        let sql = set(formation, node, function, &wanted);
         let because = format!("{what} is {was}, the inventory says {wanted}");
         steps.push(Step::new(
             node.name(),
@@ -69,7 +87,7 @@ pub fn property_steps(
         ));
     };
     if let Some(priority) = row.priority() {
-        set(
+        step(
             Op::SetPriority { to: node.candidate_priority },
             "candidate_priority",
             "set_node_candidate_priority",
@@ -77,7 +95,7 @@ pub fn property_steps(
             node.candidate_priority.to_string(),
         );
     }
-    set(
+    step(
         Op::SetQuorum { to: node.replication_quorum },
         "replication_quorum",
         "set_node_replication_quorum",

@@ -19,10 +19,43 @@ const TO_REST: u64 = 300;
 const TO_CHECKPOINT: u64 = 1800;
 
 /// `$1` bin, `$2` PGDATA, `$3` start, `$4` the postmaster that is to end: where another runs by now, it has ended.
-/// Not `pg_ctl restart`: where a keeper is faster to start the server, that one waits for the end of the new one, until its time is over.
+/// A server that does not come up with what was written since it was started gets the files back that it was started with: a put
+/// leaves them beside, and a reload keeps those that wait for a restart. Not `pg_ctl restart`: where a keeper is faster to start the server,
+/// that one waits for the end of the new one, until its time is over.
 const RESTART: &str = r#"runs() { read -r pid 2>/dev/null <"$1/postmaster.pid" && [ "$pid" != "$2" ] && kill -0 "$pid" 2>/dev/null; }
 start() { PG_CTL }
-if runs "$2" "$4"; then exit 0; fi
+# Another server than that one, which a keeper has started: it may be one that does not get far.
+comes_up() {
+  while runs "$2" "$4"; do
+    # The postmaster's word in its pid file.
+    if grep -qE '^(ready|standby) *$' "$2/postmaster.pid" 2>/dev/null; then return 0; fi
+    sleep 0.1
+  done
+  return 1
+}
+up() { rm -f -- "$2"/.muster-started.* "$2"/.muster-old.*; exit 0; }
+read -r pid 2>/dev/null <"$2/postmaster.pid" || pid=
+if [ "$pid" != "$4" ] || ! kill -0 "$4" 2>/dev/null; then
+  # Somebody else has ended it, and starts it: what is prepared meanwhile is not to be started too soon.
+  n=0
+  until comes_up "$@"; do
+    n=$((n + 1))
+    if [ "$n" -gt 600 ]; then echo "PostgreSQL does not run any more, and its keeper has not started it within 60 s" >&2; exit 1; fi
+    sleep 0.1
+  done
+  # One that was started with what is there now: postmaster.opts is as old as its start.
+  if ! [ "$2/postgresql.conf" -nt "$2/postmaster.opts" ]; then up "$@"; fi
+  read -r pid <"$2/postmaster.pid"
+  set -- "$1" "$2" "$3" "$pid"
+fi
+kind() { if [ -e "$1/standby.signal" ]; then echo standby; else echo primary; fi; }
+was=$(kind "$2")
+back=
+for f in postgresql.conf postgresql-auto-failover.conf; do
+  started=$2/.muster-started.$f
+  if ! [ -e "$started" ] && [ -f "$2/.muster-old.$f" ]; then mv -fT -- "$2/.muster-old.$f" "$started"; fi
+  if [ -f "$started" ] && [ "$2/$f" -nt "$2/postmaster.opts" ]; then back="$back $f"; fi
+done
 n=0
 # Fast shutdown, of the server in this directory alone.
 read -r pid 2>/dev/null <"$2/postmaster.pid" || pid=
@@ -32,8 +65,34 @@ while [ "$pid" = "$4" ] && kill -0 "$4" 2>/dev/null; do
   if [ "$n" -gt 3000 ]; then echo "PostgreSQL did not stop within 300 s: who is connected, and what does it archive?" >&2; exit 1; fi
   sleep 0.1
 done
-said=$( (start "$1" "$2" "$3") 2>&1 ) && exit 0
-if runs "$2" "$4"; then exit 0; fi
+# A keeper that has seen it down may be about to have it follow somebody anew, without standby.signal for a moment: who starts it then
+# starts a second primary. After a long stop it is the keeper's to start, and nobody starts another kind of server than was stopped.
+if [ "$n" -gt 10 ] || [ "$(kind "$2")" != "$was" ]; then
+  n=0
+  until comes_up "$@" && up "$@"; do
+    n=$((n + 1))
+    if [ "$n" -gt 300 ]; then break; fi
+    sleep 0.1
+  done
+  if [ "$(kind "$2")" != "$was" ]; then echo "its keeper has prepared it for something else, and has not started it within 30 s" >&2; exit 1; fi
+fi
+said=$( (start "$1" "$2" "$3") 2>&1 ) && up "$@"
+if comes_up "$@"; then up "$@"; fi
+if [ -n "$back" ]; then
+  for f in $back; do mv -fT -- "$2/.muster-started.$f" "$2/$f"; done
+  n=0
+  # Its keeper may be at it as well, with what was there before.
+  again=
+  while n=$((n + 1)) && [ "$n" -le 5 ]; do
+    if again=$( (start "$1" "$2" "$3") 2>&1 ) || comes_up "$@"; then
+      why=$(printf '%s\n' "$said" | sed -n 's/.*\(FATAL: .*\)/\1/p' | head -n 1)
+      printf 'ERROR: PostgreSQL did not start with what was new, so what was there before is back (%s): %s\n%s\n' "${back# }" "$why" "$said" >&2
+      exit 65
+    fi
+    sleep 1
+  done
+  printf '%s\n' "$again" >&2
+fi
 printf '%s\n' "$said" >&2
 exit 1
 "#;
@@ -53,18 +112,75 @@ pub fn restart(server: &Server, bin: &str, postmaster: u32, because: impl Into<S
     Step::new(&server.name, Op::Restart, because, Action::Run(command.timeout(700)))
 }
 
+/// What follows is about this node: `current_setting('muster.formation')` and `('muster.node')`.
+fn about(formation: &str, node: &NodeName) -> String {
+    format!(
+        "select from set_config('muster.formation', {}, false);\nselect from set_config('muster.node', {}, false);\n",
+        literal(formation),
+        literal(&node.0)
+    )
+}
+
 /// The monitor hears of a standby that was away for a moment some seconds later, has it catch up, and refuses whatever needs a standby
 /// meanwhile. Waits a minute at most until a node and its primary rest; then it is the monitor's to say what is wrong.
-fn once_it_rests(formation: &str, node: &str, sql: &str) -> String {
-    format!(
-        "select from set_config('muster.formation', {formation}, false);\nselect from set_config('muster.node', {node}, false);\n\
-         do $$\nbegin\n  for i in 1..600 loop\n\
-         \x20   exit when not exists (select from pgautofailover.node n join pgautofailover.node other using (formationid, groupid)\n\
-         \x20     where n.formationid = current_setting('muster.formation') and n.nodename = current_setting('muster.node')\n\
-         \x20     and (n.reportedstate <> n.goalstate or n.health <> 1 or other.reportedstate <> other.goalstate\n\
-         \x20       and other.goalstate in ('single', 'wait_primary', 'primary', 'apply_settings', 'join_primary')));\n\
-         \x20   perform pg_sleep(0.1);\n  end loop;\nend $$;\n{sql}"
-    )
+const ONCE_IT_RESTS: &str = "\
+do $$
+begin
+  for i in 1..600 loop
+    exit when not exists (select from pgautofailover.node n join pgautofailover.node other using (formationid, groupid)
+      where n.formationid = current_setting('muster.formation') and n.nodename = current_setting('muster.node')
+      and (n.reportedstate <> n.goalstate or n.health <> 1 or other.reportedstate <> other.goalstate
+        and other.goalstate in ('single', 'wait_primary', 'primary', 'apply_settings', 'join_primary')));
+    perform pg_sleep(0.1);
+  end loop;
+end $$;
+";
+
+/// Waits for two reports of a node, ten seconds at most. What the first one tells its keeper may have seen before, the second one not.
+const ONCE_HEARD: &str = "\
+do $$
+declare
+  since timestamptz := clock_timestamp();
+  heard timestamptz;
+  reports int := 0;
+begin
+  for i in 1..100 loop
+    select reporttime into heard from pgautofailover.node
+      where formationid = current_setting('muster.formation') and nodename = current_setting('muster.node');
+    if heard > since then
+      since := heard;
+      reports := reports + 1;
+    end if;
+    exit when reports >= 2;
+    perform pg_sleep(0.1);
+  end loop;
+end $$;
+";
+
+/// `CALL`, once more where it met a keeper's report: 2.0 locks in another order then, and PostgreSQL ends one of the two.
+const AGAIN_AFTER_A_DEADLOCK: &str = "\
+do $$
+begin
+  for i in 1..10 loop
+    begin
+      CALL;
+      exit;
+    exception when deadlock_detected then
+      if i = 10 then raise; end if;
+      perform pg_sleep(0.2);
+    end;
+  end loop;
+end $$;
+";
+
+/// Before what is asked of the monitor of a node: it has heard anew of it.
+pub fn once_heard(formation: &str, node: &NodeName) -> String {
+    about(formation, node) + ONCE_HEARD
+}
+
+/// A call of the monitor's function for a node, whose names are settings of the session.
+pub fn call(formation: &str, node: &NodeName, call: &str) -> String {
+    about(formation, node) + &AGAIN_AFTER_A_DEADLOCK.replace("CALL", call)
 }
 
 /// Asks the monitor to have `to` take over, unless it has already. The monitor refuses a node that is no healthy standby.
@@ -75,14 +191,13 @@ pub fn switchover(
     uri: &MonitorUri,
     because: impl Into<String>,
 ) -> Step {
-    let (of, name) = (literal(&formation.name), literal(&to.name().0));
-    let sql = format!(
-        "select pgautofailover.perform_promotion({of}, {name}) where not exists (select from pgautofailover.node\n\
-         where formationid = {of} and nodename = {name} and goalstate in ('single', 'wait_primary', 'primary', 'prepare_promotion',\n\
-         'stop_replication', 'fast_forward'));\n"
-    );
+    const PROMOTE: &str = "\
+perform pgautofailover.perform_promotion(formationid, nodename) from pgautofailover.node
+        where formationid = current_setting('muster.formation') and nodename = current_setting('muster.node')
+        and goalstate not in ('single', 'wait_primary', 'primary', 'prepare_promotion', 'stop_replication', 'fast_forward')";
     let op = Op::Switchover { from: from.clone(), to: to.name().clone() };
-    let command = on_monitor(to, bin, uri, once_it_rests(&of, &name, &sql)).timeout(120);
+    let sql = about(&formation.name, to.name()) + ONCE_IT_RESTS + &call(&formation.name, to.name(), PROMOTE);
+    let command = on_monitor(to, bin, uri, sql).timeout(120);
     Step::new(to.name(), op, because, Action::Run(command))
 }
 
@@ -94,18 +209,19 @@ pub fn maintenance(
     turn: Switch,
     because: &str,
 ) -> Step {
-    let (of, name) = (literal(&formation.name), literal(&node.name().0));
     let (function, unless) = match turn {
         Switch::On => ("start_maintenance", "in ('prepare_maintenance', 'wait_maintenance', 'maintenance')"),
         Switch::Off => ("stop_maintenance", "<> 'maintenance'"),
     };
     let sql = format!(
-        "select pgautofailover.{function}(nodeid) from pgautofailover.node\n\
-         where formationid = {of} and nodename = {name} and not goalstate {unless};\n"
+        "perform pgautofailover.{function}(nodeid) from pgautofailover.node\n\
+         \x20       where formationid = current_setting('muster.formation') and nodename = current_setting('muster.node')\n\
+         \x20       and not goalstate {unless}"
     );
+    let sql = call(&formation.name, node.name(), &sql);
     // Who comes back need not be healthy: its PostgreSQL may not have been started since a reboot.
     let sql = match turn {
-        Switch::On => once_it_rests(&of, &name, &sql),
+        Switch::On => about(&formation.name, node.name()) + ONCE_IT_RESTS + &sql,
         Switch::Off => sql,
     };
     let command = on_monitor(node, bin, uri, sql).timeout(120);

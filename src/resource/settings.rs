@@ -323,6 +323,15 @@ pub fn put(
     Step::write(&server.name, file.mode(mode).before(before).check(check), risk, because)
 }
 
+/// What a configuration file says of a setting: the last line counts.
+pub fn value<'t>(text: &'t str, name: &str) -> Option<&'t str> {
+    let of_line = |line: &'t str| {
+        let (found, value) = line.split('#').next()?.split_once('=')?;
+        found.trim().eq_ignore_ascii_case(name).then(|| value.trim().trim_matches('\''))
+    };
+    text.lines().rev().find_map(of_line)
+}
+
 /// Names of settings whose lines differ between two configuration files.
 pub fn changed(before: &str, after: &str) -> BTreeSet<String> {
     let read = |text: &str| -> BTreeMap<String, String> {
@@ -361,6 +370,13 @@ said=$(anybody) || {
     exit 65
   fi
 }
+# What waits for a restart may keep the server from starting: then RESTART puts back what it was started with.
+waits=$(psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -c 'select 1 from pg_settings where pending_restart limit 1' 2>/dev/null) || waits=1
+for f in postgresql.conf postgresql-auto-failover.conf; do
+  old=$pgdata/.muster-old.$f
+  if [ -n "$waits" ] && [ -f "$old" ] && ! [ -e "$pgdata/.muster-started.$f" ]; then mv -fT -- "$old" "$pgdata/.muster-started.$f"; fi
+done
+if [ -z "$waits" ]; then rm -f -- "$pgdata"/.muster-started.*; fi
 rm -f -- "$pgdata"/.muster-old.*
 # A pair that does not match, or a key that cannot be used: the server goes on with what it had, and says so in its log alone.
 if [ -n "$tlsat" ] && [ -r "$cert" ] && is=$(shown "$tlsat"); then

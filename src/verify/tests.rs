@@ -146,6 +146,7 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
         synchronous_standby_names: format!("ANY 1 ({})", names.join(", ")),
         pending_restart: Default::default(),
         lowered: Default::default(),
+        runs_with: Default::default(),
         hba_errors: Vec::new(),
         hba_notes: Vec::new(),
         needs_restart: Default::default(),

@@ -62,7 +62,7 @@ fn started(lab: &Lab) -> Vec<(&'static str, f64)> {
 }
 
 /// No two members of a group are restarted at once, nor is one while another takes over, as the run's own events say.
-fn assert_one_at_a_time(events: &str) {
+fn assert_one_at_a_time(events: &str, least: usize) {
     let of = |node: &str| match node.starts_with("coord") {
         true => "coord".to_owned(),
         false => node[..node.len().min(2)].to_owned(),
@@ -89,7 +89,50 @@ fn assert_one_at_a_time(events: &str) {
             _ => (),
         }
     }
-    assert!(turns >= 7, "{turns} servers were restarted");
+    assert!(turns >= least, "{turns} servers were restarted");
+}
+
+/// A library that is not there is told before any file is written. What shows at the start alone is met by one standby, which gets back
+/// what it had; nobody else is touched.
+fn a_server_that_would_not_start_is_one_standby(lab: &Lab) {
+    let with = |line: &str| {
+        let path = inventory(lab, 150, 250);
+        let text = std::fs::read_to_string(&path).expect("it has just been written");
+        let line = format!("          max_connections: 250\n          {line}\n");
+        std::fs::write(&path, text.replace("          max_connections: 250\n", &line))
+            .expect("it can be written");
+        path
+    };
+    let confs = || {
+        let conf = "md5sum </var/lib/postgresql/15/citus/postgresql.conf";
+        HOSTS
+            .iter()
+            .filter(|name| !["mon", "w2b", "w2r"].contains(*name))
+            .map(|name| lab.root(name, conf))
+            .collect::<Vec<_>>()
+    };
+    let (before, files) = (started(lab), confs());
+    lab.muster(&with("shared_preload_libraries: nosuch"), &["apply", "--yes"])
+        .exits(2)
+        .says("could not access file \"nosuch\"");
+    assert_eq!((&before, &files), (&started(lab), &confs()));
+
+    // More than this machine has; whether it can be had shows when the server starts.
+    let run = lab.muster(&with("shared_buffers: 900GB"), &["apply", "--yes"]).exits(2);
+    run.says(
+        "so what was there before is back (postgresql.conf): FATAL:  could not map anonymous shared memory",
+    );
+    let restarted: Vec<&str> = before
+        .iter()
+        .zip(started(lab))
+        .filter(|((_, before), (_, now))| before != now)
+        .map(|((name, _), _)| *name)
+        .collect();
+    assert!(matches!(restarted[..], ["w1b"] | ["w1r"]), "{restarted:?}");
+    assert_eq!(files, confs());
+    lab.muster(&inventory(lab, 150, 250), &["status"]).exits(0);
+    lab.muster(&inventory(lab, 150, 250), &["verify"]).exits(0);
+    assert_eq!(lab.root(restarted[0], "ls -A /var/lib/postgresql/15/citus | grep muster || true"), "");
 }
 
 #[test]
@@ -116,28 +159,51 @@ fn a_formation_lives_on_while_it_is_restarted() {
     let restart =
         |inventory: &Path, args: &[&str]| lab.muster(inventory, &[&["restart", "--yes"], args].concat());
 
-    // Raised: the primary without a standby only where downtime is allowed.
+    // Raised by a rollout: the primary without a standby waits for somebody who allows downtime.
     let raised = inventory(&lab, 220, 330);
-    lab.muster(&raised, &["apply", "--yes"]).exits(0);
+    let run = lab.muster(&raised, &["--json", "apply", "--yes"]).exits(0);
+    assert_one_at_a_time(&run.stdout, 5);
+    assert_eq!(connections(&lab), ["220", "220", "330", "330", "300", "220", "330"]);
+    lab.muster(&raised, &["plan", "--detailed-exitcode"]).exits(0).says(
+        "w2a has no standby that could take over; `muster restart w2a --pending --allow-downtime` does",
+    );
     restart(&raised, &["--pending", "w2a"])
         .exits(2)
         .says("w2a has no standby that could take over; with --allow-downtime");
     restart(&raised, &["--pending", "--allow-downtime"]).exits(0);
     assert_eq!(connections(&lab), ["220", "220", "330", "330", "330", "220", "330"]);
-    lab.muster(&raised, &["plan"]).exits(0).says("nothing to do");
+    lab.muster(&raised, &["plan", "--detailed-exitcode"]).exits(0).says("nothing to do");
     restart(&raised, &["--pending"]).exits(0).says("nothing to do");
 
     // Lowered: no standby may have less than its primary meanwhile.
     let lowered = inventory(&lab, 150, 250);
-    lab.muster(&lowered, &["apply", "--yes"]).exits(0);
-    restart(&lowered, &["--pending", "--allow-downtime", "--serial", "1"]).exits(0);
+    let run = lab.muster(&lowered, &["--json", "apply", "--yes"]).exits(0);
+    assert_one_at_a_time(&run.stdout, 5);
+    restart(&lowered, &["--pending", "--allow-downtime"]).exits(0);
     assert_eq!(connections(&lab), ["150", "150", "250", "250", "250", "150", "250"]);
+    lab.muster(&lowered, &["plan", "--detailed-exitcode"]).exits(0).says("nothing to do");
+
+    // By hand, up and down.
+    for (coordinators, workers) in [(160, 260), (150, 250)] {
+        let before = started(&lab);
+        let changed = inventory(&lab, coordinators, workers);
+        lab.muster(&changed, &["apply", "--yes", "--restart-policy", "manual"]).exits(0);
+        assert_eq!(before, started(&lab), "nothing is restarted");
+        restart(&changed, &["--pending", "--allow-downtime", "--serial", "1"]).exits(0);
+        let [coordinators, workers] = [coordinators, workers].map(|number| number.to_string());
+        let expected = [&coordinators, &coordinators, &workers, &workers, &workers, &coordinators, &workers];
+        assert_eq!(connections(&lab).iter().collect::<Vec<_>>(), expected);
+    }
+
+    a_server_that_would_not_start_is_one_standby(&lab);
+    let lowered = inventory(&lab, 150, 250);
+    lab.muster(&lowered, &["plan", "--detailed-exitcode"]).exits(0).says("nothing to do");
 
     // All of them, for no other reason than that it was asked for.
     let before = started(&lab);
     let run =
         lab.muster(&lowered, &["--json", "restart", "--yes", "--allow-downtime", "--canary", "w1a"]).exits(0);
-    assert_one_at_a_time(&run.stdout);
+    assert_one_at_a_time(&run.stdout, 7);
     for ((name, before), (_, now)) in before.iter().zip(started(&lab)) {
         assert!(now > *before, "{name} runs since {before}");
     }

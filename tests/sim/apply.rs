@@ -205,10 +205,7 @@ impl World {
             Op::Checkpoint => drop(self.running(on)?),
             Op::Restart => {
                 let data = self.hosts[on].data().ok_or("pg_ctl: no data directory")?;
-                // PostgreSQL: a standby with less than its primary has does not come up.
-                let lowered =
-                    |name: &NodeName| self.hosts[name].data().is_some_and(|data| !data.lowered.is_empty());
-                if data.standby && lowered(on) && self.upstream(on).is_some_and(|primary| lowered(&primary)) {
+                if data.standby && self.upstream(on).is_some_and(|primary| !self.fits(on, &primary)) {
                     return Err("recovery aborted because of insufficient parameter settings".to_owned());
                 }
                 let data = self.hosts.get_mut(on).and_then(Host::data_mut).expect("just looked at");
@@ -254,14 +251,8 @@ impl World {
                 let row = rows.iter_mut().find(|row| row.id == id).ok_or("no such node")?;
                 row.system_identifier = Some(system.ok_or("no pg_control")?.to_string());
             }
-            Op::SetPriority { to } => {
-                let (texts, _) = values(&sql);
-                self.monitor_answering()?.set_property(&texts[1], Some(*to), None)?;
-            }
-            Op::SetQuorum { to } => {
-                let (texts, _) = values(&sql);
-                self.monitor_answering()?.set_property(&texts[1], None, Some(*to))?;
-            }
+            Op::SetPriority { to } => self.monitor_answering()?.set_property(&on.0, Some(*to), None)?,
+            Op::SetQuorum { to } => self.monitor_answering()?.set_property(&on.0, None, Some(*to))?,
             Op::SetNumberSyncStandbys { to } => self.monitor_answering()?.set_number_sync_standbys(*to)?,
         }
         Ok(())
@@ -378,7 +369,16 @@ impl World {
         data.postmaster = Some(pid);
         data.pending_restart.clear();
         data.lowered.clear();
+        data.started = data.files.get("postgresql.conf").cloned();
         self.load(on);
+    }
+
+    /// Whether a standby would come up with its files: not with less than its primary runs with.
+    pub(crate) fn fits(&self, standby: &NodeName, primary: &NodeName) -> bool {
+        let data = |name: &NodeName| self.hosts[name].data().expect("it has a data directory");
+        let (own, other) = (data(standby), data(primary));
+        let is_lower = |name: &String| other.lowered.contains(name);
+        other.runs_with() <= own.will_have() && !own.lowered.iter().any(is_lower)
     }
 
     /// A server has read its files, those beside PGDATA too.

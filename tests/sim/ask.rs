@@ -1,7 +1,6 @@
 //! What a `Wait` is answered.
 
 use muster::command::Command;
-use muster::formation::NodeName;
 use muster::op::{Op, Wait};
 use muster::resource::citus::CitusNode;
 use muster::resource::data::STANDBY_CONF;
@@ -49,11 +48,7 @@ impl World {
                 self.monitor_answering()?;
                 Ok("t".to_owned())
             }
-            Wait::Fits { primary } => {
-                let lowered =
-                    |name: &NodeName| self.hosts[name].data().is_some_and(|data| !data.lowered.is_empty());
-                word(!lowered(primary) || !lowered(&step.on), "fits", "not yet")
-            }
+            Wait::Fits { primary } => word(self.fits(&step.on, primary), "fits", "not yet"),
             Wait::Answers => word(self.hosts[&step.on].runs(), "answers", "connection refused"),
             Wait::TakesWrites => {
                 let row = self.monitor_answering()?.by_name(&step.on.0).ok_or("no row")?;

@@ -14,7 +14,7 @@ pub(crate) fn example(name: &str) -> Formation {
     load(&Path::new("inventory").join(name)).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
-fn inventory(text: &str) -> Formation {
+pub(crate) fn inventory(text: &str) -> Formation {
     parse("inventory.yml", text, Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 

@@ -50,6 +50,9 @@ enum At {
 
 use At::{All, Citus, Monitor, Outside, Reader, Standby, Worker, WorkersStandby};
 
+/// Plans of one run at most, as the command makes them.
+const ROUNDS: usize = 3;
+
 struct Sample {
     variable: &'static str,
     at: At,
@@ -103,6 +106,7 @@ const SAMPLES: &[Sample] = &[
     row("username", All, ["username: postgres", "username: admin"], Refused("username")),
     row("settings", All, ["settings: {work_mem: 8MB}", "settings: {work_mem: 9MB, jit: off}"], Converges),
     row("settings", All, ["", "settings: {max_connections: 200}"], Converges),
+    row("restart_policy", All, ["", "restart_policy: manual"], ChangesNothing),
     row("hba", All, ["", "hba: ['host all all 192.0.2.0/24 reject']"], Converges),
     row(
         "hba",
@@ -327,12 +331,20 @@ fn change(sample: &Sample, from: &World, fresh: &World) -> Option<String> {
     if !plan.blocked.is_empty() {
         return Some(format!("blocked: {:?}", plan.blocked));
     }
-    let run = execute(&plan, &mut world, Trouble::Nothing, &mut Dice(1));
-    if !run.failed.is_empty() {
-        return Some(format!("failed: {:?}", run.failed));
+    let mut again = plan;
+    for _ in 0..ROUNDS {
+        let run = execute(&again, &mut world, Trouble::Nothing, &mut Dice(1));
+        if !run.failed.is_empty() {
+            return Some(format!("failed: {:?}", run.failed));
+        }
+        world.rest();
+        // Of a plan that says that more will follow there is another look in the same run.
+        let is_whole = again.partial.is_none();
+        again = plan_for(to, &mut world);
+        if is_whole {
+            break;
+        }
     }
-    world.rest();
-    let again = plan_for(to, &mut world);
     if !again.is_empty() || !again.blocked.is_empty() {
         return Some(format!("the second plan has {:?}, {:?}", titles(&again), again.blocked));
     }
@@ -354,7 +366,17 @@ fn differs_from(fresh: &World, world: &World) -> Vec<String> {
         let (Some(is_data), Some(should_data)) = (is.data(), should.data()) else { continue };
         // With skip_pg_hba a file that is there is the user's own.
         let skips = server.hba_edit == HbaEdit::Skip;
-        let is_compared = |file: &String| file != "postgresql.auto.conf" && !(skips && file == "pg_hba.conf");
+        // After a switchover other nodes follow, and others than before.
+        let has_moved = world.formation.nodes.get(name).is_some_and(|node| {
+            let mut worlds = [world.clone(), fresh.clone()];
+            let [now, before] = worlds.each_mut().map(|world| world.writer(node.group));
+            now != before
+        });
+        let is_compared = |file: &String| {
+            file != "postgresql.auto.conf"
+                && !(skips && file == "pg_hba.conf")
+                && !(has_moved && file == STANDBY_CONF)
+        };
         for (file, text) in should_data.files.iter().filter(|(file, _)| is_compared(file)) {
             let mut found_text = is_data.files.get(file).map_or(Vec::new(), |text| lines(text));
             // What looks like a keeper's own is left to it, where muster has nothing to say of the same.

@@ -2,14 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster::formation::{Formation, NodeName};
+use muster::formation::{Formation, Monitor, NodeName, Server};
 use muster::op::Switch;
 use muster::plan::{Downtime, Goal, Maintenance, Plan, Restart, Switchover, Which};
 use muster::scope::Scope;
 
-use crate::converge::{assert_serves, example, settled};
+use crate::converge::{assert_serves, example, inventory, settled};
 use crate::run::{Dice, TODAY, Trouble, converge, execute};
-use crate::world::World;
+use crate::world::{Data, World};
 
 fn plan(formation: &Formation, world: &mut World, goal: &Goal) -> Plan {
     let facts = world.facts_of(formation, &Scope::whole());
@@ -128,6 +128,82 @@ fn what_a_standby_must_not_have_lower_is_lowered_on_the_primary_first() {
         let last = plan(&formation, &mut world, &restart(&formation, Which::Pending));
         assert!(last.is_empty() && last.blocked.is_empty(), "{name}: {:#?}", last.waves);
         assert_serves(&formation, &mut world, name);
+    }
+}
+
+/// A formation of three groups and one with the quorum that a monitor gives a group of three, with these settings.
+fn with_connections(connections: u32) -> Vec<Formation> {
+    let of_lab = |name: &str| {
+        let mut formation = example(name);
+        let set = |server: &mut Server| {
+            server.settings.insert("max_connections".to_owned(), connections.to_string());
+        };
+        formation.nodes.values_mut().for_each(|node| set(&mut node.server));
+        if let Monitor::Managed(server) = &mut formation.monitor {
+            set(server);
+        }
+        formation
+    };
+    let three = inventory(&format!(
+        "all:\n  vars: {{pgdata: /srv/pg, settings: {{max_connections: {connections}}}}}\n  children:\n    \
+         monitor: {{hosts: {{m: }}}}\n    postgres: {{hosts: {{a: , b: {{secondary: true}}, c: {{secondary: true}}}}}}\n"
+    ));
+    vec![of_lab("minimal.yml"), of_lab("lab.yml"), three]
+}
+
+/// The plans of one run: where a plan says that more will follow there is another look, at most twice.
+fn apply(formation: &Formation, world: &mut World, trouble: Trouble) -> Plan {
+    let mut made = plan(formation, world, &Goal::Rollout);
+    for _ in 0..2 {
+        let outcome = execute(&made, world, trouble, &mut Dice(1));
+        if outcome.cut || !outcome.failed.is_empty() || made.partial.is_none() {
+            break;
+        }
+        made = plan(formation, world, &Goal::Rollout);
+    }
+    made
+}
+
+/// A setting that takes a restart is in force after one run, up and down; a run that was cut anywhere is finished by the next.
+#[test]
+fn a_setting_that_takes_a_restart_is_brought_about_by_turns() {
+    for (old, new) in [(100, 200), (200, 100)] {
+        for (before, after) in with_connections(old).into_iter().zip(with_connections(new)) {
+            let mut begin = settled(&before);
+            begin.formation = after.clone();
+            let made = plan(&after, &mut begin.clone(), &Goal::Rollout);
+            assert!(made.blocked.is_empty() && made.partial.is_none(), "{:#?}", made.blocked);
+            let steps = made.steps().count();
+            assert!(steps > 5, "{steps}");
+            // The largest is cut alone, at every third step.
+            let is_large = after.nodes.len() > 3;
+            let others = (0..steps).filter(|_| !is_large);
+            let others = others.flat_map(|at| [Trouble::Fails(at), Trouble::Unheard(at)]);
+            let cuts = (0..steps).step_by(if is_large { 3 } else { 1 }).map(Trouble::Cut);
+            let troubles = cuts.chain(others);
+            for trouble in troubles.chain([Trouble::Nothing]) {
+                let mut world = begin.clone();
+                apply(&after, &mut world, trouble);
+                world.rest();
+                if trouble != Trouble::Nothing {
+                    let last = apply(&after, &mut world, Trouble::Nothing);
+                    assert!(last.blocked.is_empty(), "{trouble:?}: {:#?}", last.blocked);
+                    world.rest();
+                }
+                for (name, host) in &world.hosts {
+                    let runs_with = host.data().map(Data::runs_with);
+                    let is_lonely =
+                        after.nodes.get(name).is_some_and(|node| after.group(node.group).count() == 1);
+                    assert!(
+                        is_lonely || runs_with == Some(new),
+                        "{old} to {new}, {trouble:?}: {name} has {runs_with:?}"
+                    );
+                }
+                let again = plan(&after, &mut world, &Goal::Rollout);
+                assert!(again.is_empty() && again.blocked.is_empty(), "{trouble:?}: {:#?}", again.waves);
+                assert_serves(&after, &mut world, &format!("{old} to {new}, {trouble:?}"));
+            }
+        }
     }
 }
 

@@ -393,6 +393,12 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.data_mut()?.loaded.remove(*file)?;
         }
         ("file", [file, "gets", ..]) => *host.file(file)? += &format!("{}\n", words[2..].join(" ")),
+        // The server was started with what its files say now.
+        ("restarted", _) => {
+            let data = host.data_mut()?;
+            data.loaded.extend(data.files.clone());
+            data.started = data.files.get("postgresql.conf").cloned();
+        }
         ("alters", ["system:", setting, value]) => {
             let line = format!("{setting} = '{value}'\n");
             *host.data_mut()?.files.entry("postgresql.auto.conf".to_owned()).or_default() += &line;

@@ -23,6 +23,7 @@ impl World {
     fn does_so(&self, op: &Op, step: &Step, command: &Command) -> bool {
         let (args, sql, server) = (&command.args, sql(command), self.server(&step.on));
         let (texts, numbers) = values(&sql);
+        let sets = |to: &str| sql.contains(&format!("'), {to});")) && texts.contains(&step.on.0);
         match op {
             Op::Write { .. } | Op::Wait(_) => false,
             Op::Initdb { pgdata } => *pgdata == server.pgdata && args[1] == new_dir(server),
@@ -50,8 +51,8 @@ impl World {
                 args[6..9] == [id.to_string(), group.to_string(), kind.to_string()]
             }
             Op::Report { state } => args[8] == state.as_str(),
-            Op::SetPriority { to } => numbers[0] == u64::from(*to),
-            Op::SetQuorum { to } => sql.contains(&to.to_string()),
+            Op::SetPriority { to } => sets(&to.to_string()),
+            Op::SetQuorum { to } => sets(&to.to_string()),
             Op::SetNumberSyncStandbys { to } => numbers[0] == u64::from(*to),
             Op::Metadata { change, elsewhere } => {
                 let goes_there =

@@ -16,7 +16,7 @@ use muster::resource::keeper::{self, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
 use muster::resource::place;
-use muster::resource::settings::FILES;
+use muster::resource::settings::{self, FILES};
 use muster::resource::tls::{self, Certificate, Shown, TlsFacts};
 use muster::scope::Scope;
 use muster::state::State;
@@ -122,9 +122,12 @@ pub(crate) struct Data {
     pub(crate) extensions: BTreeMap<String, String>,
     pub(crate) slots: BTreeSet<String>,
     pub(crate) synchronous: String,
+    /// Settings that wait for a restart, whatever the files say.
     pub(crate) pending_restart: BTreeSet<String>,
-    /// Those that the files have lower than the server runs with.
+    /// Those of them that a standby must not have lower than its primary, and that were lowered.
     pub(crate) lowered: BTreeSet<String>,
+    /// The `postgresql.conf` that the server was started with.
+    pub(crate) started: Option<String>,
     pub(crate) hba_errors: Vec<String>,
     pub(crate) citus: Vec<CitusNode>,
     pub(crate) pools: BTreeMap<i64, String>,
@@ -582,6 +585,7 @@ impl Data {
             synchronous: String::new(),
             pending_restart: BTreeSet::new(),
             lowered: BTreeSet::new(),
+            started: None,
             hba_errors: Vec::new(),
             citus: Vec::new(),
             pools: BTreeMap::new(),
@@ -614,6 +618,35 @@ impl Data {
         self.rules().lines().find(|line| line.contains(&who)).is_some_and(|rule| self.takes(mode, rule))
     }
 
+    fn conf(&self) -> &str {
+        self.files.get("postgresql.conf").map_or("", String::as_str)
+    }
+
+    /// Its max_connections.
+    pub(crate) fn runs_with(&self) -> u32 {
+        connections(self.started.as_deref().unwrap_or_else(|| self.conf()))
+    }
+
+    /// The same after a restart.
+    pub(crate) fn will_have(&self) -> u32 {
+        connections(self.conf())
+    }
+
+    pub(crate) fn pending(&self) -> BTreeSet<String> {
+        let started = self.started.as_deref().unwrap_or_else(|| self.conf());
+        let differs = |name: &&str| settings::value(started, name) != settings::value(self.conf(), name);
+        // A file that is gone is not read.
+        let is_there = self.files.contains_key("postgresql.conf");
+        let by_files = AT_START.into_iter().filter(|name| is_there && differs(name)).map(str::to_owned);
+        by_files.chain(self.pending_restart.iter().cloned()).collect()
+    }
+
+    pub(crate) fn lowered(&self) -> BTreeSet<String> {
+        let is_lower = self.pending().contains("max_connections") && self.will_have() < self.runs_with();
+        let by_files = is_lower.then(|| "max_connections".to_owned());
+        by_files.into_iter().chain(self.lowered.iter().cloned()).collect()
+    }
+
     fn database_facts(&self, dbname: &str, host: &Host) -> DatabaseFacts {
         let own =
             host.files.iter().filter(|(path, _)| path.contains(".node/") && !path.ends_with("/run-keeper"));
@@ -627,11 +660,12 @@ impl Data {
             uptime: Some(3600),
             slots: self.slots.clone(),
             synchronous_standby_names: self.synchronous.clone(),
-            pending_restart: self.pending_restart.clone(),
-            lowered: self.lowered.clone(),
+            pending_restart: self.pending(),
+            lowered: self.lowered(),
+            runs_with: BTreeMap::from([("max_connections".to_owned(), self.runs_with().to_string())]),
             hba_errors: self.hba_errors.clone(),
             hba_notes: Vec::new(),
-            needs_restart: ["max_connections", "listen_addresses"].map(str::to_owned).into(),
+            needs_restart: AT_START.map(str::to_owned).into(),
             made_by: Some(self.made_by.clone()),
             setting_errors: Vec::new(),
             streaming: None,
@@ -639,6 +673,13 @@ impl Data {
             extensions: self.databases.contains(dbname).then(|| self.extensions.clone()),
         }
     }
+}
+
+/// Settings that this server takes when it starts.
+const AT_START: [&str; 3] = ["max_connections", "listen_addresses", "shared_buffers"];
+
+fn connections(conf: &str) -> u32 {
+    settings::value(conf, "max_connections").and_then(|value| value.parse().ok()).unwrap_or(100)
 }
 
 /// Whether the server's key pair is its own to make.

@@ -1,0 +1,196 @@
+//! Why a node is left alone, in words.
+
+use std::fmt;
+
+use super::{NotSeen, Place, Reason, Standing, Whom};
+use crate::state::State;
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reason::Unreachable => f.write_str("its host cannot be reached"),
+            Reason::Unseen => f.write_str("nothing was seen of it"),
+            Reason::Unreadable(why)
+            | Reason::Refused(why)
+            | Reason::NoTurn(why)
+            | Reason::MonitorDiffers(why)
+            | Reason::TakesWrites(why)
+            | Reason::WithoutTls(why)
+            | Reason::NotWaitedFor(why)
+            | Reason::Saved(why) => f.write_str(why),
+            Reason::Maintenance { node } => {
+                write!(f, "it is in maintenance: `muster maintenance off {node}` takes it back")
+            }
+            Reason::Masked { unit } => write!(f, "its unit is masked: systemctl unmask {unit} on its host"),
+            Reason::OnlyAKeeper { reported, assigned } => write!(
+                f,
+                "it is {}, to become {}: only a keeper can do that, and keeper is none",
+                word(*reported),
+                word(*assigned)
+            ),
+            Reason::Unplanned(why) => write!(f, "there may be more to do: {why}"),
+            Reason::NotLookedAt => f.write_str("it is outside --limit"),
+            Reason::HasSteps => f.write_str("is outside --limit and has steps of its own: take it in"),
+            Reason::WaitsFor { whom, node, why } => write!(f, "its {whom} {node} {}", why.outside()),
+            Reason::NoWriterOutside => {
+                f.write_str("no coordinator takes writes, and they are outside --limit")
+            }
+            Reason::MonitorUnasked { monitor, why } => {
+                write!(f, "the monitor {monitor} cannot be asked")?;
+                why.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
+            Reason::MonitorElsewhere(monitor) => {
+                write!(f, "the monitor {monitor} is not at the port of the inventory")
+            }
+            Reason::AdoptedMonitorStopped(monitor) => {
+                write!(f, "the monitor {monitor} does not answer, and muster does not start an adopted one")
+            }
+            Reason::MonitorStopped => f.write_str("the monitor is stopped; it is started first"),
+            Reason::MonitorLost { monitor, kept } => write!(
+                f,
+                "the monitor {monitor} is not there yet, but {} had one: it is lost, or another, and muster does not \
+                 replace it",
+                kept.iter().map(|name| name.0.as_str()).collect::<Vec<_>>().join(", ")
+            ),
+            Reason::NoMonitorThere { host, port, given_as } => write!(
+                f,
+                "the monitor at {host}:{port} has no pgautofailover: is the database of `{given_as}` the monitor's?"
+            ),
+            Reason::MonitorPassword { user, why } => {
+                write!(f, "{user} has another password on the monitor than monitor_password says, and {why}")
+            }
+            Reason::OtherGroup { node, of_monitor, of_inventory } => write!(
+                f,
+                "the monitor has {node} in group {of_monitor}, the inventory in group {of_inventory}: correct that first"
+            ),
+            Reason::NoPrimary { group, primary, why } => {
+                write!(f, "group {group} has no primary: {primary}: {why}")
+            }
+            Reason::NobodyToFollow { group, rows } if rows.is_empty() => write!(
+                f,
+                "group {group} has no node yet, and this one cannot be its first: the first one is no secondary, no \
+                 read replica, and of candidate_priority above 0"
+            ),
+            Reason::NobodyToFollow { group, rows } => {
+                let is = |row: &Standing| {
+                    format!("{} is {}, to become {}", row.name, word(row.reported), word(row.assigned))
+                };
+                let rows: Vec<String> = rows.iter().map(is).collect();
+                write!(f, "group {group} has no primary to follow now: {}", rows.join(", "))
+            }
+            Reason::NobodyToCopy { group, primary, why } => write!(
+                f,
+                "group {group} has no primary to copy now: {primary}, which the inventory does not name: {why}"
+            ),
+            Reason::PrimaryWaitsForRestart { primary, settings } => write!(
+                f,
+                "{} of {primary} waits for a restart, and a standby joins only after it",
+                settings.join(", ")
+            ),
+            Reason::NoCoordinator { formation } => write!(
+                f,
+                "formation {formation} has no coordinator yet: make it first, with muster create coordinator"
+            ),
+            Reason::CoordinatorUnseen { coordinator, why } => {
+                write!(f, "the coordinator {coordinator} ")?;
+                match why {
+                    NotSeen::Another(at) => {
+                        write!(f, "was not looked at from here, but the one at {at}: run again")
+                    }
+                    NotSeen::Cannot(why) => write!(f, "cannot be looked at from here: {why}"),
+                    NotSeen::NotAsked => {
+                        f.write_str("is not in the inventory, and was not looked at: name it there")
+                    }
+                }
+            }
+            Reason::CoordinatorStopped(coordinator) => write!(
+                f,
+                "the coordinator {coordinator} is stopped; its pg_dist_node is looked at once it runs"
+            ),
+            Reason::RowFollows(node) => {
+                write!(f, "{node} is stopped; its row of pg_dist_node follows once it runs")
+            }
+            Reason::Promotion { group, node } => write!(
+                f,
+                "group {group} is about to take writes on {node}; what only its writer can be given is looked at then"
+            ),
+            Reason::Silent { why, log } => {
+                write!(f, "{why}, so it follows no order of the monitor: look at {log} on its host")
+            }
+            Reason::GroupUnwell { group, node, why } => {
+                write!(f, "not all of group {group} are well: {node}: {why}")
+            }
+            Reason::Unsettled { reported, assigned } if reported == assigned => {
+                write!(f, "it is {}", word(*reported))
+            }
+            Reason::Unsettled { reported, assigned } => {
+                write!(f, "it is {}, to become {}", word(*reported), word(*assigned))
+            }
+            Reason::Unhealthy => f.write_str("the monitor cannot connect to it"),
+            Reason::NoKeeper => f.write_str("its keeper does not run"),
+            Reason::NotRunning => f.write_str("its PostgreSQL does not run"),
+            Reason::NoCandidate { primary, others } if others.is_empty() => {
+                write!(f, "{primary} has no standby that could take over")
+            }
+            Reason::NoCandidate { primary, others } => {
+                let others: Vec<String> = others.iter().map(|(name, why)| format!("{name}: {why}")).collect();
+                write!(f, "no standby can take over from {primary}: {}", others.join("; "))
+            }
+            Reason::PrimaryFirst { primary, settings } => write!(
+                f,
+                "{} is lowered, and a standby that has less than its primary does not start: {primary} has to be restarted first",
+                settings.join(", ")
+            ),
+            Reason::NeedsDowntime(why) => {
+                write!(
+                    f,
+                    "{why}; with --allow-downtime it is restarted in place, and the group takes no writes meanwhile"
+                )
+            }
+            Reason::NeverRestarted => f.write_str("its restart_policy is never: restart it yourself"),
+            Reason::RestartWaits { settings, why } => {
+                write!(f, "no restart of PostgreSQL yet, though {settings}: {why}")
+            }
+            Reason::RestartFollows => f.write_str("its configuration is written first"),
+            Reason::WouldNotStart(why) => {
+                write!(f, "PostgreSQL would not start with what its files say: {why}")
+            }
+            Reason::Joins(node) => write!(f, "{node} joins first"),
+            Reason::RaisedAndLowered { raised, lowered } => write!(
+                f,
+                "{} is raised, which standbys have to be the first to do, and {} is lowered, which the primary has to be: change one \
+                 after the other",
+                raised.join(", "),
+                lowered.join(", ")
+            ),
+            Reason::WritesWouldStop { number_sync_standbys, left } => write!(
+                f,
+                "writes of its group would stop: number_sync_standbys is {number_sync_standbys}, and {left} standbys that count \
+                 would be left; lower it first"
+            ),
+            Reason::NotStreaming { why, pgdata } => {
+                write!(f, "{why}: look at the log of PostgreSQL, {pgdata}/log")
+            }
+        }
+    }
+}
+
+fn word(state: Option<State>) -> &'static str {
+    state.map_or("unknown", State::as_str)
+}
+
+impl fmt::Display for Whom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Whom::Monitor => "monitor",
+            Whom::Primary => "primary",
+            Whom::Coordinator => "coordinator",
+        })
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} at {}:{}", self.name, self.host, self.port)
+    }
+}
