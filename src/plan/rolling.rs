@@ -101,7 +101,9 @@ pub(super) fn share(world: &World, server: &Server, node: Option<&Node>) -> Shar
         return Share::AtOnce;
     }
     let Some(node) = node else { return Share::Turn };
-    if world.row(node.name()).is_none() || world.is_out(node.name()) {
+    // Whom the inventory does not name is never touched: of such a group nobody knows whose turn it is.
+    let has_strangers = !world.strangers_of(node.group).is_empty();
+    if world.row(node.name()).is_none() || world.is_out(node.name()) || has_strangers {
         return Share::AtOnce;
     }
     // Where the group is not well its turn comes later.
