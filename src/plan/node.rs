@@ -230,9 +230,12 @@ pub(super) fn overruled(seen: &Seen, server: &Server, node: Option<&Node>, plan:
 pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
     let node = &server.name;
     let Some(database) = world.database(node) else { return };
-    let names = database.pending();
-    // Else the restart is planned, or it is told what it waits for.
-    if !names.is_empty() && rolling::share(world, server, world.formation.nodes.get(node)) != Share::Turn {
+    let mut names = database.pending();
+    // Of the others the restart is planned, or it is told what they wait for.
+    if rolling::share(world, server, world.formation.nodes.get(node)) == Share::Turn {
+        names.retain(|name| database.by_command_line.contains(*name));
+    }
+    if !names.is_empty() {
         plan.note(node, format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
     for error in &database.setting_errors {

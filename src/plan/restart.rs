@@ -168,7 +168,7 @@ fn due_in_rollout(
             settings::changed(before, text).into_iter().map(|name| name.to_ascii_lowercase())
         })
         .collect();
-    let mut names: BTreeSet<&str> = database.pending().into_iter().collect();
+    let mut names: BTreeSet<&str> = database.restartable().into_iter().collect();
     names.retain(|name| !anew.iter().any(|anew| anew == name));
     names.extend(held.iter().flat_map(|held| &held.settings).map(String::as_str));
     let at_once = restarts_for_what_is_written(world, server, plan);
@@ -290,7 +290,7 @@ fn because(world: &World, server: &Server, wanted: &Restart) -> Option<String> {
         return None;
     }
     let database = world.facts.seen(&server.name)?.database.as_ref();
-    let pending = database.map(|database| database.pending()).unwrap_or_default();
+    let pending = database.map(|database| database.restartable()).unwrap_or_default();
     let waits = || format!("{} waits for it", pending.join(", "));
     match wanted.which {
         Which::All if pending.is_empty() => Some("it was asked for".to_owned()),

@@ -52,6 +52,9 @@ pub struct DatabaseFacts {
     /// What its configuration files say and the server does not take, but for what waits for a restart.
     #[serde(default)]
     pub setting_errors: Vec<String>,
+    /// Settings that whoever starts the server says on its command line: a restart of the server alone does not change them.
+    #[serde(default)]
+    pub by_command_line: BTreeSet<String>,
     /// Settings that take effect after a restart only.
     #[serde(default)]
     pub needs_restart: BTreeSet<String>,
@@ -110,6 +113,11 @@ impl DatabaseFacts {
         let has = |name: &str| settings::value(after, name).is_some_and(|value| self.has(name, value));
         let waits = |name: &String| self.needs_restart.contains(&name.to_ascii_lowercase()) && !has(name);
         changed.into_iter().filter(waits).collect()
+    }
+
+    /// Those of [`pending`](Self::pending) that a restart of the server brings about.
+    pub fn restartable(&self) -> Vec<&str> {
+        self.pending().into_iter().filter(|name| !self.by_command_line.contains(*name)).collect()
     }
 
     /// What of its files is wrong in a way that it would not start with. Of a setting of an extension it takes the default then.
@@ -182,6 +190,7 @@ const SERVER: &str = "select json_build_object(
     order by f.seqno desc limit 1)), '[]'),
  'runs_with', (select json_object_agg(name, setting) from pg_settings where pending_restart or name in ('max_connections',
    'max_worker_processes', 'max_wal_senders', 'max_prepared_transactions', 'max_locks_per_transaction')),
+ 'by_command_line', coalesce((select json_agg(name) from pg_settings where source = 'command line'), '[]'),
  'needs_restart', (select json_agg(name) from pg_settings where context = 'postmaster'),
  'made_by', (select json_build_object('encoding', pg_encoding_to_char(encoding), 'locale', datcollate,
    'data_checksums', current_setting('data_checksums')::boolean) from pg_database where datname = 'template1'),

@@ -147,6 +147,7 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
         pending_restart: Default::default(),
         lowered: Default::default(),
         runs_with: Default::default(),
+        by_command_line: Default::default(),
         hba_errors: Vec::new(),
         hba_notes: Vec::new(),
         needs_restart: Default::default(),

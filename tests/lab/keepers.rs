@@ -14,6 +14,7 @@ const INVENTORY: &str = concat!(
     password: one
     replication_password: two
     monitor_password: three
+    restart_policy: manual
     listen: '*'
   children:
     monitor:

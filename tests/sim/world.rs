@@ -663,6 +663,7 @@ impl Data {
             pending_restart: self.pending(),
             lowered: self.lowered(),
             runs_with: BTreeMap::from([("max_connections".to_owned(), self.runs_with().to_string())]),
+            by_command_line: BTreeSet::new(),
             hba_errors: self.hba_errors.clone(),
             hba_notes: Vec::new(),
             needs_restart: AT_START.map(str::to_owned).into(),
