@@ -60,7 +60,7 @@ pub(super) fn turns(world: &World, group: &Group, to: &Node, because: &str) -> [
 }
 
 /// The turn in which a standby becomes the primary, until it takes writes and Citus knows.
-pub(super) fn taking_over(world: &World, group: &Group, to: &Node, because: &str) -> Turn {
+fn taking_over(world: &World, group: &Group, to: &Node, because: &str) -> Turn {
     let old = group.primary;
     let steps = vec![
         rolling::checkpoint(&old.server, world.bin(old.name()), &old.username),

@@ -73,35 +73,20 @@ pub fn property_steps(
     row: &NodeRow,
 ) -> Vec<Step> {
     let mut steps = Vec::new();
-    let mut step = |op: Op, what: &str, function: &str, was: String, wanted: String| {
-        if was == wanted {
-            return;
-        }
-        let sql = set(formation, node, function, &wanted);
-        let because = format!("{what} is {was}, the inventory says {wanted}");
-        steps.push(Step::new(
-            node.name(),
-            op,
-            because,
-            Action::Run(in_turn(formation, node, bin, uri, None, sql)),
-        ));
+    let differs = |what: &str, was: String, wanted: String| {
+        (was != wanted).then(|| format!("{what} is {was}, the inventory says {wanted}"))
     };
-    if let Some(priority) = row.priority() {
-        step(
-            Op::SetPriority { to: node.candidate_priority },
-            "candidate_priority",
-            "set_node_candidate_priority",
-            priority.to_string(),
-            node.candidate_priority.to_string(),
-        );
+    let to = node.candidate_priority;
+    let priority = row.priority().map(|priority| priority.to_string());
+    if let Some(because) = priority.and_then(|was| differs("candidate_priority", was, to.to_string())) {
+        steps.push(candidate_priority(formation, node, (bin, uri), to, &because));
     }
-    step(
-        Op::SetQuorum { to: node.replication_quorum },
-        "replication_quorum",
-        "set_node_replication_quorum",
-        row.replication_quorum.to_string(),
-        node.replication_quorum.to_string(),
-    );
+    let to = node.replication_quorum;
+    if let Some(because) = differs("replication_quorum", row.replication_quorum.to_string(), to.to_string()) {
+        let sql = set(formation, node, "set_node_replication_quorum", &to.to_string());
+        let command = in_turn(formation, node, bin, uri, None, sql);
+        steps.push(Step::new(node.name(), Op::SetQuorum { to }, because, Action::Run(command)));
+    }
     steps
 }
 

@@ -180,7 +180,11 @@ pub fn once_heard(formation: &str, node: &NodeName) -> String {
 
 /// A call of the monitor's function for a node, whose names are settings of the session.
 pub fn call(formation: &str, node: &NodeName, call: &str) -> String {
-    about(formation, node) + &AGAIN_AFTER_A_DEADLOCK.replace("CALL", call)
+    about(formation, node) + &again_after_a_deadlock(call)
+}
+
+fn again_after_a_deadlock(call: &str) -> String {
+    AGAIN_AFTER_A_DEADLOCK.replace("CALL", call)
 }
 
 /// Asks the monitor to have `to` take over, unless it has already. The monitor refuses a node that is no healthy standby.
@@ -196,7 +200,7 @@ perform pgautofailover.perform_promotion(formationid, nodename) from pgautofailo
         where formationid = current_setting('muster.formation') and nodename = current_setting('muster.node')
         and goalstate not in ('single', 'wait_primary', 'primary', 'prepare_promotion', 'stop_replication', 'fast_forward')";
     let op = Op::Switchover { from: from.clone(), to: to.name().clone() };
-    let sql = about(&formation.name, to.name()) + ONCE_IT_RESTS + &call(&formation.name, to.name(), PROMOTE);
+    let sql = about(&formation.name, to.name()) + ONCE_IT_RESTS + &again_after_a_deadlock(PROMOTE);
     let command = on_monitor(to, bin, uri, sql).timeout(120);
     Step::new(to.name(), op, because, Action::Run(command))
 }
@@ -218,12 +222,12 @@ pub fn maintenance(
          \x20       where formationid = current_setting('muster.formation') and nodename = current_setting('muster.node')\n\
          \x20       and not goalstate {unless}"
     );
-    let sql = call(&formation.name, node.name(), &sql);
     // Who comes back need not be healthy: its PostgreSQL may not have been started since a reboot.
-    let sql = match turn {
-        Switch::On => about(&formation.name, node.name()) + ONCE_IT_RESTS + &sql,
-        Switch::Off => sql,
+    let before = match turn {
+        Switch::On => ONCE_IT_RESTS,
+        Switch::Off => "",
     };
+    let sql = about(&formation.name, node.name()) + before + &again_after_a_deadlock(&sql);
     let command = on_monitor(node, bin, uri, sql).timeout(120);
     Step::new(node.name(), Op::Maintenance { turn }, because, Action::Run(command))
 }
