@@ -97,6 +97,8 @@ impl<'a> Drift<'a> {
 pub(super) struct Changes {
     pub(super) now: Vec<Step>,
     pub(super) last: Vec<Step>,
+    /// Written in its turn, right before its restart.
+    pub(super) held: Option<Held>,
 }
 
 impl Changes {
@@ -186,7 +188,9 @@ pub(super) fn drifted(
     }
     let name = "postgresql.conf";
     let wanted = conf(world, server, node)?;
-    let main_changes = found(name) != Some(&wanted) && held(world, server, node, &wanted).is_none();
+    let differs_now = found(name) != Some(&wanted);
+    let held = if differs_now { held(world, server, node, &wanted) } else { None };
+    let main_changes = differs_now && held.is_none();
     if main_changes {
         let because = differs(found(name), &wanted, database);
         put(name, wanted, &because);
@@ -240,7 +244,7 @@ pub(super) fn drifted(
             None => Step { because: GONE.to_owned(), ..step },
         }));
     }
-    Ok(Changes { now: steps, last })
+    Ok(Changes { now: steps, last, held })
 }
 
 /// Why `postgresql.conf` is written.
@@ -255,25 +259,15 @@ fn differs(found: Option<&str>, wanted: &str, database: Option<&DatabaseFacts>) 
 }
 
 /// A `postgresql.conf` that a server gets in its turn, right before it is restarted: what keeps one from starting is on no other by then.
-pub(super) struct Held {
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
     pub(super) write: Step,
     /// What takes a restart.
     pub(super) settings: Vec<String>,
     pub(super) moved: Moved,
 }
 
-/// What is held back of a server's changes until its turn; `None` where nothing is.
-pub(super) fn held_back(
-    world: &World,
-    server: &Server,
-    node: Option<&Node>,
-) -> Result<Option<Held>, Problem> {
-    match rolling::share(world, server, node) {
-        Share::Turn | Share::Write => Ok(held(world, server, node, &conf(world, server, node)?)),
-        Share::AtOnce => Ok(None),
-    }
-}
-
+/// What is held back of a `postgresql.conf` that differs; `None` where nothing is.
 fn held(world: &World, server: &Server, node: Option<&Node>, wanted: &str) -> Option<Held> {
     let share = rolling::share(world, server, node);
     if share == Share::AtOnce {

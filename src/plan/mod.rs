@@ -48,6 +48,7 @@ pub use restart::{Downtime, Restart, Which};
 pub use switchover::Switchover;
 pub use wave::{Begins, Lane, Turn, Wave};
 
+use drift::Held;
 use peer::Peer;
 use world::{MonitorView, World};
 
@@ -71,6 +72,9 @@ pub struct Plan {
     pub limit: Option<BTreeSet<NodeName>>,
     /// Why there will be more to plan once this plan is done.
     pub partial: Option<Reason>,
+    /// What is held back until a server's turn, while the plan is made.
+    #[serde(skip)]
+    pub(crate) held: BTreeMap<NodeName, Held>,
     /// Where the inventory has the settings that a server may refuse: for what is told then alone.
     #[serde(skip)]
     pub given: BTreeMap<NodeName, Given>,
@@ -151,7 +155,7 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     well::plan(&world, &mut plan);
     promotion::plan(&world, &mut plan);
     if plan.partial.is_none() {
-        restart::of_rollout(&world, &mut plan)?;
+        restart::of_rollout(&world, &mut plan);
     }
     Ok(plan)
 }

@@ -19,7 +19,7 @@ pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
         adopted::monitor(world, server, plan);
         return Ok(());
     }
-    let (steps, last) = steps(world, server)?;
+    let (steps, last) = steps(world, server, plan)?;
     if let (MonitorView::Unknown(why), false) = (&world.monitor, steps.is_empty()) {
         plan.partial = Some(why.clone());
         plan.blocked.retain(|_, blocked| blocked != why);
@@ -32,7 +32,7 @@ pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
 }
 
 /// What is done first, and what last: then every keeper has been told how it is to come in from now on.
-fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Problem> {
+fn steps(world: &World, server: &Server, plan: &mut Plan) -> Result<(Vec<Step>, Vec<Step>), Problem> {
     let seen = world.seen(&server.name);
     let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
     let bin = software.bin.as_str();
@@ -57,6 +57,7 @@ fn steps(world: &World, server: &Server) -> Result<(Vec<Step>, Vec<Step>), Probl
             let mut changes = drifted(world, server, None, &drift)?;
             let changed = !changes.now.is_empty() || (!steps.is_empty() && running);
             steps.append(&mut changes.now);
+            plan.held.extend(changes.held.take().map(|held| (server.name.clone(), held)));
             last = changes.last(server, None, bin);
             if running {
                 steps.extend(reload(server, None, bin, changed, seen));

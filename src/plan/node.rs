@@ -168,6 +168,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             let mut changes = drifted(world, server, Some(node), &drift)?;
             let changed = !changes.now.is_empty() || !steps.is_empty();
             steps.append(&mut changes.now);
+            plan.held.extend(changes.held.take().map(|held| (node.name().clone(), held)));
             last = changes.last(server, Some(node), bin);
             if running {
                 steps.extend(reload(server, Some(node), bin, changed, seen));
@@ -193,13 +194,13 @@ fn serves(state: State) -> bool {
     state.is_writable() || matches!(state, State::Init | State::Secondary | State::Catchingup)
 }
 
+pub(super) fn wait_until_settled(world: &World, node: &Node) -> Step {
+    settled(world, node, "")
+}
+
 /// The same once the monitor has heard of it anew: what a keeper saw while its server was away may be told a moment later.
 pub(super) fn wait_until_settled_anew(world: &World, node: &Node) -> Step {
     settled(world, node, &once_heard(&world.formation.name, node.name()))
-}
-
-pub(super) fn wait_until_settled(world: &World, node: &Node) -> Step {
-    settled(world, node, "")
 }
 
 fn settled(world: &World, node: &Node, before: &str) -> Step {
@@ -232,7 +233,7 @@ pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
     let Some(database) = world.database(node) else { return };
     let mut names = database.pending();
     // Of the others the restart is planned, or it is told what they wait for.
-    if rolling::share(world, server, world.formation.nodes.get(node)) == Share::Turn {
+    if !names.is_empty() && rolling::share(world, server, world.formation.nodes.get(node)) == Share::Turn {
         names.retain(|name| database.by_command_line.contains(*name));
     }
     if !names.is_empty() {

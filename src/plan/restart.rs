@@ -5,10 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::Problem;
 use crate::formation::{Node, NodeName, RestartPolicy, Server};
 use crate::op::Op;
-use crate::plan::drift::{Held, held_back, running};
+use crate::plan::drift::{Held, running};
 use crate::plan::monitor::wait_for_answer;
 use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
 use crate::plan::rolling::{Group, Share, gate, is_to_be_promoted_again, share};
@@ -97,14 +96,11 @@ fn left_behind(world: &World, wanted: &Restart, planned: &[OfGroup]) -> Vec<OfGr
 }
 
 /// What a rollout has to restart, where that is left to it.
-///
-/// # Errors
-/// A template's.
-pub(super) fn of_rollout(world: &World, plan: &mut Plan) -> Result<(), Problem> {
+pub(super) fn of_rollout(world: &World, plan: &mut Plan) {
     let (mut dues, mut later) = (Dues::new(), BTreeMap::new());
     for server in world.formation.servers().filter(|server| world.scope.has(&server.name)) {
         let node = world.formation.nodes.get(&server.name);
-        let Some(due) = due_in_rollout(world, server, node, plan)? else { continue };
+        let Some(due) = due_in_rollout(world, server, node, plan) else { continue };
         // Of what this plan writes the server says only then whether it waits for a restart.
         if !restarts_for_what_is_written(world, server, plan).is_empty() {
             later.insert(node.map(|node| node.group), Reason::RestartFollows);
@@ -137,7 +133,6 @@ pub(super) fn of_rollout(world: &World, plan: &mut Plan) -> Result<(), Problem> 
         plan.then(Stage::Restart, trial(&mut lanes.groups).into_iter().collect());
     }
     batches(lanes, None, None).for_each(|lanes| plan.then(Stage::Restart, lanes));
-    Ok(())
 }
 
 /// What keeps a server from starting shows on one standby before anybody else gets it; where no standby may be the first, in one group.
@@ -153,16 +148,12 @@ fn trial(groups: &mut Vec<OfGroup>) -> Option<Lane> {
     Some(trial)
 }
 
-fn due_in_rollout(
-    world: &World,
-    server: &Server,
-    node: Option<&Node>,
-    plan: &mut Plan,
-) -> Result<Option<Due>, Problem> {
-    let is_rolling = server.restart_policy == RestartPolicy::Rolling && !world.is_excluded(&server.name);
-    let (Some(seen), true) = (world.facts.seen(&server.name), is_rolling) else { return Ok(None) };
-    let Some(database) = &seen.database else { return Ok(None) };
-    let held = if server.adopted { None } else { held_back(world, server, node)? };
+fn due_in_rollout(world: &World, server: &Server, node: Option<&Node>, plan: &mut Plan) -> Option<Due> {
+    if server.restart_policy != RestartPolicy::Rolling || world.is_excluded(&server.name) {
+        return None;
+    }
+    let database = world.database(&server.name)?;
+    let held = plan.held.remove(&server.name);
     let anew: Vec<String> = written(server, plan)
         .flat_map(|(before, text)| {
             settings::changed(before, text).into_iter().map(|name| name.to_ascii_lowercase())
@@ -174,7 +165,7 @@ fn due_in_rollout(
     let at_once = restarts_for_what_is_written(world, server, plan);
     names.extend(at_once.iter().map(String::as_str));
     if names.is_empty() {
-        return Ok(None);
+        return None;
     }
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
     let share = share(world, server, node);
@@ -185,7 +176,7 @@ fn due_in_rollout(
         plan.note(&server.name, format!("apply does not restart it, as {why}; {how} does"));
     }
     let is_due = share == Share::Turn || share == Share::Write && held.is_some();
-    Ok(is_due.then(|| Due { why: format!("{names} waits for it"), held, restarts: share == Share::Turn }))
+    is_due.then(|| Due { why: format!("{names} waits for it"), held, restarts: share == Share::Turn })
 }
 
 /// Why a primary is not restarted by a rollout.

@@ -206,6 +206,7 @@ mod tests {
             limit: Some(["coord1", "w1a", "w1b"].map(NodeName::from).into()),
             partial: None,
             given: BTreeMap::new(),
+            held: BTreeMap::new(),
         }
     }
 
