@@ -10,13 +10,13 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
-use crate::command::{Command, Failure};
+use crate::command::{Command, Failure, RunAs};
 use crate::event::{Event, NodeOutcome};
 use crate::fleet::{Events, Fleet};
 use crate::formation::NodeName;
-use crate::op::Op;
+use crate::op::{Op, Wait};
 use crate::plan::{Begins, Lane, Plan, Turn};
-use crate::resource::lock::{self, Holder};
+use crate::resource::lock::{self, Holder, Over};
 use crate::step::{Action, Check, Stage, Step};
 
 /// Pauses between two questions of a `Wait`: short at first, as most answers change at once.
@@ -213,14 +213,18 @@ impl Run<'_> {
             }
         };
         // On another node's host the turn may be anybody's.
-        let guarded = |command: &Command| match step.on == *node {
+        let guarded = |command: &Command| match step.on == *node && !outlives_its_connection(step) {
             true => lock::guarded(command, self.holder),
             false => command.clone(),
         };
         let work = async {
             match &step.action {
                 Action::Put(file) => self.once(&step.on, &guarded(&file.command())).await,
-                Action::Run(command) => self.once(&step.on, &guarded(command)).await,
+                Action::Run(command) => match (&step.op, self.once(&step.on, &guarded(command)).await) {
+                    // It took the connection with it; whether the host goes down is what is waited for next.
+                    (Op::Reboot, End::Failed(Failure::Lost { .. } | Failure::TimedOut { .. })) => End::Done,
+                    (_, end) => end,
+                },
                 Action::Wait { command, answers, timeout } => {
                     self.wait(step, &guarded(command), answers, Duration::from_secs(*timeout)).await
                 }
@@ -248,18 +252,24 @@ impl Run<'_> {
     async fn wait(&self, step: &Step, command: &Command, answers: &[String], timeout: Duration) -> End {
         let started = Instant::now();
         let mut answered = Instant::now();
+        let anew = outlives_its_connection(step);
         let mut last;
         for pause in PAUSES.iter().chain(std::iter::repeat(&PAUSES[PAUSES.len() - 1])) {
             match self.fleet.run(&step.on, command).await {
                 Ok(output) => {
                     last = String::from_utf8_lossy(&output.stdout).trim().to_owned();
                     if answers.contains(&last) {
-                        return End::Done;
+                        return if anew { self.turn_anew(step, command).await } else { End::Done };
                     }
                     answered = Instant::now();
                 }
                 Err(failure @ Failure::Refused { status: lock::TAKEN_OVER, .. }) => {
                     return End::Failed(failure);
+                }
+                // Who comes too early is refused, too.
+                Err(failure) if anew => {
+                    let again = self.fleet.reconnect(&step.on).await;
+                    last = again.err().unwrap_or(failure).cause();
                 }
                 Err(failure @ Failure::Refused { .. }) if answered.elapsed() > PATIENCE => {
                     return End::Failed(failure);
@@ -283,6 +293,20 @@ impl Run<'_> {
         End::Unknown
     }
 
+    /// The lock on a host ended with the connection: from then until now anybody could have the turn.
+    async fn turn_anew(&self, step: &Step, command: &Command) -> End {
+        let RunAs::User(user) = &command.run_as else { return End::Done };
+        match self.fleet.run(&step.on, &lock::take(user, self.holder, &Over::Nobody)).await {
+            Ok(output) => match lock::parse(&output) {
+                lock::Turn::Ours => End::Done,
+                lock::Turn::Theirs(holder) => {
+                    End::Failed(Failure::Refused { status: lock::TAKEN_OVER, stderr: holder.describe() })
+                }
+            },
+            Err(failure) => End::Failed(failure),
+        }
+    }
+
     /// Whether everybody a wait is for has failed meanwhile, or the run is to end.
     fn lost(&self, step: &Step) -> Option<String> {
         if *self.stop.borrow() != Stop::Go {
@@ -290,4 +314,9 @@ impl Run<'_> {
         }
         step.lost(&self.failed.borrow())
     }
+}
+
+/// Whether a wait goes on over new connections: its host is rebooted meanwhile.
+fn outlives_its_connection(step: &Step) -> bool {
+    step.op == Op::Wait(Wait::Booted)
 }

@@ -1,7 +1,7 @@
 //! The hosts of a formation, connected: one session each, one probe each.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
@@ -31,7 +31,9 @@ pub struct Answer {
 
 /// The sessions of a run.
 pub struct Fleet {
-    sessions: BTreeMap<NodeName, Result<Arc<Session>, Failure>>,
+    /// One that has ended is replaced where that was to be: see [`Fleet::reconnect`].
+    sessions: RwLock<BTreeMap<NodeName, Result<Arc<Session>, Failure>>>,
+    hosts: BTreeMap<NodeName, Host>,
     took_to_connect: BTreeMap<NodeName, Duration>,
     transport: Arc<Transport>,
     /// Commands in flight, over all hosts.
@@ -54,7 +56,8 @@ impl Fleet {
     /// Nobody yet.
     pub fn empty(transport: Arc<Transport>, forks: usize) -> Fleet {
         Fleet {
-            sessions: BTreeMap::new(),
+            sessions: RwLock::default(),
+            hosts: BTreeMap::new(),
             took_to_connect: BTreeMap::new(),
             transport,
             permits: Arc::new(Semaphore::new(forks.max(1))),
@@ -66,6 +69,7 @@ impl Fleet {
     pub async fn and(mut self, hosts: impl IntoIterator<Item = (NodeName, Host)>, events: &Events) -> Fleet {
         let mut tasks = JoinSet::new();
         for (name, host) in hosts {
+            self.hosts.insert(name.clone(), host.clone());
             let (transport, permits) = (Arc::clone(&self.transport), Arc::clone(&self.permits));
             tasks.spawn(async move {
                 let _permit = permits.acquire().await;
@@ -84,9 +88,31 @@ impl Fleet {
                 let _ = events.send(Event::Noted { node: node.clone(), text });
             }
             self.took_to_connect.insert(node.clone(), took);
-            self.sessions.insert(node, session);
+            self.keep(node, session);
         }
         self
+    }
+
+    /// Connects once more, where the host itself has ended the connection: it was rebooted.
+    ///
+    /// # Errors
+    /// [`Failure::Unreachable`]; the connection of before is kept then.
+    pub async fn reconnect(&self, node: &NodeName) -> Result<(), Failure> {
+        let Some(host) = self.hosts.get(node) else { return self.session(node).map(|_| ()) };
+        let session = self.transport.connect(node, host).await?;
+        if let Some(Ok(before)) = self.keep(node.clone(), Ok(Arc::new(session))) {
+            // It may hang in what it says last.
+            tokio::spawn(async move { before.close().await });
+        }
+        Ok(())
+    }
+
+    fn keep(
+        &self,
+        node: NodeName,
+        session: Result<Arc<Session>, Failure>,
+    ) -> Option<Result<Arc<Session>, Failure>> {
+        self.sessions.write().ok()?.insert(node, session)
     }
 
     /// One look at each of these hosts. Where a monitor elsewhere was asked by several and did not say the same to all,
@@ -107,17 +133,18 @@ impl Fleet {
         let mut facts = Facts::default();
         for server in servers {
             let name = server.name.clone();
-            match self.sessions.get(&name) {
+            let known = self.sessions.read().ok().and_then(|sessions| sessions.get(&name).cloned());
+            match known {
                 Some(Ok(session)) => {
                     let probe = facts::probe(formation, server);
-                    let (session, permits) = (Arc::clone(session), Arc::clone(&self.permits));
+                    let permits = Arc::clone(&self.permits);
                     tasks.spawn(async move {
                         let _permit = permits.acquire().await;
                         (name, session.run(&probe).await)
                     });
                 }
                 Some(Err(failure)) => {
-                    facts.hosts.insert(name, Sight::Unreachable(failure.clone()));
+                    facts.hosts.insert(name, Sight::Unreachable(failure));
                 }
                 None => {
                     facts.hosts.insert(name, Sight::Unreadable("its connection was given up".to_owned()));
@@ -145,7 +172,7 @@ impl Fleet {
     pub async fn run_each(&self, commands: Vec<(NodeName, Command)>, events: &Events) -> Vec<Answer> {
         let mut tasks = JoinSet::new();
         for (place, (node, command)) in commands.into_iter().enumerate() {
-            let session = self.session(&node).cloned();
+            let session = self.session(&node);
             let (permits, events, started) = (Arc::clone(&self.permits), events.clone(), self.started);
             tasks.spawn(async move {
                 let _permit = permits.acquire().await;
@@ -177,13 +204,13 @@ impl Fleet {
         let key = |(name, session): (&NodeName, &Result<Arc<Session>, Failure>)| {
             Some((name.clone(), session.as_ref().ok()?.host_key()?.to_owned()))
         };
-        self.sessions.iter().filter_map(key).collect()
+        self.sessions.read().map(|sessions| sessions.iter().filter_map(key).collect()).unwrap_or_default()
     }
 
-    fn session(&self, node: &NodeName) -> Result<&Arc<Session>, Failure> {
-        match self.sessions.get(node) {
-            Some(Ok(session)) => Ok(session),
-            Some(Err(failure)) => Err(failure.clone()),
+    fn session(&self, node: &NodeName) -> Result<Arc<Session>, Failure> {
+        let known = self.sessions.read().ok().and_then(|sessions| sessions.get(node).cloned());
+        match known {
+            Some(session) => session,
             None => Err(Failure::Unreachable {
                 reason: format!("there is no connection to {node}"),
                 hint: "run again".to_owned(),
@@ -197,7 +224,7 @@ impl Fleet {
     }
 
     pub async fn close(self) {
-        for session in self.sessions.into_values().flatten() {
+        for session in self.sessions.into_inner().unwrap_or_default().into_values().flatten() {
             session.close().await;
         }
         self.transport.close().await;

@@ -30,7 +30,7 @@ pub enum Risk {
 /// | `resource::properties` | `SetPriority`, `SetQuorum`, `SetNumberSyncStandbys` |
 /// | `resource::citus` | `Metadata` |
 /// | `resource::keeper` | `EnableUnit`, `StartDetached`, `Renew` |
-/// | `resource::rolling` | `Checkpoint`, `Restart`, `Switchover`, `Maintenance` |
+/// | `resource::rolling` | `Checkpoint`, `Restart`, `Switchover`, `Maintenance`, `MayReboot`, `Reboot` |
 /// | all of these, and `plan::{monitor, node, well}` | `Wait` |
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -137,6 +137,10 @@ pub enum Op {
     Maintenance {
         turn: Switch,
     },
+    /// Whether sudo would let the host be rebooted.
+    MayReboot,
+    /// The host goes down, and comes back by itself.
+    Reboot,
 
     Wait(Wait),
 }
@@ -190,6 +194,8 @@ pub enum Wait {
         at: Address,
     },
     InMaintenance,
+    /// Its host is another boot's, and answers on a new connection.
+    Booted,
 }
 
 /// On or off.
@@ -301,6 +307,8 @@ impl Op {
             Op::Switchover { from, .. } => format!("take over from {from}"),
             Op::Maintenance { turn: Switch::On } => "enable maintenance".to_owned(),
             Op::Maintenance { turn: Switch::Off } => "disable maintenance".to_owned(),
+            Op::MayReboot => "check that the host may be rebooted".to_owned(),
+            Op::Reboot => "reboot the host".to_owned(),
             Op::Wait(wait) => wait.title(),
         }
     }
@@ -309,7 +317,7 @@ impl Op {
         match self {
             Op::Write { risk, .. } => *risk,
             Op::Stop { serving: Serving::Somebody } | Op::Restart | Op::Switchover { .. } => Risk::Restart,
-            Op::Maintenance { turn: Switch::On } => Risk::Restart,
+            Op::Maintenance { turn: Switch::On } | Op::Reboot => Risk::Restart,
             Op::Reload | Op::Renew { .. } | Op::Synchronous { serving: Serving::Somebody, .. } => {
                 Risk::Reload
             }
@@ -338,6 +346,7 @@ impl Op {
             | Op::StartDetached
             | Op::Checkpoint
             | Op::Maintenance { turn: Switch::Off }
+            | Op::MayReboot
             | Op::Wait(_) => Risk::Safe,
         }
     }
@@ -362,6 +371,7 @@ impl Wait {
             Wait::TakesWrites => "wait until it takes writes".to_owned(),
             Wait::InMetadata { group, at } => format!("wait until Citus has group {group} at {at}"),
             Wait::InMaintenance => "wait until it is in maintenance".to_owned(),
+            Wait::Booted => "wait until its host has booted anew".to_owned(),
         }
     }
 }

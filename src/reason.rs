@@ -167,6 +167,25 @@ pub enum Reason {
         primary: NodeName,
         settings: Vec<String>,
     },
+    /// muster runs on that very host.
+    IsHere,
+    /// What tells one boot of a host from the next is not known.
+    BootUnknown,
+    /// Nobody would start its keeper after a reboot.
+    NotStartedAtBoot {
+        server: NodeName,
+        unit: Option<String>,
+    },
+    /// The monitor does not know it.
+    NotRegistered,
+    /// A node that the inventory does not name is on the same host.
+    StrangerThere(String),
+    /// A node of the group is taken back first; there is another look then.
+    BackFirst(NodeName),
+    /// The group has another primary by then, who could hand over only to somebody that nobody has looked at since.
+    MovesFirst {
+        group: u32,
+    },
     /// It can be restarted only in place.
     NeedsDowntime(Box<Reason>),
     /// `restart_policy: never`.
@@ -284,6 +303,13 @@ impl Reason {
             | Reason::WouldNotStart(_)
             | Reason::Joins(_)
             | Reason::RaisedAndLowered { .. }
+            | Reason::IsHere
+            | Reason::BootUnknown
+            | Reason::NotStartedAtBoot { .. }
+            | Reason::NotRegistered
+            | Reason::StrangerThere(_)
+            | Reason::BackFirst(_)
+            | Reason::MovesFirst { .. }
             | Reason::WritesWouldStop { .. }
             | Reason::Saved(_) => false,
         }
@@ -314,34 +340,5 @@ impl Serialize for Reason {
 impl<'de> Deserialize<'de> for Reason {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer).map(Reason::Saved)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_hangs_on_a_host_that_is_away_is_away() {
-        let boxed = |why: Reason| Box::new(why);
-        let monitor = NodeName::from("mon");
-        let unasked = |why| Reason::MonitorUnasked { monitor: monitor.clone(), why: Some(boxed(why)) };
-        let waits = |why| Reason::WaitsFor { whom: Whom::Primary, node: "w1a".into(), why: boxed(why) };
-        let away = Reason::Unplanned(boxed(unasked(Reason::Unreachable)));
-        assert!(away.is_unreachable());
-        let words = "there may be more to do: the monitor mon cannot be asked: its host cannot be reached";
-        assert_eq!(away.to_string(), words);
-        assert!(waits(Reason::Unreachable).is_unreachable());
-        assert!(!waits(Reason::HasSteps).is_unreachable());
-        // What a host says of itself is not believed to be more than its words.
-        assert!(!unasked(Reason::Unreadable("its host cannot be reached".to_owned())).is_unreachable());
-    }
-
-    #[test]
-    fn a_saved_one_keeps_its_words_alone() {
-        let reason = Reason::NoPrimary { group: 1, primary: "w1a".into(), why: Box::new(Reason::HasSteps) };
-        let json = serde_json::to_string(&reason).unwrap();
-        assert_eq!(json, format!("\"{reason}\""));
-        assert_eq!(serde_json::from_str::<Reason>(&json).unwrap(), Reason::Saved(reason.to_string()));
     }
 }

@@ -34,10 +34,12 @@ pub enum Stage {
     Switchover,
     /// Nodes are taken out, or taken back.
     Maintenance,
+    /// Hosts are rebooted, one of a group after the other.
+    Reboot,
 }
 
 impl Stage {
-    pub const ALL: [Stage; 9] = [
+    pub const ALL: [Stage; 10] = [
         Stage::Prepare,
         Stage::Replicate,
         Stage::Metadata,
@@ -47,6 +49,7 @@ impl Stage {
         Stage::Restart,
         Stage::Switchover,
         Stage::Maintenance,
+        Stage::Reboot,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -60,6 +63,7 @@ impl Stage {
             Stage::Restart => "restart",
             Stage::Switchover => "switchover",
             Stage::Maintenance => "maintenance",
+            Stage::Reboot => "reboot",
         }
     }
 }

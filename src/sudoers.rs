@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::formation::{BecomeMethod, NodeName, Server};
-use crate::resource::keeper::{AsRoot, as_root};
+use crate::resource::keeper::{AsRoot, as_root, reboot_as_root};
 
 /// Where the programs are that sudo is asked to run; beside /usr/bin where /bin is not a link to it.
 const PROGRAMS: &[(&str, &[&str])] = &[
@@ -35,6 +35,10 @@ const UNITS: &str = "
 const WRITE: &str = "
 # Whoever may write a unit is root in effect: it names a program and a user. To keep root to yourselves, leave the
 # lines with install and mv out, and put the units there by hand before muster apply: muster plan -D shows them.
+";
+
+const REBOOT: &str = "
+# For muster reboot alone: leave it out where muster is to reboot nobody.
 ";
 
 const PASSWORD: &str = "
@@ -95,6 +99,7 @@ pub fn sudoers(servers: &[&Server], logins: &Logins) -> String {
 enum Section {
     Shell,
     Units,
+    Reboot,
     Write,
     Password,
 }
@@ -106,6 +111,7 @@ impl Section {
             Section::Units => UNITS,
             Section::Write => WRITE,
             Section::Password => PASSWORD,
+            Section::Reboot => REBOOT,
         }
     }
 }
@@ -144,13 +150,22 @@ fn rules(server: &Server, login: &str) -> Vec<(Section, Rule)> {
     if login != server.os_user {
         rules.push((Section::Shell, rule(&server.os_user, tag, shell())));
     }
-    let Some(AsRoot { write, systemctl }) = as_root(server) else { return rules };
-    if is_asked {
-        rules.push((Section::Password, rule("root", tag, shell())));
-    } else {
-        let all = |commands: Vec<Vec<String>>| commands.iter().flat_map(|command| paths(command)).collect();
-        rules.push((Section::Units, rule("root", tag, all(systemctl))));
-        rules.push((Section::Write, rule("root", tag, all(write))));
+    let all = |commands: Vec<Vec<String>>| commands.iter().flat_map(|command| paths(command)).collect();
+    match (as_root(server), is_asked) {
+        // A reboot is as much root's as everything else.
+        (Some(_), true) => {
+            rules.push((Section::Password, rule("root", tag, shell())));
+            return rules;
+        }
+        (Some(AsRoot { write, systemctl }), false) => {
+            rules.push((Section::Units, rule("root", tag, all(systemctl))));
+            rules.push((Section::Write, rule("root", tag, all(write))));
+        }
+        (None, _) => (),
+    }
+    if let Some(reboot) = reboot_as_root(server) {
+        let commands = if is_asked { shell() } else { all(vec![reboot]) };
+        rules.push((Section::Reboot, rule("root", tag, commands)));
     }
     rules
 }
@@ -172,7 +187,7 @@ fn needless(server: &Server, login: &str) -> Option<String> {
         Some("root logs in there".to_owned())
     } else if let Some(method) = method {
         Some(format!("ansible_become_method is {method}"))
-    } else if login == server.os_user && as_root(server).is_none() {
+    } else if login == server.os_user && as_root(server).is_none() && reboot_as_root(server).is_none() {
         Some(format!("{login} logs in there, and nothing is root's"))
     } else {
         None
@@ -295,6 +310,7 @@ mod tests {
         let rules = rules(&["ansible_user: postgres"]);
         for command in [
             "/bin/systemctl enable -q pgautofailover-pg0.db.service",
+            "/usr/bin/systemctl reboot",
             "/usr/bin/install -m 0644 -o root -g root -T /dev/stdin /etc/systemd/system/.muster.pgautofailover-pg0.db.service",
             "/usr/bin/mv -fT -- /etc/systemd/system/.muster.pgautofailover-pg0.db.service \
              /etc/systemd/system/pgautofailover-pg0.db.service",

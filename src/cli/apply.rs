@@ -25,7 +25,8 @@ use crate::scope::Scope;
 use crate::uri::{self, Known, Uri};
 
 /// Plans in a run: one, and those that can only be made once the one before is done. More would be a circle.
-const ROUNDS: usize = 3;
+/// A run that goes on where another one was cut off waits for what moves, which may move others; takes back who is out; goes on.
+const ROUNDS: usize = 5;
 
 #[derive(Args, Debug)]
 pub(super) struct Consent {

@@ -106,10 +106,10 @@ impl<'a> Locks<'a> {
 
     /// A run of this machine that has died is known to be over, whatever its host believes.
     async fn ask(&self, server: &Server) -> Result<Turn, Failure> {
-        let turn = self.fleet.run(&server.name, &take(server, &self.holder, &self.over)).await?;
+        let turn = self.fleet.run(&server.name, &take(&server.os_user, &self.holder, &self.over)).await?;
         match parse(&turn) {
             Turn::Theirs(holder) if is_over(&holder) => {
-                let again = take(server, &self.holder, &Over::Known(&holder));
+                let again = take(&server.os_user, &self.holder, &Over::Known(&holder));
                 Ok(parse(&self.fleet.run(&server.name, &again).await?))
             }
             turn @ (Turn::Ours | Turn::Theirs(_)) => Ok(turn),
@@ -122,7 +122,7 @@ impl<'a> Locks<'a> {
         let servers = self.formation.servers().filter(|server| held.contains(&server.name));
         // A host that hangs is not waited for.
         join_all(servers.map(async |server| {
-            let command = release(server, &self.holder);
+            let command = release(&server.os_user, &self.holder);
             let _ = timeout(MOST_TO_RELEASE, self.fleet.run(&server.name, &command)).await;
         }))
         .await;

@@ -38,6 +38,7 @@ mod ping;
 mod plan;
 mod private;
 mod psql;
+mod reboot;
 mod restart;
 mod saved;
 mod schema;
@@ -142,6 +143,8 @@ enum Command {
     Switchover(switchover::Arguments),
     /// Take hosts out, so that they can be patched or rebooted, and back.
     Maintenance(maintenance::Arguments),
+    /// Reboot hosts, one of a group after the other.
+    Reboot(reboot::Arguments),
     /// Show the formation as it is.
     Status,
     /// Check that the formation serves: as the monitor, the coordinator and a client see it.
@@ -193,6 +196,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Restart(arguments) => restart::run(options, arguments).await,
             Command::Switchover(arguments) => switchover::run(options, arguments).await,
             Command::Maintenance(arguments) => maintenance::run(options, arguments).await,
+            Command::Reboot(arguments) => reboot::run(options, arguments).await,
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Uri(arguments) => uri::run(options, arguments).await,
@@ -252,12 +256,14 @@ impl Command {
             Command::Restart(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Switchover(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Maintenance(arguments) if arguments.run.changes() => Purpose::Deeds,
+            Command::Reboot(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Exec(_) | Command::Psql(_) | Command::Ssh(_) => Purpose::Answers,
             Command::Apply(_)
             | Command::Create(_)
             | Command::Restart(_)
             | Command::Switchover(_)
             | Command::Maintenance(_)
+            | Command::Reboot(_)
             | Command::Plan(_)
             | Command::Status
             | Command::Verify
@@ -364,7 +370,9 @@ impl Options {
     fn scope_of(&self, formation: &Formation, goal: &Goal) -> Result<Scope, Vec<Problem>> {
         match goal {
             Goal::Rollout => self.scope(formation),
-            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) => Ok(Scope::whole()),
+            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) | Goal::Reboot(_) => {
+                Ok(Scope::whole())
+            }
         }
     }
 

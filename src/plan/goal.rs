@@ -9,6 +9,7 @@ use crate::error::Problem;
 use crate::facts::Facts;
 use crate::formation::{Formation, Node, NodeName};
 use crate::plan::maintenance::{self, Maintenance};
+use crate::plan::reboot::{self, Reboot};
 use crate::plan::restart::{self, Restart};
 use crate::plan::switchover::{self, Switchover};
 use crate::plan::{Plan, World, rolling, within};
@@ -27,6 +28,8 @@ pub enum Goal {
     Switchover(Switchover),
     /// Nodes that are out, or back.
     Maintenance(Maintenance),
+    /// Hosts that have booted anew.
+    Reboot(Reboot),
 }
 
 impl Goal {
@@ -57,6 +60,10 @@ impl Goal {
             }
             Goal::Maintenance(wanted) => {
                 in_turns(&wanted.nodes, &|world, plan| maintenance::plan(world, wanted, plan))
+            }
+            Goal::Reboot(wanted) => {
+                let chosen = reboot::with_neighbours(facts, &wanted.nodes);
+                in_turns(&chosen, &|world, plan| reboot::plan(world, wanted, plan))
             }
         }
     }

@@ -53,7 +53,7 @@ pub(super) fn plan(world: &World, wanted: &Maintenance, plan: &mut Plan) {
 }
 
 /// Standbys first; a primary behind a switchover to one that stays.
-fn out(world: &World, group: &Group, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
+pub(super) fn out(world: &World, group: &Group, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
     let is_chosen = |node: &Node| is_among(node, chosen);
     let heir = if is_chosen(group.primary) { Some(group.candidate(world, chosen)?) } else { None };
     let counts = |node: &&Node| world.row(node.name()).is_some_and(|row| row.replication_quorum);
@@ -103,7 +103,7 @@ fn back(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
     Ok(turns)
 }
 
-fn taken_back(world: &World, node: &Node, primary: &Node) -> Turn {
+pub(super) fn taken_back(world: &World, node: &Node, primary: &Node) -> Turn {
     let with = (world.bin(node.name()), &world.uri);
     let step =
         rolling::maintenance(world.formation, node, with, Switch::Off, "nothing keeps it out any more");

@@ -15,6 +15,7 @@ mod outside;
 mod passwords;
 mod peer;
 mod promotion;
+mod reboot;
 mod replicate;
 mod restart;
 mod rolling;
@@ -44,6 +45,7 @@ use crate::step::{Risk, Stage, Step};
 
 pub use goal::Goal;
 pub use maintenance::Maintenance;
+pub use reboot::{LeftOut, Reboot};
 pub use restart::{Downtime, Restart, Which};
 pub use switchover::Switchover;
 pub use wave::{Begins, Lane, Turn, Wave};

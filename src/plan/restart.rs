@@ -10,7 +10,7 @@ use crate::op::Op;
 use crate::plan::drift::{Held, running};
 use crate::plan::monitor::wait_for_answer;
 use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
-use crate::plan::rolling::{Group, Share, gate, is_to_be_promoted_again, share};
+use crate::plan::rolling::{Group, Share, batches, gate, is_to_be_promoted_again, share};
 use crate::plan::switchover;
 use crate::plan::wave::{Lane, Turn};
 use crate::plan::{Plan, World};
@@ -73,7 +73,9 @@ pub(super) fn plan(world: &World, wanted: &Restart, plan: &mut Plan) {
     }
     let mut lanes = lanes(world, &dues, wanted.downtime, plan);
     lanes.groups.extend(left_behind(world, wanted, &lanes.groups));
-    batches(lanes, wanted.serial, wanted.canary).for_each(|lanes| plan.then(Stage::Restart, lanes));
+    in_order(world, lanes, wanted.serial, wanted.canary)
+        .into_iter()
+        .for_each(|lanes| plan.then(Stage::Restart, lanes));
 }
 
 /// What a run left that was cut off while a primary was restarted in its place: standbys that are never promoted, against the inventory.
@@ -82,7 +84,7 @@ fn left_behind(world: &World, wanted: &Restart, planned: &[OfGroup]) -> Vec<OfGr
         let group = Group::find(world, id, &[]).ok()?;
         let left = group.standbys.iter().filter(|node| is_to_be_promoted_again(world, node));
         let turns: Vec<Turn> = left.map(|node| may_take_over_again(world, &group, node)).collect();
-        (!turns.is_empty()).then(|| OfGroup { id, is_last: false, lane: Lane::of(turns) })
+        (!turns.is_empty()).then(|| OfGroup { id, lane: Lane::of(turns) })
     };
     let is_wanted = |id: &u32| world.formation.group(*id).any(|node| wanted.nodes.contains(node.name()));
     let is_planned = |id: &u32| planned.iter().any(|of| of.id == *id);
@@ -132,7 +134,7 @@ pub(super) fn of_rollout(world: &World, plan: &mut Plan) {
         plan.then(Stage::Restart, lanes.monitor.take().into_iter().collect());
         plan.then(Stage::Restart, trial(&mut lanes.groups).into_iter().collect());
     }
-    batches(lanes, None, None).for_each(|lanes| plan.then(Stage::Restart, lanes));
+    in_order(world, lanes, None, None).into_iter().for_each(|lanes| plan.then(Stage::Restart, lanes));
 }
 
 /// What keeps a server from starting shows on one standby before anybody else gets it; where no standby may be the first, in one group.
@@ -233,8 +235,6 @@ struct Lanes {
 
 struct OfGroup {
     id: u32,
-    /// A worker's new primary is told to the coordinator: one of the two changes at a time.
-    is_last: bool,
     lane: Lane,
 }
 
@@ -243,29 +243,16 @@ fn lanes(world: &World, dues: &Dues, downtime: Downtime, plan: &mut Plan) -> Lan
     let mut groups = Vec::new();
     for id in world.formation.groups() {
         let Some(lane) = group(world, id, dues, downtime, plan) else { continue };
-        groups.push(OfGroup { id, is_last: id == 0 && world.formation.is_citus(), lane });
+        groups.push(OfGroup { id, lane });
     }
     Lanes { monitor, groups }
 }
 
-/// The monitor, the group that goes before all others, those as many at a time, the coordinators.
-fn batches(lanes: Lanes, serial: Option<usize>, canary: Option<u32>) -> impl Iterator<Item = Vec<Lane>> {
-    let mut batches: Vec<Vec<Lane>> = lanes.monitor.into_iter().map(|lane| vec![lane]).collect();
-    let (mut others, mut last) = (Vec::new(), Vec::new());
-    for OfGroup { id, is_last, lane } in lanes.groups {
-        match (canary == Some(id), is_last) {
-            (true, _) => batches.push(vec![lane]),
-            (false, true) => last.push(lane),
-            (false, false) => others.push(lane),
-        }
-    }
-    let most = serial.unwrap_or(usize::MAX).max(1);
-    while !others.is_empty() {
-        let rest = others.split_off(others.len().min(most));
-        batches.push(std::mem::replace(&mut others, rest));
-    }
-    batches.push(last);
-    batches.into_iter()
+/// The monitor, then the groups in their order.
+fn in_order(world: &World, lanes: Lanes, serial: Option<usize>, canary: Option<u32>) -> Vec<Vec<Lane>> {
+    let groups = lanes.groups.into_iter().map(|of| (BTreeSet::from([of.id]), of.lane)).collect();
+    let monitor = lanes.monitor.into_iter().map(|lane| vec![lane]);
+    monitor.chain(batches(world, groups, serial, canary)).collect()
 }
 
 /// Whether a node is to be restarted, or nobody knows: it does not run.

@@ -1,7 +1,10 @@
 //! A group whose members take turns: whether all are well enough for one to be away, and who could take over.
 
+use std::collections::BTreeSet;
+
 use crate::formation::{Keeper, Node, RestartPolicy, Server};
 use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
+use crate::plan::wave::Lane;
 use crate::plan::well::is_silent;
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
@@ -68,6 +71,34 @@ impl<'a> Group<'a> {
         let best = fit.into_iter().rev().max_by_key(rank);
         best.ok_or_else(|| Reason::NoCandidate { primary: self.primary.name().clone(), others })
     }
+}
+
+/// Lanes, each with the groups that it is about, in the order in which they have their turns: the canary, so many side by side, and the
+/// coordinators last.
+pub(super) fn batches(
+    world: &World,
+    lanes: Vec<(BTreeSet<u32>, Lane)>,
+    serial: Option<usize>,
+    canary: Option<u32>,
+) -> Vec<Vec<Lane>> {
+    let (mut batches, mut others, mut last) = (Vec::new(), Vec::new(), Vec::new());
+    for (groups, lane) in lanes {
+        if canary.is_some_and(|canary| groups.contains(&canary)) {
+            batches.push(vec![lane]);
+        } else if groups.contains(&0) && world.formation.is_citus() {
+            // A worker's new primary is told to the coordinator: one of the two changes at a time.
+            last.push(lane);
+        } else {
+            others.push(lane);
+        }
+    }
+    let most = serial.unwrap_or(usize::MAX).max(1);
+    while !others.is_empty() {
+        let rest = others.split_off(others.len().min(most));
+        batches.push(std::mem::replace(&mut others, rest));
+    }
+    batches.push(last);
+    batches
 }
 
 /// What is waited for once a standby was disturbed.

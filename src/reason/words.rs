@@ -163,6 +163,27 @@ impl fmt::Display for Reason {
                 raised.join(", "),
                 lowered.join(", ")
             ),
+            Reason::IsHere => f.write_str("muster itself runs on its host: reboot it from another one"),
+            Reason::BootUnknown => {
+                f.write_str("its host does not tell one boot from the next: /proc/sys/kernel/random/boot_id cannot be read there")
+            }
+            Reason::NotStartedAtBoot { server, unit: Some(unit) } => write!(
+                f,
+                "nothing would start the keeper of {server} after a reboot: systemctl enable {unit} on its host"
+            ),
+            Reason::NotStartedAtBoot { server, unit: None } => write!(
+                f,
+                "nothing would start the keeper of {server} after a reboot: systemd does not run it; take the host out and back \
+                 with `muster maintenance`"
+            ),
+            Reason::NotRegistered => f.write_str("the monitor does not have it: `muster apply` comes first"),
+            Reason::StrangerThere(name) => {
+                write!(f, "{name}, which the inventory does not name, is on the same host")
+            }
+            Reason::BackFirst(node) => write!(f, "{node} is in maintenance, and is taken back first"),
+            Reason::MovesFirst { group } => {
+                write!(f, "group {group} has another primary by then, and there is another look")
+            }
             Reason::WritesWouldStop { number_sync_standbys, left } => write!(
                 f,
                 "writes of its group would stop: number_sync_standbys is {number_sync_standbys}, and {left} standbys that count \

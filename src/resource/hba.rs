@@ -306,6 +306,7 @@ mod tests {
             names: BTreeMap::new(),
             listening: BTreeSet::new(),
             lacks_locale: false,
+            boot: None,
         }
     }
 

@@ -28,6 +28,17 @@ pub struct HostFacts {
     pub listening: BTreeSet<u16>,
     /// Whether the locale for a new data directory is not there.
     pub lacks_locale: bool,
+    /// `None` where the kernel does not tell.
+    pub boot: Option<Boot>,
+}
+
+/// Since when a host is up.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Boot {
+    /// The kernel's word for this boot: another one after the next.
+    pub id: String,
+    /// Seconds.
+    pub up: u64,
 }
 
 /// A name's first address, and whether that address resolves back to the very name.
@@ -56,6 +67,15 @@ ports=$(listening)
 say listening "$ports"
 # Where there is no such program nobody can say.
 if command -v locale >/dev/null && LC_ALL=$locale locale charmap 2>&1 | grep -q 'Cannot set'; then say locale 0; else say locale 1; fi
+# The first process is as old as the boot; /proc/uptime is the machine's, of which a container is but a part.
+boot= u= s=
+{ read -r boot </proc/sys/kernel/random/boot_id && read -r u s </proc/uptime; } 2>/dev/null || boot=
+u=${u%%.*}
+if [ -n "$boot" ] && { read -r s </proc/1/stat; } 2>/dev/null; then
+  set -- ${s##*")"}
+  u=$((u - ${20:-0} / $(getconf CLK_TCK 2>/dev/null || echo 100)))
+fi
+if [ -n "$boot" ]; then say boot "$boot $u"; else none boot; fi
 for n in $names; do
   a=$(getent ahosts "$n" 2>/dev/null) || a=
   a=${a%%[!0-9a-fA-F.:]*}
@@ -90,7 +110,14 @@ pub fn parse(answers: &Answers, names: &BTreeSet<String>) -> Result<HostFacts, S
         names: names.iter().map(resolve).collect::<Result<_, _>>()?,
         listening: listening.split_whitespace().map(port).collect::<Result<_, _>>()?,
         lacks_locale: answers.text("locale").is_ok_and(|is_there| is_there.as_deref() == Some("0")),
+        boot: answers.text("boot").ok().flatten().as_deref().and_then(boot),
     })
+}
+
+fn boot(answer: &str) -> Option<Boot> {
+    let (id, up) = answer.split_once(' ')?;
+    let is_one = id.len() == 36 && id.chars().all(|c| c.is_ascii_hexdigit() || c == '-');
+    Some(Boot { id: id.to_owned(), up: up.parse().ok()? }).filter(|_| is_one)
 }
 
 /// Routes without a gateway, except the default route and host routes.
@@ -132,6 +159,15 @@ mod tests {
             Ok("fe80::2819:f6ff:feaa:fbc5".parse().unwrap())
         );
         assert!(address("fe80").is_err() && address("+e800000000000002819f6fffeaafbc5x").is_err());
+    }
+
+    #[test]
+    fn a_boot_is_told_from_the_next() {
+        let id = "9ef52ef2-b88f-4330-834b-a2ad11060109";
+        assert_eq!(boot(&format!("{id} 46")), Some(Boot { id: id.to_owned(), up: 46 }));
+        for answer in ["", id, "x 46", &format!("{id} ?"), &format!("{id} -1")] {
+            assert_eq!(boot(answer), None, "{answer}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! next run from that laptop knows.
 
 use crate::command::{Command, Output, RunAs};
-use crate::formation::{Secret, Server};
+use crate::formation::Secret;
 
 /// Who changes a host, or wants to: a line without secrets, of words parted by blanks.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -135,24 +135,24 @@ pub fn guarded(command: &Command, holder: &Holder) -> Command {
     }
 }
 
-/// Asks for the turn on a server's host; a run that has it already keeps it.
-pub fn take(server: &Server, holder: &Holder, over: &Over) -> Command {
+/// Asks for the turn of an operating system user on a host; a run that has it already keeps it.
+pub fn take(user: &str, holder: &Holder, over: &Over) -> Command {
     let over = match over {
         Over::Nobody => "",
         Over::Known(holder) => &holder.run,
         Over::Anybody => "*",
     };
     let Holder { run, who, process, since } = holder;
-    by(server, format!("{PLACE}{COMMON}{TAKE}")).args([run, who, process, since, over])
+    by(user, format!("{PLACE}{COMMON}{TAKE}")).args([run, who, process, since, over])
 }
 
 /// Gives it back, if it is this run's.
-pub fn release(server: &Server, holder: &Holder) -> Command {
-    by(server, format!("{PLACE}{COMMON}{RELEASE}")).args([&holder.run])
+pub fn release(user: &str, holder: &Holder) -> Command {
+    by(user, format!("{PLACE}{COMMON}{RELEASE}")).args([&holder.run])
 }
 
-fn by(server: &Server, script: String) -> Command {
-    Command::new(RunAs::User(server.os_user.clone()), script)
+fn by(user: &str, script: String) -> Command {
+    Command::new(RunAs::User(user.to_owned()), script)
 }
 
 /// What [`take`] answers: nothing, or the line of who has it.
@@ -176,18 +176,12 @@ impl Holder {
 mod tests {
     use super::*;
     use std::os::unix::fs::{MetadataExt as _, symlink};
-    use std::path::{Path, PathBuf};
+    use std::path::PathBuf;
     use std::process::Stdio;
 
     fn holder(run: &str) -> Holder {
         let [who, process, since] = ["ana@laptop", "4711", "2026-11-23T10:03:12+01:00"].map(str::to_owned);
         Holder { run: run.into(), who, process, since }
-    }
-
-    fn server() -> Server {
-        let text = "all: {children: {monitor: {hosts: {m: {pgdata: /srv/m}}}}}";
-        let formation = crate::inventory::parse("i.yml", text, Path::new("")).expect("it is one");
-        formation.servers().next().expect("it has a monitor").clone()
     }
 
     /// The home of a user, and a process with a connection: a link to sh by another name.
@@ -230,7 +224,7 @@ mod tests {
         }
 
         fn ask(&self, run: &str, over: &Over) -> Turn {
-            self.connected(&take(&server(), &holder(run), over), Turn::clone)
+            self.connected(&take("postgres", &holder(run), over), Turn::clone)
         }
     }
 
@@ -238,12 +232,12 @@ mod tests {
     fn a_lock_counts_while_its_connection_lives() {
         let place = Place::new();
         let theirs = Turn::Theirs(holder("a"));
-        place.connected(&take(&server(), &holder("a"), &Over::Nobody), |turn| {
+        place.connected(&take("postgres", &holder("a"), &Over::Nobody), |turn| {
             assert_eq!(*turn, Turn::Ours);
             assert_eq!(std::fs::metadata(place.lock()).expect("it is there").nlink(), 1);
             assert_eq!(place.ask("b", &Over::Nobody), theirs);
             assert_eq!(place.ask("b", &Over::Known(&holder("c"))), theirs);
-            place.connected(&release(&server(), &holder("b")), |_| ());
+            place.connected(&release("postgres", &holder("b")), |_| ());
             assert_eq!(place.ask("b", &Over::Nobody), theirs, "nobody gives back what is not theirs");
         });
         assert!(place.lock().exists());
@@ -253,15 +247,15 @@ mod tests {
     #[test]
     fn a_lock_is_given_back_or_taken_over() {
         let place = Place::new();
-        place.connected(&take(&server(), &holder("a"), &Over::Nobody), |turn| {
+        place.connected(&take("postgres", &holder("a"), &Over::Nobody), |turn| {
             assert_eq!(*turn, Turn::Ours);
-            place.connected(&release(&server(), &holder("a")), |_| ());
+            place.connected(&release("postgres", &holder("a")), |_| ());
             assert!(!place.lock().exists());
             let left: Vec<_> = std::fs::read_dir(place.0.path()).expect("it can be listed").collect();
             assert_eq!(left.len(), 1, "nothing but the link stays: {left:?}");
         });
         for over in [Over::Known(&holder("a")), Over::Anybody] {
-            place.connected(&take(&server(), &holder("a"), &Over::Nobody), |turn| {
+            place.connected(&take("postgres", &holder("a"), &Over::Nobody), |turn| {
                 assert_eq!(*turn, Turn::Ours);
                 assert_eq!(place.ask("b", &over), Turn::Ours);
                 assert_eq!(place.ask("a", &Over::Anybody), Turn::Ours);
@@ -312,7 +306,7 @@ mod tests {
         let (code, why) = works("a");
         assert_eq!(code, Some(TAKEN_OVER.cast_signed()));
         assert!(why.ends_with("ana@laptop 4711 2026-11-23T10:03:12+01:00"), "{why}");
-        place.connected(&release(&server(), &holder("b")), |_| ());
+        place.connected(&release("postgres", &holder("b")), |_| ());
         assert_eq!(works("a").1.rsplit(": ").next(), Some("it has ended"));
     }
 
@@ -320,7 +314,7 @@ mod tests {
     fn what_cannot_be_a_lock_is_named_and_nothing_stays() {
         let place = Place::new();
         std::fs::create_dir(place.lock()).expect("it can be made");
-        let command = take(&server(), &holder("a"), &Over::Anybody);
+        let command = take("postgres", &holder("a"), &Over::Anybody);
         let output = std::process::Command::new("sh")
             .args(["-c", &format!("set -eu\n{}", command.script), "muster"])
             .args(&command.args)
@@ -339,7 +333,7 @@ mod tests {
         let place = Place::new();
         let together = std::sync::Barrier::new(12);
         let ask = |run: usize| {
-            let command = take(&server(), &holder(&run.to_string()), &Over::Nobody);
+            let command = take("postgres", &holder(&run.to_string()), &Over::Nobody);
             place.connected(&command, |turn| {
                 together.wait();
                 *turn == Turn::Ours

@@ -258,6 +258,7 @@ all:
             names: names.iter().map(resolved).collect(),
             listening: BTreeSet::new(),
             lacks_locale: false,
+            boot: None,
         }
     }
 

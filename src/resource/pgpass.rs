@@ -131,6 +131,7 @@ mod tests {
             addresses: Default::default(),
             listening: Default::default(),
             lacks_locale: Default::default(),
+            boot: Default::default(),
         };
         let uri = crate::facts::monitor_uri(&formation);
         let before = |found: Option<&Secret>| match step(node, &uri, &host, found, None).unwrap().action {

@@ -1,4 +1,4 @@
-//! What is done to members of a group one after the other: restarts, a switchover, maintenance; and what is waited for between them.
+//! What is done to members of a group one after the other: restarts, a switchover, maintenance, a reboot; and what is waited for between them.
 //!
 //! A keeper of 2.0 looks once a second. A restart of a standby that it does not see moves nobody; one that it sees makes the monitor have
 //! that standby catch up, seconds later. A primary that it sees down is failed over at once, before it tries to start it: a primary is
@@ -9,6 +9,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MonitorUri, Node, NodeName, Server};
 use crate::op::{Address, Op, Switch, Wait};
 use crate::resource::data::PG_CTL;
+use crate::resource::host::Boot;
 use crate::sql::{literal, local, on_monitor};
 use crate::step::{Action, Step};
 
@@ -17,6 +18,9 @@ const TO_REST: u64 = 300;
 
 /// Seconds in which what is in memory is on disk; a busy server of many gigabytes takes minutes.
 const TO_CHECKPOINT: u64 = 1800;
+
+/// Seconds in which a host is back after a reboot: big machines test their memory for minutes.
+const TO_BOOT: u64 = 1800;
 
 /// `$1` bin, `$2` PGDATA, `$3` start, `$4` the postmaster that is to end: where another runs by now, it has ended.
 /// A server that does not come up with what was written since it was started gets the files back that it was started with: a put
@@ -285,4 +289,39 @@ pub fn answers(server: &Server, bin: &str, user: &str) -> Step {
     let command = local(server, bin, user, "postgres", Stdin::Text("select 'answers';\n".to_owned()));
     let wait = Action::Wait { command, answers: vec!["answers".to_owned()], timeout: TO_REST };
     Step::new(&server.name, Op::Wait(Wait::Answers), "nothing goes on without it", wait)
+}
+
+/// `$@` the program that reboots. Where all of it is root's, root may.
+const MAY_REBOOT: &str = r#"[ "$(id -u)" = 0 ] || sudo -n -l -- "$@" >/dev/null || {
+  echo "sudo does not allow it: $*" >&2
+  exit 1
+}
+"#;
+
+/// The connection ends with the host, and what became of the command need not be heard: [`booted`] knows.
+const REBOOT: &str = "root systemctl reboot\n";
+
+/// `$1` the boot that is to be over.
+const BOOTED: &str = r#"read -r now </proc/sys/kernel/random/boot_id
+if [ "$now" = "$1" ]; then echo "it has not gone down yet"; else echo booted; fi
+"#;
+
+/// Whether a reboot would be refused, before anybody is taken out for it.
+pub fn may_reboot(server: &Server) -> Step {
+    let command = Command::new(RunAs::Root, MAY_REBOOT).args(["systemctl", "reboot"]).timeout(60);
+    Step::new(&server.name, Op::MayReboot, "nobody is taken out in vain", Action::Run(command))
+}
+
+pub fn reboot(server: &Server, because: impl Into<String>) -> Step {
+    let command = Command::new(RunAs::Root, REBOOT).timeout(60);
+    Step::new(&server.name, Op::Reboot, because, Action::Run(command))
+}
+
+/// Waits until a host is another boot's than this one.
+pub fn booted(server: &Server, boot: &Boot) -> Step {
+    // A connection of before hangs rather than ends where the network goes down first.
+    let command =
+        Command::new(RunAs::User(server.os_user.clone()), BOOTED).args([boot.id.as_str()]).timeout(15);
+    let wait = Action::Wait { command, answers: vec!["booted".to_owned()], timeout: TO_BOOT };
+    Step::new(&server.name, Op::Wait(Wait::Booted), "it is asked on a new connection", wait)
 }

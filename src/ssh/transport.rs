@@ -272,11 +272,14 @@ impl Transport {
         }
     }
 
+    /// One whose connection has ended is connected anew: its host may have been rebooted.
     fn bastion(&self, way: &str) -> Bastion {
-        match self.bastions.lock() {
-            Ok(mut known) => known.entry(way.to_owned()).or_default().clone(),
-            Err(_) => Bastion::default(),
+        let Ok(mut known) = self.bastions.lock() else { return Bastion::default() };
+        let bastion = known.entry(way.to_owned()).or_default();
+        if matches!(bastion.get(), Some(Ok(link)) if link.handle().is_closed()) {
+            *bastion = Bastion::default();
         }
+        bastion.clone()
     }
 
     /// One's turn to shake hands with an sshd; `None` cannot be.

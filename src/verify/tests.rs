@@ -78,6 +78,7 @@ fn facts(
                 names: BTreeMap::new(),
                 listening: Default::default(),
                 lacks_locale: false,
+                boot: None,
             },
             around: crate::resource::neighbours::Surroundings::default(),
             software: Some(Software {

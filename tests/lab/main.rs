@@ -21,6 +21,7 @@ mod layouts;
 mod limits;
 mod looks;
 mod names;
+mod reboots;
 mod refusals;
 mod rolling;
 mod rollout;

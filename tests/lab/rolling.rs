@@ -23,8 +23,65 @@ done
 const CLIENT: &str =
     "postgres://coord1,coord2/app?target_session_attrs=read-write&sslmode=require&user=postgres";
 
+/// Clients that write all the while, one of each group of workers, on a host of their own.
+pub(crate) struct Writers {
+    host: &'static str,
+    keys: [String; 2],
+}
+
+impl Writers {
+    /// With a table of their own in the formation.
+    pub(crate) fn start(lab: &Lab, host: &'static str) -> Writers {
+        lab.sql(
+            "coord1",
+            "create table ledger (k int, n bigint); select create_distributed_table('ledger', 'k', shard_count => 8);",
+        );
+        let keys = [1, 2].map(|group| key_of(lab, group));
+        lab.send(host, "/tmp/writer", WRITER.as_bytes());
+        for (group, key) in keys.iter().enumerate() {
+            lab.root(
+                host,
+                &format!("setsid sh /tmp/writer '{CLIENT}' {key} /tmp/acknowledged-{group} </dev/null >/dev/null 2>&1 &"),
+            );
+        }
+        Writers { host, keys }
+    }
+
+    /// Counts what is there of that which was acknowledged.
+    pub(crate) fn stop(self, lab: &Lab) {
+        lab.root(self.host, "touch /tmp/no-more");
+        std::thread::sleep(Duration::from_secs(1));
+        for (group, key) in self.keys.iter().enumerate() {
+            let noted = lab.root(self.host, &format!("cat /tmp/acknowledged-{group}"));
+            let rows: Vec<(u64, u64)> = noted
+                .lines()
+                .filter_map(|line| line.split_once(' '))
+                .map(|(n, at)| (n.parse().expect("a number"), at.parse().expect("a time")))
+                .collect();
+            let coordinator = ["coord1", "coord2"]
+                .into_iter()
+                .find(|name| lab.psql(name, "select pg_is_in_recovery()") == "f");
+            let there = lab.sql(
+                coordinator.expect("one takes writes"),
+                &format!("select n from ledger where k = {key};"),
+            );
+            let there: std::collections::BTreeSet<u64> =
+                there.lines().filter_map(|line| line.parse().ok()).collect();
+            let lost = rows.iter().filter(|(n, _)| !there.contains(n)).count();
+            let longest = rows.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap_or_default();
+            eprintln!(
+                "-- group {}: {} rows acknowledged, {lost} lost, longest gap {longest} ms",
+                group + 1,
+                rows.len()
+            );
+            assert!(rows.len() > 100, "somebody wrote");
+            assert_eq!(lost, 0, "acknowledged rows are lost");
+        }
+    }
+}
+
 /// Three groups: two with a standby and a reader each, the third one alone.
-fn inventory(lab: &Lab, coordinators: u32, workers: u32) -> std::path::PathBuf {
+pub(crate) fn inventory(lab: &Lab, coordinators: u32, workers: u32) -> std::path::PathBuf {
     lab.inventory("rolling", |text| {
         let stays = |line: &&str| !["w2b:", "w2r:"].iter().any(|name| line.trim().starts_with(name));
         let text: Vec<&str> = text.lines().filter(stays).collect();
@@ -61,8 +118,8 @@ fn started(lab: &Lab) -> Vec<(&'static str, f64)> {
     nodes.map(of).collect()
 }
 
-/// No two members of a group are restarted at once, nor is one while another takes over, as the run's own events say.
-fn assert_one_at_a_time(events: &str, least: usize) {
+/// No two members of a group have this done at once, nor has one while another takes over, as the run's own events say.
+pub(crate) fn assert_one_at_a_time(events: &str, what: &str, least: usize) {
     let of = |node: &str| match node.starts_with("coord") {
         true => "coord".to_owned(),
         false => node[..node.len().min(2)].to_owned(),
@@ -72,10 +129,7 @@ fn assert_one_at_a_time(events: &str, least: usize) {
     for line in events.lines() {
         let event: Value = serde_json::from_str(line).expect("an object a line");
         let (Some(node), Some(title)) = (event["node"].as_str(), event["title"].as_str()) else { continue };
-        if title != "restart PostgreSQL"
-            && !title.starts_with("take over")
-            && !title.starts_with("wait until")
-        {
+        if title != what && !title.starts_with("take over") && !title.starts_with("wait until") {
             continue;
         }
         match event["event"].as_str() {
@@ -83,13 +137,13 @@ fn assert_one_at_a_time(events: &str, least: usize) {
                 let others = away.iter().filter(|(of_group, other)| *of_group == of(node) && other != node);
                 assert_eq!(others.count(), 0, "{node} begins \"{title}\" while {away:?}");
                 away.push((of(node), node.to_owned()));
-                turns += usize::from(title == "restart PostgreSQL");
+                turns += usize::from(title == what);
             }
             Some("step_done" | "step_failed") => away.retain(|(_, other)| other != node),
             _ => (),
         }
     }
-    assert!(turns >= least, "{turns} servers were restarted");
+    assert!(turns >= least, "{turns} times {what}");
 }
 
 /// A library that is not there is told before any file is written. What shows at the start alone is met by one standby, which gets back
@@ -144,25 +198,14 @@ fn a_formation_lives_on_while_it_is_restarted() {
     }
     let plain = inventory(&lab, 200, 300);
     lab.muster(&plain, &["apply", "--yes"]).exits(0);
-    lab.sql(
-        "coord1",
-        "create table ledger (k int, n bigint); select create_distributed_table('ledger', 'k', shard_count => 8);",
-    );
-    let keys = [1, 2].map(|group| key_of(&lab, group));
-    lab.send("mon", "/tmp/writer", WRITER.as_bytes());
-    for (group, key) in keys.iter().enumerate() {
-        lab.root(
-            "mon",
-            &format!("setsid sh /tmp/writer '{CLIENT}' {key} /tmp/acknowledged-{group} </dev/null >/dev/null 2>&1 &"),
-        );
-    }
+    let writers = Writers::start(&lab, "mon");
     let restart =
         |inventory: &Path, args: &[&str]| lab.muster(inventory, &[&["restart", "--yes"], args].concat());
 
     // Raised by a rollout: the primary without a standby waits for somebody who allows downtime.
     let raised = inventory(&lab, 220, 330);
     let run = lab.muster(&raised, &["--json", "apply", "--yes"]).exits(0);
-    assert_one_at_a_time(&run.stdout, 5);
+    assert_one_at_a_time(&run.stdout, "restart PostgreSQL", 5);
     assert_eq!(connections(&lab), ["220", "220", "330", "330", "300", "220", "330"]);
     lab.muster(&raised, &["plan", "--detailed-exitcode"]).exits(0).says(
         "w2a has no standby that could take over; `muster restart w2a --pending --allow-downtime` does",
@@ -178,7 +221,7 @@ fn a_formation_lives_on_while_it_is_restarted() {
     // Lowered: no standby may have less than its primary meanwhile.
     let lowered = inventory(&lab, 150, 250);
     let run = lab.muster(&lowered, &["--json", "apply", "--yes"]).exits(0);
-    assert_one_at_a_time(&run.stdout, 5);
+    assert_one_at_a_time(&run.stdout, "restart PostgreSQL", 5);
     restart(&lowered, &["--pending", "--allow-downtime"]).exits(0);
     assert_eq!(connections(&lab), ["150", "150", "250", "250", "250", "150", "250"]);
     lab.muster(&lowered, &["plan", "--detailed-exitcode"]).exits(0).says("nothing to do");
@@ -203,7 +246,7 @@ fn a_formation_lives_on_while_it_is_restarted() {
     let before = started(&lab);
     let run =
         lab.muster(&lowered, &["--json", "restart", "--yes", "--allow-downtime", "--canary", "w1a"]).exits(0);
-    assert_one_at_a_time(&run.stdout, 7);
+    assert_one_at_a_time(&run.stdout, "restart PostgreSQL", 7);
     for ((name, before), (_, now)) in before.iter().zip(started(&lab)) {
         assert!(now > *before, "{name} runs since {before}");
     }
@@ -241,29 +284,5 @@ fn a_formation_lives_on_while_it_is_restarted() {
     lab.muster(&lowered, &["status"]).exits(0);
     lab.muster(&lowered, &["plan"]).exits(0).says("nothing to do");
 
-    lab.root("mon", "touch /tmp/no-more");
-    std::thread::sleep(Duration::from_secs(1));
-    for (group, key) in keys.iter().enumerate() {
-        let noted = lab.root("mon", &format!("cat /tmp/acknowledged-{group}"));
-        let rows: Vec<(u64, u64)> = noted
-            .lines()
-            .filter_map(|line| line.split_once(' '))
-            .map(|(n, at)| (n.parse().expect("a number"), at.parse().expect("a time")))
-            .collect();
-        let coordinator =
-            ["coord1", "coord2"].into_iter().find(|name| lab.psql(name, "select pg_is_in_recovery()") == "f");
-        let there = lab
-            .sql(coordinator.expect("one takes writes"), &format!("select n from ledger where k = {key};"));
-        let there: std::collections::BTreeSet<u64> =
-            there.lines().filter_map(|line| line.parse().ok()).collect();
-        let lost = rows.iter().filter(|(n, _)| !there.contains(n)).count();
-        let longest = rows.windows(2).map(|pair| pair[1].1 - pair[0].1).max().unwrap_or_default();
-        eprintln!(
-            "-- group {}: {} rows acknowledged, {lost} lost, longest gap {longest} ms",
-            group + 1,
-            rows.len()
-        );
-        assert!(rows.len() > 100, "somebody wrote");
-        assert_eq!(lost, 0, "acknowledged rows are lost");
-    }
+    writers.stop(&lab);
 }

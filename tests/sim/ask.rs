@@ -9,7 +9,7 @@ use muster::step::Step;
 
 use crate::apply::{sql, values};
 use crate::monitor::Monitor;
-use crate::world::World;
+use crate::world::{World, boot_id};
 
 impl World {
     /// The answer to a `Wait`.
@@ -57,6 +57,10 @@ impl World {
             Wait::InMaintenance => {
                 let row = self.monitor_answering()?.by_name(&step.on.0).ok_or("no row")?;
                 word(row.is_out(), "it is out", "not yet")
+            }
+            Wait::Booted => {
+                let is_another = boot_id(self.hosts[&step.on].boot) != command.args[0];
+                word(is_another, "booted", "it has not gone down yet")
             }
             Wait::InMetadata { group, at } => {
                 let data =

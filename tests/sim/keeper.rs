@@ -311,6 +311,18 @@ impl World {
         host.remembers = text;
     }
 
+    /// The same of everything on a host, which has another boot then.
+    pub(crate) fn reboot_host(&mut self, of: &NodeName) {
+        let (before, after) = (self.hosts[of].boot, 1000 + self.serial());
+        let on_it = |(_, host): &(&NodeName, &Host)| host.boot == before;
+        let names: Vec<NodeName> = self.hosts.iter().filter(on_it).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            self.reboot(&name);
+            let host = self.hosts.get_mut(&name).expect("it is there");
+            (host.boot, host.up) = (after, 20);
+        }
+    }
+
     /// The host goes down and comes back; where systemd knows the keeper's unit it starts it.
     pub(crate) fn reboot(&mut self, name: &NodeName) {
         let unit = unit_path(self.server(name));

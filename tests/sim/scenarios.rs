@@ -23,7 +23,7 @@ use jiff::civil::Date;
 use muster::formation::{Formation, NodeName, Secret};
 use muster::inventory::parse;
 use muster::op::Switch;
-use muster::plan::{Downtime, Goal, Maintenance, Plan, Restart, Switchover, Which, plan};
+use muster::plan::{Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Switchover, Which, plan};
 use muster::resource::citus::CitusNode;
 use muster::resource::host::Resolved;
 use muster::resource::neighbours::{Neighbour, Whose};
@@ -35,7 +35,7 @@ use muster::step::Risk;
 
 use crate::converge::example;
 use crate::run::{Dice, TODAY, Trouble, converge, execute};
-use crate::world::{Data, Host, Place, Seeing, World, config_path, unit_path, write_state};
+use crate::world::{Data, Host, Place, Seeing, World, boot_id, config_path, unit_path, write_state};
 
 #[test]
 fn every_scenario_plans_what_it_says() {
@@ -111,26 +111,40 @@ pub(crate) fn scope(formation: &Formation, limit: &str) -> Scope {
 }
 
 /// What a run is for: nothing for a rollout; `restart [pending] [downtime] [HOST…]`, `switchover GROUP [HOST]`,
-/// `maintenance on|off HOST…`.
+/// `maintenance on|off HOST…`, `reboot [again] [downtime] [HOST…]`.
 fn goal(formation: &Formation, line: &str) -> Option<Goal> {
     let mut words = line.split_whitespace();
     let verb = words.next();
     let rest: Vec<&str> = words.collect();
     let named = |words: &[&str]| words.iter().map(|word| NodeName::from(*word)).collect::<BTreeSet<_>>();
+    let hosts = |words: &[&str]| {
+        let options = ["pending", "downtime", "again"];
+        let hosts: Vec<&str> = words.iter().copied().filter(|word| !options.contains(word)).collect();
+        let all = || formation.servers().map(|server| server.name.clone()).collect();
+        if hosts.is_empty() { all() } else { named(&hosts) }
+    };
+    let downtime = |words: &[&str]| match words.contains(&"downtime") {
+        true => Downtime::Allowed,
+        false => Downtime::Refused,
+    };
     Some(match (verb, &rest[..]) {
         (None, _) => Goal::Rollout,
-        (Some("restart"), words) => {
-            let hosts: Vec<&str> =
-                words.iter().copied().filter(|word| !["pending", "downtime"].contains(word)).collect();
-            let all = || formation.servers().map(|server| server.name.clone()).collect();
-            Goal::Restart(Restart {
-                nodes: if hosts.is_empty() { all() } else { named(&hosts) },
-                which: if words.contains(&"pending") { Which::Pending } else { Which::All },
-                downtime: if words.contains(&"downtime") { Downtime::Allowed } else { Downtime::Refused },
-                serial: None,
-                canary: None,
-            })
-        }
+        (Some("restart"), words) => Goal::Restart(Restart {
+            nodes: hosts(words),
+            which: if words.contains(&"pending") { Which::Pending } else { Which::All },
+            downtime: downtime(words),
+            serial: None,
+            canary: None,
+        }),
+        (Some("reboot"), words) => Goal::Reboot(Reboot {
+            nodes: hosts(words),
+            up_for: 60,
+            left_out: if words.contains(&"again") { LeftOut::ComeBack } else { LeftOut::Stay },
+            downtime: downtime(words),
+            serial: None,
+            canary: None,
+            here: Some(boot_id(77)),
+        }),
         (Some("switchover"), [group, to @ ..]) => Goal::Switchover(Switchover {
             group: group.parse().ok()?,
             to: to.first().map(|name| NodeName::from(*name)),
@@ -280,6 +294,10 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             let conf = host.data_mut()?.files.get_mut("postgresql.conf")?;
             *conf = conf.lines().skip(1).map(|line| format!("{line}\n")).collect();
         }
+        // Seconds since its boot, and the number of that: servers with the same one are on one host.
+        ("up", [seconds]) => host.up = seconds.parse().ok()?,
+        ("boot", [number]) => host.boot = number.parse().ok()?,
+        ("unit", ["disabled"]) => host.enabled = false,
         ("disk", ["full"]) => host.place.room_kb = 1024,
         ("inodes", [number]) => host.place.inodes = number.parse().ok(),
         ("disk", ["read-only"]) => host.place.access = Access::ReadOnly,

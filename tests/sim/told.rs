@@ -1,6 +1,6 @@
 //! Whether what an operation says is what its command does: titles are made of the one, hosts do the other.
 
-use muster::command::Command;
+use muster::command::{Command, RunAs};
 use muster::op::{Address, Metadata, Op, Switch, Synchronous, Wait, Way};
 use muster::resource::data::new_dir;
 use muster::resource::replication::slot;
@@ -76,6 +76,8 @@ impl World {
             Op::Switchover { to, .. } => sql.contains("perform_promotion") && texts.contains(&to.0),
             Op::Maintenance { turn: Switch::On } => sql.contains("start_maintenance"),
             Op::Maintenance { turn: Switch::Off } => sql.contains("stop_maintenance"),
+            Op::MayReboot => command.run_as == RunAs::Root && *args == ["systemctl", "reboot"],
+            Op::Reboot => command.run_as == RunAs::Root && command.script.contains("systemctl reboot"),
             Op::StartDetached => args.contains(&server.pgdata),
             Op::Renew { way, service } => {
                 args[3] == service.as_str() && (args[4] == "hangup") == (*way == Way::Hangup)
@@ -101,6 +103,7 @@ fn waits_so(wait: &Wait, command: &Command, answers: &[String]) -> bool {
         Wait::Answers => answers == ["answers"],
         Wait::TakesWrites => answers == ["it takes writes"],
         Wait::InMaintenance => answers == ["it is out"],
+        Wait::Booted => answers == ["booted"] && command.args.len() == 1,
         Wait::InMetadata { at, .. } => sql.contains("pg_dist_node") && texts.contains(&at.host),
         Wait::Registered { .. } => sql.contains("pgautofailover.node"),
     }

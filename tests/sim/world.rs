@@ -11,7 +11,7 @@ use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
 use muster::resource::client::ClientFacts;
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
 use muster::resource::database::{DatabaseFacts, MadeBy};
-use muster::resource::host::{HostFacts, Resolved};
+use muster::resource::host::{Boot, HostFacts, Resolved};
 use muster::resource::keeper::{self, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
@@ -84,6 +84,10 @@ pub(crate) struct Host {
     pub(crate) forges: Option<(String, String)>,
     /// Another network than the one that all are in.
     pub(crate) network: Option<String>,
+    /// Its boot; servers on one host have the same.
+    pub(crate) boot: u64,
+    /// Seconds since then.
+    pub(crate) up: u64,
     certificate: Option<TlsFacts>,
     /// The one in the user's file.
     pub(crate) served: Option<Certificate>,
@@ -137,14 +141,18 @@ impl World {
     pub(crate) fn bare(formation: &Formation) -> World {
         let host = |server: &Server| (server.name.clone(), Host::bare());
         let external = matches!(formation.monitor, Wanted::External(_));
-        World {
+        let mut world = World {
             formation: formation.clone(),
             hosts: formation.servers().map(host).collect(),
             monitor: external.then(Monitor::new),
             external_is_up: true,
             sins: Vec::new(),
             serial: 0,
+        };
+        for (number, host) in (1..).zip(world.hosts.values_mut()) {
+            host.boot = number;
         }
+        world
     }
 
     pub(crate) fn serial(&mut self) -> u64 {
@@ -368,8 +376,14 @@ impl World {
             names: resolved.into_iter().chain(host.sees.clone()).collect(),
             listening,
             lacks_locale: false,
+            boot: Some(Boot { id: boot_id(host.boot), up: host.up }),
         }
     }
+}
+
+/// As the kernel has it.
+pub(crate) fn boot_id(boot: u64) -> String {
+    format!("00000000-0000-4000-8000-{boot:012}")
 }
 
 pub(crate) fn config_path(server: &Server) -> String {
@@ -454,6 +468,8 @@ impl Host {
             sees: BTreeMap::new(),
             forges: None,
             network: None,
+            boot: 0,
+            up: 86_400,
             certificate: None,
             served: None,
         }

@@ -20,6 +20,8 @@ pub struct AdoptedFacts {
     pub config_path: String,
     /// The unit whose main process the keeper is; `None` where it was started otherwise, or does not run.
     pub unit: Option<String>,
+    /// systemd starts that unit at boot.
+    pub enabled: bool,
     /// What the server says of its files; `None` where it does not run.
     pub server: Option<ServerFacts>,
     /// The file that the server reads as `pg_hba.conf`.
@@ -88,7 +90,8 @@ if [ "$adopted" = 1 ]; then
   say adopted.config "$cfg"
   u=
   if [ -n "$k" ]; then u=$(sed -n 's,.*/\([^/]*\.service\)$,\1,p' "/proc/$k/cgroup" 2>/dev/null | head -n 1); fi
-  if [ -n "$u" ] && [ "$(systemctl show -p MainPID --value -- "$u" 2>/dev/null)" = "$k" ]; then say adopted.unit "$u"; else none adopted.unit; fi
+  if [ -n "$u" ] && [ "$(systemctl show -p MainPID --value -- "$u" 2>/dev/null)" = "$k" ]; then say adopted.unit "$u"; else u=; none adopted.unit; fi
+  if [ -n "$u" ] && systemctl is-enabled -q -- "$u" 2>/dev/null; then say adopted.enabled 1; else say adopted.enabled 0; fi
   mode() {{ if [ -f "$2" ] && [ ! -L "$2" ]; then say "$1" "$(stat -c %a "$2")"; else none "$1"; fi; }}
   mode adopted.conf.mode "$pgdata/postgresql.conf"
   if [ -n "$pid" ]; then
@@ -128,7 +131,9 @@ pub fn parse(answers: &Answers) -> Result<Option<AdoptedFacts>, String> {
         }),
     };
     let conf = server.as_ref().map(|server| server.config_file.clone());
+    let enabled = answers.text("adopted.enabled").is_ok_and(|is_so| is_so.as_deref() == Some("1"));
     Ok(Some(AdoptedFacts {
+        enabled,
         config_path,
         unit: answers.text("adopted.unit")?,
         rules,

@@ -22,7 +22,7 @@ use crate::template::Templates;
 use files::{has_password, monitor_config, node_config, parse_ini, read_state, write_state};
 
 pub use files::KeeperState;
-pub use unit::{AsRoot, OtherUnit, as_root, masked, unit};
+pub use unit::{AsRoot, OtherUnit, as_root, masked, reboot_as_root, starts_at_boot, unit};
 
 /// What was found of a keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]

@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::file::put_by_root;
 use crate::formation::{Keeper, Server};
 use crate::probe::Answers;
+use crate::resource::adopted::AdoptedFacts;
 use crate::resource::host::HostFacts;
 use crate::template;
 
@@ -82,6 +83,23 @@ pub fn masked(server: &Server, host: &HostFacts, facts: &KeeperFacts) -> Option<
     is_masked.then(|| unit(server))
 }
 
+/// Whether systemd starts a server's keeper at boot. The error is the unit that it would have to start, where there is one.
+pub fn starts_at_boot(
+    server: &Server,
+    host: &HostFacts,
+    facts: &KeeperFacts,
+    adopted: Option<&AdoptedFacts>,
+) -> Result<(), Option<String>> {
+    let is_there = facts.unit.as_deref().is_some_and(|text| !text.is_empty());
+    match (server.keeper, adopted) {
+        (Keeper::AsFound, Some(AdoptedFacts { unit: Some(_), enabled: true, .. })) => Ok(()),
+        (Keeper::AsFound, adopted) => Err(adopted.and_then(|adopted| adopted.unit.clone())),
+        (_, _) if under_systemd(server, host) != Some(true) => Err(None),
+        (_, _) if is_there && facts.enabled => Ok(()),
+        (_, _) => Err(Some(unit(server))),
+    }
+}
+
 /// Why another unit keeps muster from a server: two of them would run one pg_autoctl, and one of them fail once a second.
 pub(super) fn in_the_way(server: &Server, others: &[OtherUnit], own: Option<&str>) -> Option<String> {
     let environment = format!("Environment={}", template::systemd(&format!("PGDATA={}", server.pgdata)));
@@ -101,7 +119,7 @@ pub(super) fn path(unit: &str) -> String {
     format!("/etc/systemd/system/{unit}")
 }
 
-/// The programs with their arguments that root may have to run for a server: nothing else is ever root's.
+/// The programs with their arguments that root may have to run for a server: nothing else is ever root's, but for [`reboot_as_root`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AsRoot {
     /// To write the unit.
@@ -128,12 +146,21 @@ pub fn as_root(server: &Server) -> Option<AsRoot> {
     })
 }
 
+/// What root runs to reboot a server's host; `None` where its keeper is not started by systemd, so that muster does not.
+pub fn reboot_as_root(server: &Server) -> Option<Vec<String>> {
+    match server.keeper {
+        Keeper::Auto | Keeper::Systemd | Keeper::AsFound => Some(vec!["systemctl".into(), "reboot".into()]),
+        Keeper::Detached | Keeper::None => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::command::{Command, RunAs};
     use crate::probe::Answer;
-    use crate::step::{Check, Content, File};
+    use crate::resource::rolling;
+    use crate::step::{Action, Check, Content, File};
 
     /// What a script calls `root` with, where root does nothing.
     fn called(command: &Command) -> Vec<Vec<String>> {
@@ -230,5 +257,7 @@ mod tests {
         };
         assert_eq!(called(&file.command()), write);
         assert_eq!(called(&Command::new(RunAs::Root, ENABLE_AND_START).args([unit(server)])), systemctl);
+        let Action::Run(reboot) = rolling::reboot(server, "").action else { panic!("it is a command") };
+        assert_eq!(called(&reboot), Vec::from_iter(reboot_as_root(server)));
     }
 }
