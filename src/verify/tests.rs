@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::facts::Sight;
 use crate::formation::Monitor;
+use crate::resource::citus::{CitusFacts, CitusNode, Remote};
 use crate::resource::data::{Pgdata, Software};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::host::HostFacts;
