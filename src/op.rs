@@ -23,7 +23,7 @@ pub enum Risk {
 /// | `resource::{settings, tls, pgpass, citus, keeper}`, `plan::{drift, follow, replicate, adopted}` | `Write` |
 /// | `resource::data` | `Initdb`, `Install`, `RemoveStalePid`, `Start`, `Stop` |
 /// | `resource::settings` | `Reload` |
-/// | `resource::{database, monitor}` | `CreateRole`, `SetPassword`, `CreateDatabase`, `CreateExtension` |
+/// | `resource::{database, monitor}` | `CreateRole`, `RepairRole`, `SetPassword`, `CreateDatabase`, `CreateExtension` |
 /// | `resource::monitor` | `CreateFormation`, `Register`, `TellSystemIdentifier` |
 /// | `plan::replicate` | `Report` |
 /// | `resource::replication` | `BaseBackup`, `CompareSettings`, `CreateSlots`, `Synchronous` |
@@ -64,6 +64,10 @@ pub enum Op {
     Reload,
 
     CreateRole {
+        name: String,
+    },
+    /// A role may do again what it is there for.
+    RepairRole {
         name: String,
     },
     SetPassword {
@@ -273,6 +277,7 @@ impl Op {
             Op::Stop { .. } => "stop PostgreSQL".to_owned(),
             Op::Reload => "reload PostgreSQL".to_owned(),
             Op::CreateRole { name } => format!("create role {name}"),
+            Op::RepairRole { name } => format!("repair role {name}"),
             Op::SetPassword { role } => format!("set the password of {role}"),
             Op::CreateDatabase { name } => format!("create database {name}"),
             Op::CreateExtension { name, dbname: Some(dbname) } => {
@@ -329,6 +334,7 @@ impl Op {
             | Op::Start
             | Op::Stop { serving: Serving::Nobody }
             | Op::CreateRole { .. }
+            | Op::RepairRole { .. }
             | Op::SetPassword { .. }
             | Op::CreateDatabase { .. }
             | Op::CreateExtension { .. }

@@ -199,6 +199,8 @@ pub enum Reason {
     RestartFollows,
     /// PostgreSQL would not start with what its files say.
     WouldNotStart(String),
+    /// A role that its peers come with, and that may not come in.
+    Barred(String),
     /// A standby that this plan makes.
     Joins(NodeName),
     /// What a standby must not have lower than its primary goes both ways.
@@ -301,6 +303,7 @@ impl Reason {
             | Reason::NeverRestarted
             | Reason::RestartFollows
             | Reason::WouldNotStart(_)
+            | Reason::Barred(_)
             | Reason::Joins(_)
             | Reason::RaisedAndLowered { .. }
             | Reason::IsHere

@@ -128,6 +128,11 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         let why = meant::port(server, &facts.seen(&server.name)?.pgdata)?;
         Some(Check::new(View::Servers, format!("{}: port", server.name), Err(why)))
     }));
+    checks.extend(formation.servers().filter_map(|server| {
+        let why = facts::roles::trouble(formation, server, facts.seen(&server.name)?);
+        let subject = format!("{}: roles", server.name);
+        (!why.is_empty()).then(|| Check::new(View::Servers, subject, Err(why.join("; "))))
+    }));
     if formation.is_citus() {
         metadata::check(formation, facts, monitor, &mut checks);
     }

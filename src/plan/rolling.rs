@@ -173,7 +173,7 @@ const JUST_STARTED: u64 = 60;
 /// for; then there is another look. Whether there is such a group among these.
 pub(super) fn comes_to_rest(world: &World, groups: impl Iterator<Item = u32>, plan: &mut Plan) -> bool {
     for id in groups {
-        let Err(why) = Group::find(world, id, &[]) else { continue };
+        let Some(why) = Group::find(world, id, &[]).err().filter(may_pass) else { continue };
         let members: Vec<&Node> = world.formation.group(id).filter(|node| is_member(world, node)).collect();
         let has_keeper = |node: &&Node| {
             let is_seen = !world.excluded.contains_key(node.name());
@@ -201,6 +201,16 @@ pub(super) fn comes_to_rest(world: &World, groups: impl Iterator<Item = u32>, pl
     plan.partial.is_some()
 }
 
+/// Whether time may mend it.
+fn may_pass(why: &Reason) -> bool {
+    match why {
+        Reason::GroupUnwell { why, .. } => {
+            !matches!(**why, Reason::Barred(_) | Reason::WouldNotStart(_) | Reason::TakesWrites(_))
+        }
+        _ => true,
+    }
+}
+
 fn is_member(world: &World, node: &Node) -> bool {
     !world.is_out(node.name()) && world.row(node.name()).is_some()
 }
@@ -223,6 +233,9 @@ fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
     let Some(database) = &seen.database else { return Some(Reason::NotRunning) };
     if let Some(why) = database.keeps_it_down() {
         return Some(Reason::WouldNotStart(why));
+    }
+    if let Some(why) = database.barred().filter(|_| node.name() == primary.name()) {
+        return Some(Reason::Barred(why));
     }
     if row.health != 1 {
         return Some(Reason::Unhealthy);

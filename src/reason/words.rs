@@ -17,6 +17,7 @@ impl fmt::Display for Reason {
             | Reason::TakesWrites(why)
             | Reason::WithoutTls(why)
             | Reason::NotWaitedFor(why)
+            | Reason::Barred(why)
             | Reason::Saved(why) => f.write_str(why),
             Reason::Maintenance { node } => {
                 write!(f, "it is in maintenance: `muster maintenance off {node}` takes it back")

@@ -24,6 +24,9 @@ pub struct DatabaseFacts {
     /// What is kept of the passwords of the roles that muster gives one.
     #[serde(default, deserialize_with = "secrets")]
     pub verifiers: BTreeMap<String, Secret>,
+    /// What roles that somebody logs in with cannot do by now.
+    #[serde(default)]
+    pub lacks: BTreeMap<String, Vec<Right>>,
     pub databases: BTreeSet<String>,
     /// Seconds since it was started.
     #[serde(default)]
@@ -66,6 +69,35 @@ pub struct DatabaseFacts {
     /// Extensions in the formation's database; `None` if there is no such database.
     #[serde(default)]
     pub extensions: Option<BTreeMap<String, String>>,
+}
+
+/// What a role needs to be of use to a formation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Right {
+    Login,
+    Replication,
+    /// Its password is valid still.
+    Valid,
+}
+
+impl Right {
+    /// As `ALTER ROLE` has it.
+    pub fn as_sql(self) -> &'static str {
+        match self {
+            Right::Login => "LOGIN",
+            Right::Replication => "REPLICATION",
+            Right::Valid => "VALID UNTIL 'infinity'",
+        }
+    }
+
+    fn lack(self) -> &'static str {
+        match self {
+            Right::Login => "may not log in (NOLOGIN)",
+            Right::Replication => "may not replicate (NOREPLICATION)",
+            Right::Valid => "has a password that has expired (VALID UNTIL)",
+        }
+    }
 }
 
 /// What initdb was told.
@@ -118,6 +150,13 @@ impl DatabaseFacts {
     /// Those of [`pending`](Self::pending) that a restart of the server brings about.
     pub fn restartable(&self) -> Vec<&str> {
         self.pending().into_iter().filter(|name| !self.by_command_line.contains(*name)).collect()
+    }
+
+    /// A role that cannot do what it is there for, in words. Who is connected stays so; nobody comes in anew.
+    pub fn barred(&self) -> Option<String> {
+        let (role, lacks) = self.lacks.first_key_value()?;
+        let lacks: Vec<&str> = lacks.iter().map(|right| right.lack()).collect();
+        Some(format!("its role {role} {}", lacks.join(" and ")))
     }
 
     /// What of its files is wrong in a way that it would not start with. Of a setting of an extension it takes the default then.
@@ -177,6 +216,12 @@ const SERVER: &str = "select json_build_object(
  'roles', coalesce((select json_object_agg(rolname, rolpassword is not null) from pg_authid where rolname !~ '^pg_'), '{}'),
  'verifiers', coalesce((select json_object_agg(rolname, rolpassword) from pg_authid
    where rolname in (:'username', 'pgautofailover_replicator', 'autoctl_node') and rolpassword is not null), '{}'),
+ 'lacks', coalesce((select json_object_agg(rolname, lacks) from (select rolname, array_remove(array[
+   case when not rolcanlogin then 'login' end,
+   case when rolname = 'pgautofailover_replicator' and not rolreplication and not rolsuper then 'replication' end,
+   case when rolvaliduntil < now() and rolpassword is not null then 'valid' end], null) as lacks from pg_authid
+   where rolname in (:'username', 'pgautofailover_replicator', 'pgautofailover_monitor', 'autoctl_node')) as found
+   where lacks <> '{}'), '{}'),
  'databases', (select json_agg(datname) from pg_database),
  'uptime', greatest(0, extract(epoch from now() - pg_postmaster_start_time()))::bigint,
  'slots', coalesce((select json_agg(slot_name) from pg_replication_slots where slot_type = 'physical'), '[]'),
@@ -307,10 +352,11 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
         let op = Op::CreateRole { name: "pgautofailover_replicator".into() };
         run(op, why.into(), "postgres", Stdin::Text(sql));
     }
-    for (name, password) in
-        [("pgautofailover_replicator", &node.replication_password), (node.username.as_str(), &node.password)]
-    {
-        let Some(password) = password else { continue };
+    for (name, lacks) in facts.iter().flat_map(|facts| &facts.lacks) {
+        let (op, because, sql) = repair(name, lacks);
+        run(op, because, "postgres", sql);
+    }
+    for (name, password) in passwords(node) {
         if let Some(why) = wants_password(&node.server, name, password, facts) {
             let salt = scram::salt(&formation.seed, &node.name().0, name);
             run(
@@ -361,6 +407,21 @@ fn role(name: &str, options: &str) -> String {
         literal(&create),
         literal(name)
     )
+}
+
+/// The passwords that muster gives to roles of a node.
+pub fn passwords(node: &Node) -> impl Iterator<Item = (&str, &Secret)> {
+    let of_roles =
+        [("pgautofailover_replicator", &node.replication_password), (node.username.as_str(), &node.password)];
+    of_roles.into_iter().filter_map(|(role, password)| Some((role, password.as_ref()?)))
+}
+
+/// Gives a role back what it lacks.
+pub fn repair(name: &str, lacks: &[Right]) -> (Op, String, Stdin) {
+    let rights: Vec<&str> = lacks.iter().map(|right| right.as_sql()).collect();
+    let because = lacks.iter().map(|right| right.lack()).collect::<Vec<_>>().join(" and ");
+    let sql = format!("ALTER ROLE {} WITH {};\n", ident(name), rights.join(" "));
+    (Op::RepairRole { name: name.to_owned() }, format!("it {because}"), Stdin::Text(sql))
 }
 
 /// Why a role is to be given this password; `None` where it has it.

@@ -6,7 +6,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Seed, Server};
 use crate::op::{Op, Wait};
 use crate::probe::Answers;
-use crate::resource::database::{DatabaseFacts, set_password, wants_password};
+use crate::resource::database::{DatabaseFacts, repair, set_password, wants_password};
 use crate::scram;
 use crate::session::PSQL;
 use crate::sql::{MONITOR, literal, local, monitor_env, on_monitor};
@@ -261,6 +261,10 @@ pub fn steps(
         let sql = "CREATE EXTENSION IF NOT EXISTS pgautofailover CASCADE;\n".to_owned();
         let op = Op::CreateExtension { name: "pgautofailover".to_owned(), dbname: None };
         run(op, "it is the monitor", DBNAME, Stdin::Text(sql));
+    }
+    for (name, lacks) in database.iter().flat_map(|facts| &facts.lacks) {
+        let (op, because, sql) = repair(name, lacks);
+        run(op, &because, "postgres", sql);
     }
     let why = |password| wants_password(server, USER, password, database);
     if let Some((password, because)) = password.and_then(|password| Some((password, why(password)?))) {

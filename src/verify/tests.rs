@@ -142,6 +142,7 @@ fn database(formation: &Formation, monitor: &MonitorFacts, name: &NodeName) -> D
         streaming: Some(streaming(&followers, &names, is_primary)),
         roles: BTreeMap::new(),
         verifiers: BTreeMap::new(),
+        lacks: BTreeMap::new(),
         databases: Default::default(),
         uptime: None,
         slots: Default::default(),

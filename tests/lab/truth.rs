@@ -54,6 +54,22 @@ fn what_only_looks_settled() {
     signal("CONT", KEEPER);
     until("the keeper reports", 30, || muster(&["status"]).code == Some(0));
 
+    // Who is connected stays so when a role may log in no more, and nobody comes in anew.
+    for (on, role) in [("coord1", "pgautofailover_replicator"), ("mon", "autoctl_node")] {
+        lab.psql(on, &format!("alter role {role} nologin"));
+        let barred = format!("{on}: its role {role} may not log in (NOLOGIN)");
+        muster(&["status"]).exits(2).says(&barred);
+        if on == "coord1" {
+            muster(&["verify"]).exits(2).says(&format!("{on}: roles: its role {role} may not log in"));
+            muster(&["restart", "--check"]).exits(2).says(&format!("its role {role} may not log in"));
+        }
+        muster(&["apply", "--yes"]).exits(0).says(&format!("repair role {role}"));
+        formation::settle(&lab);
+        muster(&["status"]).exits(0);
+    }
+    lab.psql("mon", "alter role autoctl_node password 'another'");
+    muster(&["status"]).exits(0);
+
     // The only standby that commits wait for hears nothing any more: no commit returns, though its keeper reports.
     signal("STOP", RECEIVER);
     let began = Instant::now();

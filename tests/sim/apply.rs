@@ -177,6 +177,9 @@ impl World {
             Op::CreateRole { name } => {
                 self.writable(on)?.roles.insert(name.clone(), name == "pgautofailover_monitor");
             }
+            Op::RepairRole { name } => {
+                self.writable(on)?.lacks.remove(name).ok_or("it lacks nothing")?;
+            }
             Op::SetPassword { role: name } => {
                 let data = self.writable(on)?;
                 *data.roles.get_mut(name).ok_or("role does not exist")? = true;

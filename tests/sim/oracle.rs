@@ -96,6 +96,9 @@ fn check_group(formation: &Formation, world: &World, group: u32, found: &mut Vec
         if !primary.roles.contains_key(role) {
             found.push(format!("{name} has no role {role}"));
         }
+        if let Some(lacks) = primary.lacks.get(role) {
+            found.push(format!("{name}: {role} lacks {lacks:?}"));
+        }
     }
     for (role, password) in
         [(node.username.as_str(), &node.password), ("pgautofailover_replicator", &node.replication_password)]

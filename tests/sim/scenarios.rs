@@ -25,6 +25,7 @@ use muster::inventory::parse;
 use muster::op::Switch;
 use muster::plan::{Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Switchover, Which, plan};
 use muster::resource::citus::CitusNode;
+use muster::resource::database::Right;
 use muster::resource::host::Resolved;
 use muster::resource::neighbours::{Neighbour, Whose};
 use muster::resource::place::{Access, Is};
@@ -401,6 +402,9 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("hba", ["error", ..]) => host.data_mut()?.hba_errors.push(words[1..].join(" ")),
         ("role", [role, "missing"]) => {
             host.data_mut()?.roles.remove(*role);
+        }
+        ("role", [role, "nologin"]) => {
+            host.data_mut()?.lacks.insert((*role).to_owned(), vec![Right::Login]);
         }
         ("role", [role, "password", password]) => {
             let kept = muster::scram::verifier(&Secret::new(*password), b"salt");

@@ -2,15 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use muster::formation::{Formation, Keeper, NodeName};
+use muster::formation::{Formation, Keeper, Monitor, NodeName, Secret};
 use muster::plan::plan;
 use muster::report::paint::Paint;
 use muster::report::status::rest::Rest;
 use muster::report::status::{Note, Status};
+use muster::resource::database::Right;
 use muster::resource::streaming::{Sender, Slot, Streaming};
 use muster::scope::Scope;
 use muster::state::State;
-use muster::{report, verify};
+use muster::{report, scram, verify};
 
 use crate::converge::{example, settled, small};
 use crate::run::TODAY;
@@ -81,6 +82,17 @@ fn what_is_shown_is_so() {
         let world = settled(&formation);
         let all = ["settled", "exit code 0 of status", "verified", "done"];
         assert_eq!(green(&formation, &mut world.clone()), all, "{name}");
+        if let (Monitor::Managed(server), Some(_)) = (&formation.monitor, formation.monitor_password()) {
+            let mut world = world.clone();
+            let data = world.host(&server.name.0).data_mut().expect("it has data");
+            data.verifiers
+                .insert("autoctl_node".to_owned(), scram::verifier(&Secret::new("another"), b"salt"));
+            let shown = green(&formation, &mut world);
+            assert!(
+                shown.is_empty(),
+                "{name}: the monitor has another password, and it is shown as {shown:?}"
+            );
+        }
         for node in formation.nodes.values() {
             let (host, is_standby) = (&node.name().0, world.writer(node.group).as_ref() != Some(node.name()));
             let check = |spoiled: &str, change: &dyn Fn(&mut World)| {
@@ -91,6 +103,15 @@ fn what_is_shown_is_so() {
             };
             if node.server.keeper != Keeper::None {
                 check("is silent", &|world| world.host(host).frozen = true);
+            }
+            if !is_standby {
+                for role in ["pgautofailover_replicator", "pgautofailover_monitor"] {
+                    let lacks = vec![Right::Login];
+                    check("lets nobody in", &|world| {
+                        let data = world.host(host).data_mut().expect("it has data");
+                        data.lacks.insert(role.to_owned(), lacks.clone());
+                    });
+                }
             }
             if is_standby {
                 check("does not stream", &|world| world.host(host).deaf = true);

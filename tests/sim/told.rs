@@ -39,6 +39,7 @@ impl World {
             Op::Stop { .. } => args[2] == "stop",
             Op::Reload | Op::TellSystemIdentifier => args[1] == server.pgdata,
             Op::CreateRole { name } | Op::CreateDatabase { name } => texts.contains(name),
+            Op::RepairRole { name } => sql.contains(&format!("ALTER ROLE {} WITH ", ident(name))),
             Op::SetPassword { role } => sql.contains(&format!("ALTER ROLE {} PASSWORD", ident(role))),
             Op::CreateExtension { name, dbname } => {
                 sql.contains(name) && dbname.as_ref().is_none_or(|dbname| args[4] == *dbname)

@@ -10,7 +10,7 @@ use muster::probe::Answers;
 use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
 use muster::resource::client::ClientFacts;
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
-use muster::resource::database::{DatabaseFacts, MadeBy};
+use muster::resource::database::{DatabaseFacts, MadeBy, Right};
 use muster::resource::host::{Boot, HostFacts, Resolved};
 use muster::resource::keeper::{self, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
@@ -122,6 +122,8 @@ pub(crate) struct Data {
     pub(crate) roles: BTreeMap<String, bool>,
     /// What it keeps of their passwords.
     pub(crate) verifiers: BTreeMap<String, Secret>,
+    /// What roles may do no more.
+    pub(crate) lacks: BTreeMap<String, Vec<Right>>,
     pub(crate) databases: BTreeSet<String>,
     pub(crate) extensions: BTreeMap<String, String>,
     pub(crate) slots: BTreeSet<String>,
@@ -224,7 +226,7 @@ impl World {
             let source = source.clone();
             let data = self.hosts.get_mut(&name).and_then(Host::data_mut).expect("it follows");
             (data.roles, data.databases) = (source.roles, source.databases);
-            data.verifiers = source.verifiers;
+            (data.verifiers, data.lacks) = (source.verifiers, source.lacks);
             (data.extensions, data.citus, data.pools) = (source.extensions, source.citus, source.pools);
             data.timeline = source.timeline;
         }
@@ -595,6 +597,7 @@ impl Data {
             loaded: BTreeMap::new(),
             roles: BTreeMap::from([(user.to_owned(), false)]),
             verifiers: BTreeMap::new(),
+            lacks: BTreeMap::new(),
             databases: ["postgres", "template0", "template1"].map(str::to_owned).into(),
             extensions: BTreeMap::from([("plpgsql".to_owned(), "1.0".to_owned())]),
             slots: BTreeSet::new(),
@@ -624,7 +627,7 @@ impl Data {
     fn is_level_with(&self, other: &Data) -> bool {
         (&self.roles, &self.databases, &self.extensions)
             == (&other.roles, &other.databases, &other.extensions)
-            && self.verifiers == other.verifiers
+            && (&self.verifiers, &self.lacks) == (&other.verifiers, &other.lacks)
             && (&self.citus, &self.pools, self.timeline) == (&other.citus, &other.pools, other.timeline)
     }
 
@@ -672,6 +675,7 @@ impl Data {
             in_recovery: self.standby,
             roles: self.roles.clone(),
             verifiers: self.verifiers.clone(),
+            lacks: self.lacks.clone(),
             databases: self.databases.clone(),
             uptime: Some(3600),
             slots: self.slots.clone(),

@@ -2,7 +2,7 @@
 //! looks.
 
 use crate::facts::{self, Facts, Seen};
-use crate::formation::{Formation, Keeper, NodeName, Server, Tls};
+use crate::formation::{Formation, Keeper, NodeName, Server, SslMode, Tls};
 use crate::resource::data::{Pgdata, STANDBY_CONF};
 use crate::resource::overruled::Plain;
 use crate::resource::pgpass;
@@ -19,6 +19,7 @@ pub(super) fn lacking<'a>(
     formation.servers().filter_map(move |server| {
         let seen = facts.seen(&server.name)?;
         let mut lacks = of(server, seen);
+        lacks.extend(facts::roles::trouble(formation, server, seen));
         if !server.adopted {
             lacks.extend(of_keeper(server, seen));
             let node =
@@ -45,8 +46,17 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
     let mut said = Vec::new();
     let unreadable = &seen.tls.unreadable;
     if !unreadable.is_empty() {
+        // A client that verifies reads its authority for every connection.
+        let is_needed_now = match &server.tls {
+            Tls::Files { ca: Some(ca), mode, .. } => *mode >= SslMode::VerifyCa && unreadable.contains(ca),
+            Tls::Files { .. } | Tls::Off | Tls::SelfSigned { .. } => false,
+        };
+        let when = match is_needed_now && server.keeper != Keeper::None {
+            true => "its keeper needs it for every connection, and PostgreSQL at its next start",
+            false => "PostgreSQL needs it at its next start",
+        };
         said.push(format!(
-            "{} cannot be read, and PostgreSQL needs it at its next start: put it there, readable for its server",
+            "{} cannot be read, and {when}: put it there, readable for its server",
             unreadable.join(" and ")
         ));
     }
