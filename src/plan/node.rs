@@ -2,7 +2,7 @@
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{Keeper, Node, Server};
+use crate::formation::{Keeper, Node, NodeName, Server};
 use crate::fsm;
 use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
@@ -15,7 +15,7 @@ use crate::resource::keeper::{self, Whose};
 use crate::resource::monitor::NodeRow;
 use crate::resource::replication;
 use crate::resource::rolling::once_heard;
-use crate::resource::{citus, data, database, overruled as system, pgpass, properties, tls};
+use crate::resource::{citus, data, database, overruled as system, pgpass, properties, streaming, tls};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
 
@@ -228,9 +228,19 @@ pub(super) fn overruled(seen: &Seen, server: &Server, node: Option<&Node>, plan:
     notes.into_iter().for_each(|note| plan.note(&server.name, note));
 }
 
+/// Why a node that is waited for does not get anywhere.
+fn stuck(world: &World, node: &NodeName) -> Option<String> {
+    let row = world.row(node)?;
+    let primary = world.monitor_facts()?.primary(row.group)?;
+    streaming::stuck(row, primary, world.streaming(&NodeName(primary.name.clone())), world.database(node))
+}
+
 pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
     let node = &server.name;
     let Some(database) = world.database(node) else { return };
+    if let Some(why) = stuck(world, node) {
+        plan.note(node, Reason::NotStreaming { why, pgdata: server.pgdata.clone() }.to_string());
+    }
     let mut names = database.pending();
     // Of the others the restart is planned, or it is told what they wait for.
     if !names.is_empty() && rolling::share(world, server, world.formation.nodes.get(node)) == Share::Turn {

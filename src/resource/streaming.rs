@@ -18,6 +18,9 @@ const PROMOTED_BEHIND: i64 = 16 << 20;
 /// (wal_receiver_status_interval), and its primary gives it up after thirty (wal_sender_timeout, as keepers write it).
 const UNHEARD: i64 = 20;
 
+/// Seconds after its start in which a standby may not have found its primary yet.
+const TO_CONNECT: u64 = 30;
+
 /// What one server says of its replication.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Streaming {
@@ -161,10 +164,34 @@ fn not_streaming(
     at_primary: Option<&Streaming>,
     own: Option<&Streaming>,
 ) -> Option<String> {
-    let of = &primary.name;
     if !rests(standby, State::Secondary) || !primary.is_resting_writer() {
         return None;
     }
+    disconnected(standby, primary, at_primary, own)
+}
+
+/// Why a node that is to catch up does not, though its server has run for a while: it would be waited for in vain. `None` while nothing
+/// says so.
+pub fn stuck(
+    standby: &NodeRow,
+    primary: &NodeRow,
+    at_primary: Option<&Streaming>,
+    own: Option<&DatabaseFacts>,
+) -> Option<String> {
+    let own = own.filter(|own| own.in_recovery && own.uptime.is_some_and(|seconds| seconds > TO_CONNECT))?;
+    if standby.reported != Some(State::Catchingup) || standby.id == primary.id {
+        return None;
+    }
+    disconnected(standby, primary, at_primary, own.streaming.as_ref())
+}
+
+fn disconnected(
+    standby: &NodeRow,
+    primary: &NodeRow,
+    at_primary: Option<&Streaming>,
+    own: Option<&Streaming>,
+) -> Option<String> {
+    let of = &primary.name;
     let Some(there) = at_primary else {
         let own = own?;
         return match own.receiver.as_deref() {
@@ -281,6 +308,24 @@ mod tests {
         assert!(matches!(says(&own(Some("waiting"))), Some(Trouble::NotStreaming(_))));
         assert!(matches!(says(&own(None)), Some(Trouble::NotStreaming(_))));
         assert_eq!(trouble(standby, primary, None, None), None, "nobody could look");
+    }
+
+    #[test]
+    fn a_node_that_does_not_catch_up_is_told_once_it_has_had_its_time() {
+        let mut monitor = rows();
+        (monitor.nodes[1].reported, monitor.nodes[1].assigned) =
+            (Some(State::Catchingup), Some(State::Secondary));
+        let [primary, standby] = &monitor.nodes[..] else { panic!("two rows") };
+        let own = |seconds: u64| DatabaseFacts {
+            streaming: Some(Streaming::default()),
+            uptime: Some(seconds),
+            ..server(true)
+        };
+        let there = Streaming::default();
+        let says = |seconds: u64| stuck(standby, primary, Some(&there), Some(&own(seconds)));
+        assert_eq!(says(5), None);
+        assert_eq!(says(60).as_deref(), Some("it does not stream from n1: it has no connection there"));
+        assert_eq!(stuck(&rows().nodes[1], primary, Some(&there), Some(&own(60))), None, "it has caught up");
     }
 
     #[test]

@@ -105,6 +105,11 @@ fn streaming(
         let seen = facts.seen(&NodeName::from(primary.name.as_str()))?;
         seen.database.as_ref()?.streaming.as_ref()
     });
+    let stuck = primary.and_then(|primary| streaming::stuck(row, primary, there, Some(database)));
+    let pgdata = formation.nodes.get(name).map(|node| node.server.pgdata.clone());
+    if let (Some(why), Some(pgdata)) = (stuck, pgdata) {
+        note(name, Reason::NotStreaming { why, pgdata }.to_string());
+    }
     if let Some(why) = primary.and_then(|_| streaming::lagging(row, there, Some(own))) {
         note(name, why);
     }
