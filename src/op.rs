@@ -30,7 +30,7 @@ pub enum Risk {
 /// | `resource::properties` | `SetPriority`, `SetQuorum`, `SetNumberSyncStandbys` |
 /// | `resource::citus` | `Metadata` |
 /// | `resource::keeper` | `EnableUnit`, `StartDetached`, `Renew` |
-/// | `resource::rolling` | `Checkpoint`, `Restart`, `Switchover`, `Maintenance`, `MayReboot`, `Reboot` |
+/// | `resource::rolling` | `Checkpoint`, `Restart`, `LookAgain`, `Switchover`, `Maintenance`, `MayReboot`, `Reboot` |
 /// | all of these, and `plan::{monitor, node, well}` | `Wait` |
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -130,6 +130,8 @@ pub enum Op {
 
     /// Writes to disk what is in memory, so that the server stops in a moment.
     Checkpoint,
+    /// A standby that has lost its primary tries to reach it again.
+    LookAgain,
     /// A server ends and starts again; its keeper lives meanwhile.
     Restart,
     /// Another node of the group is to take writes.
@@ -308,6 +310,7 @@ impl Op {
                 format!("restart the keeper's service {}", service.as_str())
             }
             Op::Checkpoint => "checkpoint".to_owned(),
+            Op::LookAgain => "look for its primary again".to_owned(),
             Op::Restart => "restart PostgreSQL".to_owned(),
             Op::Switchover { from, .. } => format!("take over from {from}"),
             Op::Maintenance { turn: Switch::On } => "enable maintenance".to_owned(),
@@ -351,6 +354,7 @@ impl Op {
             | Op::EnableUnit { .. }
             | Op::StartDetached
             | Op::Checkpoint
+            | Op::LookAgain
             | Op::Maintenance { turn: Switch::Off }
             | Op::MayReboot
             | Op::Wait(_) => Risk::Safe,

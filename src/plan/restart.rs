@@ -396,13 +396,20 @@ fn may_take_over_again(world: &World, group: &Group, node: &Node) -> Turn {
 
 /// A primary that stays one, as nobody could be promoted: no commit returns until it is back. Where its keeper has told the monitor, that
 /// has the standbys of a group of three report how far they are, which they do by a restart.
-fn in_place(world: &World, group: &Group, due: &Due, because: &str) -> Option<Turn> {
+fn in_place(world: &World, group: &Group, due: &Due, because: &str) -> Vec<Turn> {
     let node = group.primary;
     let because = format!("{because}; its group takes no writes until it is back");
+    let Some(restarted) = turn(world, node, due, &because) else { return Vec::new() };
     let answers = rolling::answers(&node.server, world.bin(node.name()), &node.username);
+    let mut turns = vec![restarted.gate([answers])];
+    turns.extend(group.standbys.iter().map(|standby| {
+        let step = rolling::look_again(&standby.server, world.bin(standby.name()));
+        Turn::new(standby.name(), vec![step])
+    }));
     let standbys = group.standbys.iter().map(|standby| wait_until_settled(world, standby));
-    let gate = [answers, wait_until_settled_anew(world, node)].into_iter().chain(standbys);
-    Some(turn(world, node, due, &because)?.gate(gate))
+    let gate = std::iter::once(wait_until_settled_anew(world, node)).chain(standbys);
+    turns.push(Turn::new(node.name(), Vec::new()).gate(gate));
+    turns
 }
 
 fn turn(world: &World, node: &Node, due: &Due, because: &str) -> Option<Turn> {
@@ -432,7 +439,7 @@ fn primary(world: &World, group: &Group, due: &Due, downtime: Downtime, plan: &m
             let handover = switchover::turns(world, group, to, &because);
             first.into_iter().chain(handover).chain(last).collect()
         }
-        (Err(_), Downtime::Allowed) => in_place(world, group, due, why).into_iter().collect(),
+        (Err(_), Downtime::Allowed) => in_place(world, group, due, why),
         (Err(none), Downtime::Refused) => {
             plan.blocked.insert(old.name().clone(), Reason::NeedsDowntime(Box::new(none)));
             Vec::new()

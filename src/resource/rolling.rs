@@ -108,6 +108,18 @@ pub fn checkpoint(server: &Server, bin: &str, user: &str) -> Step {
     Step::new(&server.name, Op::Checkpoint, because, Action::Run(command.timeout(TO_CHECKPOINT)))
 }
 
+/// `$1` bin, `$2` PGDATA. A server that is just being started needs no call.
+const LOOK_AGAIN: &str = r#""$1/pg_ctl" reload -s -D "$2" 2>/dev/null || echo "it was not running"
+"#;
+
+/// A standby whose primary is back would look for it every five seconds only (`wal_retrieve_retry_interval`), and no commit returns while
+/// none streams. What has its configuration read again ends that wait.
+pub fn look_again(server: &Server, bin: &str) -> Step {
+    let command = Command::new(RunAs::User(server.os_user.clone()), LOOK_AGAIN);
+    let command = command.args([bin.to_owned(), server.pgdata.clone()]).timeout(60);
+    Step::new(&server.name, Op::LookAgain, "commits wait for it", Action::Run(command))
+}
+
 /// Ends this postmaster and starts the server again.
 pub fn restart(server: &Server, bin: &str, postmaster: u32, because: impl Into<String>) -> Step {
     let command = Command::new(RunAs::User(server.os_user.clone()), RESTART.replace("PG_CTL", PG_CTL));

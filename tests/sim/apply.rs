@@ -219,7 +219,7 @@ impl World {
                     self.start_postgres(on);
                 }
             }
-            Op::MayReboot => (),
+            Op::MayReboot | Op::LookAgain => (),
             Op::Reboot => self.reboot_host(on),
             Op::Switchover { to, .. } => return self.monitor_answering()?.promote(&to.0),
             Op::Maintenance { turn } => return self.monitor_answering()?.maintain(&step.on.0, *turn),

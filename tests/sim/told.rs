@@ -72,6 +72,7 @@ impl World {
                     }
             }
             Op::EnableUnit { unit } => args[0] == *unit,
+            Op::LookAgain => args[1] == server.pgdata,
             Op::Checkpoint => sql == "CHECKPOINT;\n",
             Op::Restart => args[1] == server.pgdata && args[2] == "start" && args.len() == 4,
             Op::Switchover { to, .. } => sql.contains("perform_promotion") && texts.contains(&to.0),
