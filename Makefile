@@ -32,7 +32,7 @@ ifeq ($(ROOT),yes)
 	$(LAB) base
 	@status=0; if cargo nextest --version >/dev/null 2>&1; then cargo nextest run -E 'binary(lab)'; \
 	else cargo test --test lab -- --nocapture; fi || status=$$?; \
-	[ -n "$(KEEP)" ] || MUSTER_LAB_NET=$${MUSTER_LAB_NET:-10.88.2} $(LAB) down; \
+	[ -n "$(KEEP)" ] || for net in $${MUSTER_LAB_NET:-10.88.2 10.88.4}; do MUSTER_LAB_NET=$$net $(LAB) down; done; \
 	echo "the lab's Citus: $$($(LAB) citus)"; exit $$status
 else
 	@echo "LEFT OUT: the tests on real hosts (tests/lab), they need root: sudo make test-lab"

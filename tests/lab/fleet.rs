@@ -61,6 +61,19 @@ pub(crate) struct Run {
     pub(crate) stderr: String,
 }
 
+/// Two fleets, so that two scenarios go side by side: most of one is waiting. Not `make demo`'s prefix: a formation that someone looks
+/// at is not wiped by a test.
+const NETS: [&str; 2] = ["10.88.2", "10.88.4"];
+
+/// Where the keys of a fleet are, and the lock of whoever has it.
+fn turn(net: &str) -> (PathBuf, File) {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let keys = if net == "10.88.0" { root.join(".lab") } else { root.join(".lab").join(net) };
+    fs::create_dir_all(&keys).expect("the lab's key directory can be made");
+    let turn = File::create(keys.join("turn")).expect("the lab's lock can be made");
+    (keys, turn)
+}
+
 impl Lab {
     /// Ten hosts with nothing set up; `None` where there can be none.
     pub(crate) fn bare() -> Option<Lab> {
@@ -73,9 +86,10 @@ impl Lab {
             eprintln!("\n*** LEFT OUT, nothing was tested: {reason} ***\n");
             return None;
         }
-        // Not `make demo`'s prefix: a formation that someone looks at is not wiped by a test.
-        let net = std::env::var("MUSTER_LAB_NET").unwrap_or_else(|_| "10.88.2".to_owned());
-        let lab = Lab::of(net);
+        let lab = match std::env::var("MUSTER_LAB_NET") {
+            Ok(net) => Lab::of(net),
+            Err(_) => NETS.into_iter().find_map(Lab::free).unwrap_or_else(|| Lab::of(NETS[0].to_owned())),
+        };
         let were_up = !lab.script(&["list"]).is_empty();
         lab.script(&["up", &count.to_string()]);
         if were_up {
@@ -116,12 +130,16 @@ impl Lab {
     }
 
     fn of(net: String) -> Lab {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-        let keys = if net == "10.88.0" { root.join(".lab") } else { root.join(".lab").join(&net) };
-        fs::create_dir_all(&keys).expect("the lab's key directory can be made");
-        let turn = File::create(keys.join("turn")).expect("the lab's lock can be made");
+        let (keys, turn) = turn(&net);
         turn.lock().expect("the lab's lock can be taken");
         Lab { net, keys, suite: "bookworm", _turn: turn }
+    }
+
+    /// `None` where another scenario has it.
+    fn free(net: &str) -> Option<Lab> {
+        let (keys, turn) = turn(net);
+        turn.try_lock().ok()?;
+        Some(Lab { net: net.to_owned(), keys, suite: "bookworm", _turn: turn })
     }
 
     /// All hosts bare again.

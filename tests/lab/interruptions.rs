@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use serde_json::Value;
 
 use crate::fleet::{Lab, head};
-use crate::formation;
+use crate::{formation, rolling};
 
 /// `MUSTER_LAB_KILLS` rounds; `MUSTER_LAB_SEED` repeats the moments of an earlier run.
 #[test]
@@ -27,15 +27,8 @@ fn killed_at_random() {
         if round > 1 {
             lab.wipe();
         }
-        let moment = Duration::from_millis(300 + random.below(whole * 1000));
-        let mut muster = lab.start_muster(&inventory, &["apply", "--yes"]);
-        std::thread::sleep(moment);
-        let over = muster.try_wait().expect("muster can be waited for");
-        muster.kill().expect("muster can be killed");
-        let output = muster.wait_with_output().expect("muster ends");
-        let last = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
-        let how = if over.is_some() { "had ended before" } else { "killed" };
-        eprintln!("== round {round}: {how} at {moment:?}, its last line: {last}");
+        let last = kill_after(&lab, &inventory, &["apply", "--yes"], random.below(whole * 1000));
+        eprintln!("== round {round}: {last}");
 
         lab.muster(&inventory, &["apply", "--yes"]).exits(0);
         formation::settle(&lab);
@@ -44,6 +37,69 @@ fn killed_at_random() {
         formation::assert_rows(&lab);
         lab.muster(&inventory, &["plan", "--detailed-exitcode"]).exits(0);
     }
+}
+
+/// The same of changes whose turn comes member by member, and of a restart, while somebody writes all the time: one run brings it to its
+/// end. `MUSTER_LAB_KILLS` and `MUSTER_LAB_SEED` as above.
+#[test]
+fn killed_at_random_while_members_take_turns() {
+    let Some(lab) = Lab::bare() else { return };
+    if !lab.has_citus() {
+        eprintln!("\n*** LEFT OUT, nothing was tested: the lab's image has no real Citus ***\n");
+        return;
+    }
+    let rounds = number("MUSTER_LAB_KILLS").unwrap_or(3);
+    let seed = number("MUSTER_LAB_SEED").unwrap_or_else(now);
+    let mut random = Random(seed | 1);
+    lab.muster(&rolling::inventory(&lab, 200, 300), &["apply", "--yes"]).exits(0);
+    let writers = rolling::Writers::start(&lab, "mon");
+    let all = ["restart", "--yes", "--allow-downtime"];
+    let begun = Instant::now();
+    lab.muster(&rolling::inventory(&lab, 200, 300), &all).exits(0);
+    let whole = begun.elapsed();
+    eprintln!("{rounds} rounds within {whole:?}; again: MUSTER_LAB_SEED={seed} MUSTER_LAB_KILLS={rounds}");
+
+    for round in 1..=rounds {
+        // Raised, lowered, and a restart for no other reason than that it was asked for.
+        let connections = [150, 210, 150][usize::try_from(round % 3).expect("it is small")];
+        let inventory = rolling::inventory(&lab, connections, connections + 100);
+        let before = rolling::started(&lab);
+        let moment = jiff::Timestamp::now().to_string();
+        let since = ["--started-before", &moment];
+        // Times are whole seconds.
+        std::thread::sleep(Duration::from_millis(1100));
+        let (first, again) = match round % 3 {
+            0 => (all.to_vec(), [&all[..], &since].concat()),
+            _ => (vec!["apply", "--yes"], vec!["apply", "--yes"]),
+        };
+        let last = kill_after(&lab, &inventory, &first, random.below(whole.as_millis() as u64));
+        eprintln!("== round {round}: {last}");
+
+        lab.muster(&inventory, &again).exits(0);
+        lab.muster(&inventory, &[&all[..], &["--pending"]].concat()).exits(0);
+        lab.muster(&inventory, &["plan", "--detailed-exitcode"]).exits(0).says("nothing to do");
+        lab.muster(&inventory, &["verify"]).exits(0);
+        for (name, now) in rolling::started(&lab).into_iter().filter(|(name, _)| *name != "mon") {
+            let wanted = if name.starts_with("coord") { connections } else { connections + 100 };
+            assert_eq!(lab.psql(name, "show max_connections"), wanted.to_string(), "{name}");
+            let was = before.iter().find(|(other, _)| *other == name).expect("it was there").1;
+            assert!(round % 3 != 0 || now > was, "{name} runs since {was}");
+        }
+    }
+    writers.stop(&lab);
+}
+
+/// `kill -9` so many milliseconds after its begin; what it did last.
+fn kill_after(lab: &Lab, inventory: &Path, args: &[&str], milliseconds: u64) -> String {
+    let moment = Duration::from_millis(300 + milliseconds);
+    let mut muster = lab.start_muster(inventory, args);
+    std::thread::sleep(moment);
+    let over = muster.try_wait().expect("muster can be waited for");
+    muster.kill().expect("muster can be killed");
+    let output = muster.wait_with_output().expect("muster ends");
+    let last = String::from_utf8_lossy(&output.stdout).lines().last().unwrap_or_default().to_owned();
+    let how = if over.is_some() { "had ended before" } else { "killed" };
+    format!("{how} at {moment:?}, its last line: {last}")
 }
 
 /// The hosts of the grid's formation; its rollout has every kind of step.

@@ -16,7 +16,8 @@ while [ ! -e /tmp/no-more ]; do
   n=$((n + 1))
   if PGCONNECT_TIMEOUT=2 PGOPTIONS='-c statement_timeout=10s' /usr/lib/postgresql/15/bin/psql -XAtqw "$1" -c "insert into ledger values ($2, $n)" 2>/dev/null; then
     echo "$n $(date +%s%3N)" >>"$3"
-  else sleep 0.05; fi
+  fi
+  sleep 0.05
 done
 "#;
 
@@ -109,7 +110,7 @@ fn connections(lab: &Lab) -> Vec<String> {
 }
 
 /// When each server was started, in seconds.
-fn started(lab: &Lab) -> Vec<(&'static str, f64)> {
+pub(crate) fn started(lab: &Lab) -> Vec<(&'static str, f64)> {
     let nodes = HOSTS.iter().filter(|name| !["w2b", "w2r"].contains(*name));
     let of = |name: &&'static str| {
         let at = lab.psql(name, "select extract(epoch from pg_postmaster_start_time())");

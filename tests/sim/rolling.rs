@@ -295,7 +295,10 @@ fn a_reboot_cut_at_any_step_is_finished_by_the_next() {
         let steps = plan(&formation, &mut begin.clone(), &reboot(&formation, LeftOut::Stay)).steps().count();
         assert!(steps > 10, "{name}: {steps}");
         for at in 0..steps {
-            for trouble in [Trouble::Cut(at), Trouble::Fails(at), Trouble::Unheard(at)] {
+            let troubles = [Trouble::Cut(at), Trouble::Fails(at), Trouble::Unheard(at)];
+            // Every one of them in the small formation, by turns in the large one.
+            let of_this = if name == "minimal.yml" { &troubles[..] } else { &troubles[at % 3..][..1] };
+            for trouble in of_this.iter().copied() {
                 let when = format!("{name}, {trouble:?}");
                 let mut world = begin.clone();
                 let first = plan(&formation, &mut world, &reboot(&formation, LeftOut::Stay));
