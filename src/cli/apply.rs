@@ -69,8 +69,8 @@ impl Whole {
 
 pub(super) async fn run(options: &Options, whole: &Whole) -> Result<Exit, Vec<Problem>> {
     let saved = whole.saved.as_deref().map(Saved::read).transpose()?;
-    let goal = saved.as_ref().map(Saved::goal).cloned().unwrap_or_default();
-    carry_out(options, &whole.arguments, &whole.policy.load(options)?, saved, &|| goal.clone()).await
+    let goal = whole.policy.goal(saved.as_ref().map(Saved::goal));
+    carry_out(options, &whole.arguments, &options.load()?, saved, &|| goal.clone()).await
 }
 
 /// Of a verb of its own: its plan can be saved as a rollout's by `plan --out`.
@@ -143,7 +143,7 @@ pub(super) async fn carry_out(
     if exit != Exit::Interrupted || !outcomes.is_empty() || options.json {
         // A run that did all of it has registered every node.
         let known = Known { strangers: strangers.iter().collect(), ..Known::default() };
-        let is_rollout = goal() == Goal::Rollout;
+        let is_rollout = matches!(goal(), Goal::Rollout { .. });
         let uris = match exit {
             // What is outside the limit may not be there yet.
             Exit::Ok if is_rollout && scope.is_whole() => uri::uris(formation, &known),

@@ -153,8 +153,8 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     }
     let formation = options.accept(formation)?;
     match arguments.plan {
-        true => apply::check(options, &arguments.run, &formation, &Goal::Rollout, None).await,
-        false => apply::carry_out(options, &arguments.run, &formation, None, &|| Goal::Rollout).await,
+        true => apply::check(options, &arguments.run, &formation, &Goal::ROLLOUT, None).await,
+        false => apply::carry_out(options, &arguments.run, &formation, None, &|| Goal::ROLLOUT).await,
     }
 }
 

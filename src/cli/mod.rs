@@ -369,7 +369,7 @@ impl Options {
     /// What has to be looked at: `--limit` tells a rollout; members of a group take turns by what all of them are.
     fn scope_of(&self, formation: &Formation, goal: &Goal) -> Result<Scope, Vec<Problem>> {
         match goal {
-            Goal::Rollout => self.scope(formation),
+            Goal::Rollout { .. } => self.scope(formation),
             Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) | Goal::Reboot(_) => {
                 Ok(Scope::whole())
             }

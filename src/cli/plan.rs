@@ -47,13 +47,15 @@ fn restart_policy() -> impl TypedValueParser<Value = RestartPolicy> {
 }
 
 impl Policy {
-    /// The formation of the inventory.
-    pub(super) fn load(&self, options: &Options) -> Result<Formation, Vec<Problem>> {
-        let formation = options.load()?;
-        Ok(match self.restart_policy {
-            Some(policy) => formation.with_restart_policy(policy),
-            None => formation,
-        })
+    /// A rollout, or what a saved plan is for; what is given now wins.
+    pub(super) fn goal(&self, saved: Option<&Goal>) -> Goal {
+        match (saved, self.restart_policy) {
+            (None | Some(Goal::Rollout { .. }), Some(policy)) => {
+                Goal::Rollout { restart_policy: Some(policy) }
+            }
+            (Some(goal), _) => goal.clone(),
+            (None, None) => Goal::ROLLOUT,
+        }
     }
 }
 
@@ -71,8 +73,8 @@ impl Show {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = arguments.policy.load(options)?;
-    let plan = show(options, &arguments.show, &formation, &Goal::Rollout, arguments.out.as_deref()).await?;
+    let (formation, goal) = (options.load()?, arguments.policy.goal(None));
+    let plan = show(options, &arguments.show, &formation, &goal, arguments.out.as_deref()).await?;
     let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
     Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))
 }

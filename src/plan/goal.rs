@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Problem;
 use crate::facts::Facts;
-use crate::formation::{Formation, Node, NodeName};
+use crate::formation::{Formation, Node, NodeName, RestartPolicy};
 use crate::plan::maintenance::{self, Maintenance};
 use crate::plan::reboot::{self, Reboot};
 use crate::plan::restart::{self, Restart};
@@ -16,12 +16,11 @@ use crate::plan::{Plan, World, rolling, within};
 use crate::scope::Scope;
 
 /// What the formation is to come to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Goal {
-    /// What the inventory says.
-    #[default]
-    Rollout,
+    /// What the inventory says, but for this `restart_policy` of every server, where there is one.
+    Rollout { restart_policy: Option<RestartPolicy> },
     /// Servers that were started anew.
     Restart(Restart),
     /// A group with another primary.
@@ -33,6 +32,9 @@ pub enum Goal {
 }
 
 impl Goal {
+    /// What the inventory says.
+    pub const ROLLOUT: Goal = Goal::Rollout { restart_policy: None };
+
     /// The plan of this formation, these facts, this day. All but a rollout want facts of the whole formation.
     ///
     /// # Errors
@@ -48,7 +50,10 @@ impl Goal {
             Ok(in_turns_of(formation, facts, today, (chosen, &|_, _| true), make))
         };
         match self {
-            Goal::Rollout => within(formation, scope, facts, today),
+            Goal::Rollout { restart_policy: None } => within(formation, scope, facts, today),
+            Goal::Rollout { restart_policy: Some(policy) } => {
+                within(&formation.clone().with_restart_policy(*policy), scope, facts, today)
+            }
             Goal::Restart(wanted) => {
                 let make = |world: &World, plan: &mut Plan| restart::plan(world, wanted, plan);
                 let may_be_due = |world: &World, node: &Node| restart::may_be_due(world, node, wanted);

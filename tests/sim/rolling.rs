@@ -155,13 +155,13 @@ fn with_connections(connections: u32) -> Vec<Formation> {
 
 /// The plans of one run: where a plan says that more will follow there is another look, at most twice.
 fn apply(formation: &Formation, world: &mut World, trouble: Trouble) -> Plan {
-    let mut made = plan(formation, world, &Goal::Rollout);
+    let mut made = plan(formation, world, &Goal::ROLLOUT);
     for _ in 0..2 {
         let outcome = execute(&made, world, trouble, &mut Dice(1));
         if outcome.cut || !outcome.failed.is_empty() || made.partial.is_none() {
             break;
         }
-        made = plan(formation, world, &Goal::Rollout);
+        made = plan(formation, world, &Goal::ROLLOUT);
     }
     made
 }
@@ -173,7 +173,7 @@ fn a_setting_that_takes_a_restart_is_brought_about_by_turns() {
         for (before, after) in with_connections(old).into_iter().zip(with_connections(new)) {
             let mut begin = settled(&before);
             begin.formation = after.clone();
-            let made = plan(&after, &mut begin.clone(), &Goal::Rollout);
+            let made = plan(&after, &mut begin.clone(), &Goal::ROLLOUT);
             assert!(made.blocked.is_empty() && made.partial.is_none(), "{:#?}", made.blocked);
             let steps = made.steps().count();
             assert!(steps > 5, "{steps}");
@@ -201,7 +201,7 @@ fn a_setting_that_takes_a_restart_is_brought_about_by_turns() {
                         "{old} to {new}, {trouble:?}: {name} has {runs_with:?}"
                     );
                 }
-                let again = plan(&after, &mut world, &Goal::Rollout);
+                let again = plan(&after, &mut world, &Goal::ROLLOUT);
                 assert!(again.is_empty() && again.blocked.is_empty(), "{trouble:?}: {:#?}", again.waves);
                 assert_serves(&after, &mut world, &format!("{old} to {new}, {trouble:?}"));
             }

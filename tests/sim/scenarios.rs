@@ -129,7 +129,7 @@ fn goal(formation: &Formation, line: &str) -> Option<Goal> {
         false => Downtime::Refused,
     };
     Some(match (verb, &rest[..]) {
-        (None, _) => Goal::Rollout,
+        (None, _) => Goal::ROLLOUT,
         (Some("restart"), words) => Goal::Restart(Restart {
             nodes: hosts(words),
             which: if words.contains(&"pending") { Which::Pending } else { Which::All },
