@@ -199,6 +199,10 @@ pub enum Reason {
     RestartFollows,
     /// PostgreSQL would not start with what its files say.
     WouldNotStart(String),
+    /// An operator has taken it out; a reboot is theirs, too.
+    NotRebooted {
+        node: NodeName,
+    },
     /// A role that its peers come with, and that may not come in.
     Barred(String),
     /// A standby that this plan makes.
@@ -304,6 +308,7 @@ impl Reason {
             | Reason::RestartFollows
             | Reason::WouldNotStart(_)
             | Reason::Barred(_)
+            | Reason::NotRebooted { .. }
             | Reason::Joins(_)
             | Reason::RaisedAndLowered { .. }
             | Reason::IsHere

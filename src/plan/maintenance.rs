@@ -10,6 +10,7 @@ use crate::plan::node::wait_until_settled;
 use crate::plan::rolling::{Group, is_among};
 use crate::plan::switchover::turns as switchover;
 use crate::plan::wave::{Lane, Turn};
+use crate::plan::well::is_silent;
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::monitor::NodeRow;
@@ -26,9 +27,15 @@ pub struct Maintenance {
 pub(super) fn plan(world: &World, wanted: &Maintenance, plan: &mut Plan) {
     let mut lanes = Vec::new();
     for id in world.formation.groups() {
-        let is_out = |node: &Node| world.row(node.name()).is_some_and(NodeRow::is_in_maintenance);
-        let wants =
-            |node: &&Node| wanted.nodes.contains(node.name()) && is_out(node) != (wanted.turn == Switch::On);
+        let row = |node: &Node| world.row(node.name());
+        let wants = |node: &&Node| {
+            wanted.nodes.contains(node.name())
+                && match wanted.turn {
+                    // Who is only on the way is waited for.
+                    Switch::On => !row(node).is_some_and(NodeRow::is_out),
+                    Switch::Off => row(node).is_some_and(NodeRow::is_in_maintenance),
+                }
+        };
         let chosen: Vec<&Node> = world.formation.group(id).filter(wants).collect();
         if chosen.is_empty() {
             continue;
@@ -65,6 +72,9 @@ pub(super) fn out(world: &World, group: &Group, chosen: &[&Node]) -> Result<Vec<
     if left < number as usize {
         return Err(Reason::WritesWouldStop { number_sync_standbys: number, left });
     }
+    for node in chosen {
+        carries_out(world, node)?;
+    }
     let take_out = |node: &Node, primary: &Node| {
         let with = (world.bin(node.name()), &world.uri);
         let step = rolling::maintenance(
@@ -95,12 +105,26 @@ fn back(world: &World, id: u32, chosen: &[&Node]) -> Result<Vec<Turn>, Reason> {
     let primary = primary.ok_or_else(|| world.why_no_primary(id))?;
     let mut turns = Vec::new();
     for node in chosen {
-        if world.facts.seen(node.name()).is_none_or(|seen| seen.keeper.alive.is_none()) {
-            return Err(Reason::NoKeeper);
+        carries_out(world, node)?;
+        // The monitor takes nobody back who has not arrived.
+        if world.row(node.name()).is_some_and(|row| !row.is_out()) {
+            let gate = rolling::in_maintenance(world.formation, node, world.bin(node.name()), &world.uri);
+            turns.push(Turn::new(node.name(), Vec::new()).gate([gate]));
         }
         turns.push(taken_back(world, node, primary));
     }
     Ok(turns)
+}
+
+/// Only a node's own keeper does what the monitor assigns, and the group waits for it meanwhile.
+fn carries_out(world: &World, node: &Node) -> Result<(), Reason> {
+    let Some(seen) = world.facts.seen(node.name()) else {
+        return Err(world.excluded.get(node.name()).cloned().unwrap_or(Reason::Unseen));
+    };
+    if let Some(why) = world.row(node.name()).and_then(NodeRow::silence) {
+        return Err(is_silent(world, node, why));
+    }
+    seen.keeper.alive.map(drop).ok_or(Reason::NoKeeper)
 }
 
 pub(super) fn taken_back(world: &World, node: &Node, primary: &Node) -> Turn {

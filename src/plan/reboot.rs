@@ -187,8 +187,9 @@ fn lane<'a>(
                 plan.partial = plan.partial.take().or(why);
             }
             Err(why) => unit.servers().for_each(|server| {
-                if !plan.unreachable.contains_key(&server.name) {
-                    plan.blocked.entry(server.name.clone()).or_insert(why.clone());
+                let is_told = plan.blocked.get(&server.name).is_some_and(|told| !told.is_wanted());
+                if !is_told && !plan.unreachable.contains_key(&server.name) {
+                    plan.blocked.insert(server.name.clone(), why.clone());
                 }
             }),
         }
@@ -328,7 +329,7 @@ fn until_it_answers(server: &Server, bin: &str) -> Step {
 fn fits(world: &World, wanted: &Reboot, unit: &Unit) -> Result<(), Reason> {
     let stays = |node: &&&Node| wanted.left_out == LeftOut::Stay && is_out(world, node);
     if let Some(node) = unit.nodes.iter().find(stays) {
-        return Err(Reason::Maintenance { node: node.name().clone() });
+        return Err(Reason::NotRebooted { node: node.name().clone() });
     }
     for server in unit.servers() {
         let name = &server.name;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::facts;
 use crate::formation::{Keeper, Node, RestartPolicy, Server};
 use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
 use crate::plan::wave::Lane;
@@ -234,8 +235,9 @@ fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
     if let Some(why) = database.keeps_it_down() {
         return Some(Reason::WouldNotStart(why));
     }
-    if let Some(why) = database.barred().filter(|_| node.name() == primary.name()) {
-        return Some(Reason::Barred(why));
+    let barred = facts::roles::trouble(world.formation, &node.server, seen);
+    if !barred.is_empty() && node.name() == primary.name() {
+        return Some(Reason::Barred(barred.join("; ")));
     }
     if row.health != 1 {
         return Some(Reason::Unhealthy);

@@ -75,7 +75,9 @@ impl World<'_> {
     /// What an operator has taken out is that operator's: it gets no step, and nobody waits for it.
     pub(super) fn leave_maintenance(&mut self, plan: &mut Plan) {
         for node in self.formation.nodes.values() {
-            let is_out = self.row(node.name()).is_some_and(NodeRow::is_in_maintenance);
+            // On its way there, and without a keeper that goes it: that one is silent.
+            let goes = |row: &NodeRow| row.is_out() || row.silence().is_none();
+            let is_out = self.row(node.name()).is_some_and(|row| row.is_in_maintenance() && goes(row));
             if is_out && !self.is_excluded(node.name()) {
                 self.block(plan, node.name(), Reason::Maintenance { node: node.name().clone() });
             }

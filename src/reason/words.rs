@@ -22,6 +22,11 @@ impl fmt::Display for Reason {
             Reason::Maintenance { node } => {
                 write!(f, "it is in maintenance: `muster maintenance off {node}` takes it back")
             }
+            Reason::NotRebooted { node } => write!(
+                f,
+                "it is in maintenance, so its host is yours: reboot it yourself, or `muster maintenance off {node}` first; with \
+                 --booted-before a run goes on that was cut off"
+            ),
             Reason::Masked { unit } => write!(f, "its unit is masked: systemctl unmask {unit} on its host"),
             Reason::OnlyAKeeper { reported, assigned } => write!(
                 f,

@@ -30,7 +30,10 @@ pub(super) fn notes(
     let rows = facts.monitor(formation).map_or(&[][..], |monitor| &monitor.nodes);
     for row in rows.iter().filter(|row| row.is_in_maintenance()) {
         let node = NodeName::from(row.name.as_str());
-        note(&node, Reason::Maintenance { node: node.clone() }.to_string());
+        match row.is_out() {
+            true => note(&node, Reason::Maintenance { node: node.clone() }.to_string()),
+            false => note(&node, "it is on its way into maintenance, and not out yet".to_owned()),
+        }
     }
     for (name, sight) in &facts.hosts {
         match sight {
