@@ -5,7 +5,7 @@ use std::fs;
 use clap::Args;
 use jiff::Timestamp;
 
-use super::restart::{chosen, group};
+use super::restart::{Order, chosen};
 use super::{Options, apply};
 use crate::error::{Exit, Problem};
 use crate::plan::{Downtime, Goal, LeftOut, Reboot};
@@ -21,12 +21,8 @@ pub(super) struct Arguments {
     /// Reboot the host of a primary as it is, if no standby can take over: its group takes no writes until it is back.
     #[arg(long)]
     allow_downtime: bool,
-    /// How many groups go side by side; all, where it is not given.
-    #[arg(long, value_name = "GROUPS", value_parser = clap::value_parser!(u16).range(1..))]
-    serial: Option<u16>,
-    /// A group, by its number or by a host in it, that goes before all others.
-    #[arg(long, value_name = "GROUP")]
-    canary: Option<String>,
+    #[command(flatten)]
+    order: Order,
     #[command(flatten)]
     pub(super) run: apply::Verb,
 }
@@ -34,7 +30,7 @@ pub(super) struct Arguments {
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
     let nodes = chosen(options, &formation, arguments.pattern.as_deref())?;
-    let canary = arguments.canary.as_ref().map(|word| group(options, &formation, word)).transpose()?;
+    let (serial, canary) = arguments.order.of(options, &formation)?;
     let here = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok();
     // What this run has rebooted itself is done when it looks again.
     let before = arguments.booted_before.unwrap_or_else(Timestamp::now);
@@ -48,7 +44,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
                 None => LeftOut::Stay,
             },
             downtime: if arguments.allow_downtime { Downtime::Allowed } else { Downtime::Refused },
-            serial: arguments.serial.map(usize::from),
+            serial,
             canary,
             here: here.as_ref().map(|id| id.trim().to_owned()),
         })

@@ -24,20 +24,39 @@ pub(super) struct Arguments {
     /// Restart a primary where it is, if no standby can take over: its group takes no writes until it is back.
     #[arg(long)]
     allow_downtime: bool,
+    #[command(flatten)]
+    order: Order,
+    #[command(flatten)]
+    pub(super) run: apply::Verb,
+}
+
+/// In which order groups have their turns.
+#[derive(Args, Debug)]
+pub(super) struct Order {
     /// How many groups go side by side; all, where it is not given.
     #[arg(long, value_name = "GROUPS", value_parser = clap::value_parser!(u16).range(1..))]
     serial: Option<u16>,
     /// A group, by its number or by a host in it, that goes before all others.
     #[arg(long, value_name = "GROUP")]
     canary: Option<String>,
-    #[command(flatten)]
-    pub(super) run: apply::Verb,
+}
+
+impl Order {
+    /// How many groups go side by side, and which one goes first.
+    pub(super) fn of(
+        &self,
+        options: &Options,
+        formation: &Formation,
+    ) -> Result<(Option<usize>, Option<u32>), Vec<Problem>> {
+        let canary = self.canary.as_ref().map(|word| group(options, formation, word)).transpose()?;
+        Ok((self.serial.map(usize::from), canary))
+    }
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
     let nodes = chosen(options, &formation, arguments.pattern.as_deref())?;
-    let canary = arguments.canary.as_ref().map(|word| group(options, &formation, word)).transpose()?;
+    let (serial, canary) = arguments.order.of(options, &formation)?;
     let began = Timestamp::now();
     let goal = || {
         let which = match (arguments.pending, arguments.started_before) {
@@ -52,7 +71,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
             nodes: nodes.clone(),
             which,
             downtime: if arguments.allow_downtime { Downtime::Allowed } else { Downtime::Refused },
-            serial: arguments.serial.map(usize::from),
+            serial,
             canary,
         })
     };

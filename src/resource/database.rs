@@ -155,8 +155,7 @@ impl DatabaseFacts {
     /// A role that cannot do what it is there for, in words. Who is connected stays so; nobody comes in anew.
     pub fn barred(&self) -> Option<String> {
         let (role, lacks) = self.lacks.first_key_value()?;
-        let lacks: Vec<&str> = lacks.iter().map(|right| right.lack()).collect();
-        Some(format!("its role {role} {}", lacks.join(" and ")))
+        Some(format!("its role {role} {}", in_words(lacks)))
     }
 
     /// What of its files is wrong in a way that it would not start with. Of a setting of an extension it takes the default then.
@@ -352,8 +351,7 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
         let op = Op::CreateRole { name: "pgautofailover_replicator".into() };
         run(op, why.into(), "postgres", Stdin::Text(sql));
     }
-    for (name, lacks) in facts.iter().flat_map(|facts| &facts.lacks) {
-        let (op, because, sql) = repair(name, lacks);
+    for (op, because, sql) in repairs(facts) {
         run(op, because, "postgres", sql);
     }
     for (name, password) in passwords(node) {
@@ -416,12 +414,17 @@ pub fn passwords(node: &Node) -> impl Iterator<Item = (&str, &Secret)> {
     of_roles.into_iter().filter_map(|(role, password)| Some((role, password.as_ref()?)))
 }
 
-/// Gives a role back what it lacks.
-pub fn repair(name: &str, lacks: &[Right]) -> (Op, String, Stdin) {
-    let rights: Vec<&str> = lacks.iter().map(|right| right.as_sql()).collect();
-    let because = lacks.iter().map(|right| right.lack()).collect::<Vec<_>>().join(" and ");
-    let sql = format!("ALTER ROLE {} WITH {};\n", ident(name), rights.join(" "));
-    (Op::RepairRole { name: name.to_owned() }, format!("it {because}"), Stdin::Text(sql))
+/// What gives roles back what they lack, each with the reason.
+pub fn repairs(facts: Option<&DatabaseFacts>) -> impl Iterator<Item = (Op, String, Stdin)> {
+    facts.into_iter().flat_map(|facts| &facts.lacks).map(|(name, lacks)| {
+        let rights: Vec<&str> = lacks.iter().map(|right| right.as_sql()).collect();
+        let sql = format!("ALTER ROLE {} WITH {};\n", ident(name), rights.join(" "));
+        (Op::RepairRole { name: name.clone() }, format!("it {}", in_words(lacks)), Stdin::Text(sql))
+    })
+}
+
+fn in_words(lacks: &[Right]) -> String {
+    lacks.iter().map(|right| right.lack()).collect::<Vec<_>>().join(" and ")
 }
 
 /// Why a role is to be given this password; `None` where it has it.

@@ -6,7 +6,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Seed, Server};
 use crate::op::{Op, Wait};
 use crate::probe::Answers;
-use crate::resource::database::{DatabaseFacts, repair, set_password, wants_password};
+use crate::resource::database::{DatabaseFacts, repairs, set_password, wants_password};
 use crate::scram;
 use crate::session::PSQL;
 use crate::sql::{MONITOR, literal, local, monitor_env, on_monitor};
@@ -262,8 +262,7 @@ pub fn steps(
         let op = Op::CreateExtension { name: "pgautofailover".to_owned(), dbname: None };
         run(op, "it is the monitor", DBNAME, Stdin::Text(sql));
     }
-    for (name, lacks) in database.iter().flat_map(|facts| &facts.lacks) {
-        let (op, because, sql) = repair(name, lacks);
+    for (op, because, sql) in repairs(database) {
         run(op, &because, "postgres", sql);
     }
     let why = |password| wants_password(server, USER, password, database);

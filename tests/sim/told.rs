@@ -37,7 +37,7 @@ impl World {
             Op::RemoveStalePid => args[0] == server.pgdata,
             Op::Start => args[2] == "start",
             Op::Stop { .. } => args[2] == "stop",
-            Op::Reload | Op::TellSystemIdentifier => args[1] == server.pgdata,
+            Op::Reload | Op::LookAgain | Op::TellSystemIdentifier => args[1] == server.pgdata,
             Op::CreateRole { name } | Op::CreateDatabase { name } => texts.contains(name),
             Op::RepairRole { name } => sql.contains(&format!("ALTER ROLE {} WITH ", ident(name))),
             Op::SetPassword { role } => sql.contains(&format!("ALTER ROLE {} PASSWORD", ident(role))),
@@ -72,7 +72,6 @@ impl World {
                     }
             }
             Op::EnableUnit { unit } => args[0] == *unit,
-            Op::LookAgain => args[1] == server.pgdata,
             Op::Checkpoint => sql == "CHECKPOINT;\n",
             Op::Restart => args[1] == server.pgdata && args[2] == "start" && args.len() == 4,
             Op::Switchover { to, .. } => sql.contains("perform_promotion") && texts.contains(&to.0),
