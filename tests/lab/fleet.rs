@@ -80,6 +80,16 @@ impl Lab {
         Lab::first(HOSTS.len())
     }
 
+    /// The same where they have the real Citus.
+    pub(crate) fn with_citus() -> Option<Lab> {
+        let lab = Lab::bare()?;
+        if !lab.has_citus() {
+            eprintln!("\n*** LEFT OUT, nothing was tested: the lab's image has no real Citus ***\n");
+            return None;
+        }
+        Some(lab)
+    }
+
     /// The same with the first of them at least.
     pub(crate) fn first(count: usize) -> Option<Lab> {
         if let Some(reason) = left_out() {
