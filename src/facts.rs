@@ -1,6 +1,7 @@
 //! What is there, host by host: the one probe script, and how its answer becomes facts.
 
 pub mod roles;
+pub mod start;
 mod told;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -22,8 +23,8 @@ use crate::resource::neighbours::Surroundings;
 use crate::resource::place::Place;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{
-    adopted, citus, client, data, database, host, keeper, meant, monitor, neighbours, pgpass, place, refused,
-    settings, tls,
+    adopted, citus, client, data, database, down, host, keeper, meant, monitor, neighbours, pgpass, place,
+    refused, settings, tls,
 };
 use crate::{session, sql};
 
@@ -86,6 +87,16 @@ impl Facts {
         match self.hosts.get(name)? {
             Sight::Seen(seen) => Some(seen),
             Sight::Unreachable(_) | Sight::Unreadable(_) => None,
+        }
+    }
+}
+
+impl Seen {
+    /// Why its PostgreSQL does not run, in the words of its log.
+    pub fn why_down(&self) -> Option<&str> {
+        match &self.pgdata {
+            Pgdata::Present(found) => found.why_down.as_deref(),
+            Pgdata::Empty | Pgdata::Foreign(_) => None,
         }
     }
 }
@@ -203,6 +214,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         data::EXTENSIONS,
         place::PROBE,
         data::POSTMASTER,
+        down::WHY_DOWN,
         data::PROBE,
         client::PROBE,
         neighbours::PROBE,

@@ -157,6 +157,8 @@ pub enum Reason {
     Unhealthy,
     NoKeeper,
     NotRunning,
+    /// A server that its keeper does not get started, with the words of its log.
+    DoesNotStart(String),
     /// Nobody can take over from a primary; for each of the others, why not.
     NoCandidate {
         primary: NodeName,
@@ -302,6 +304,7 @@ impl Reason {
             | Reason::Unhealthy
             | Reason::NoKeeper
             | Reason::NotRunning
+            | Reason::DoesNotStart(_)
             | Reason::NoCandidate { .. }
             | Reason::PrimaryFirst { .. }
             | Reason::NeverRestarted

@@ -128,11 +128,15 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
         let why = meant::port(server, &facts.seen(&server.name)?.pgdata)?;
         Some(Check::new(View::Servers, format!("{}: port", server.name), Err(why)))
     }));
-    checks.extend(formation.servers().filter_map(|server| {
-        let why = facts::roles::trouble(formation, server, facts.seen(&server.name)?);
-        let subject = format!("{}: roles", server.name);
-        (!why.is_empty()).then(|| Check::new(View::Servers, subject, Err(why.join("; "))))
-    }));
+    let seen = formation.servers().filter_map(|server| Some((server, facts.seen(&server.name)?)));
+    for (server, seen) in seen {
+        let mut fails = |what: &str, why: Vec<String>| {
+            let subject = format!("{}: {what}", server.name);
+            checks.extend((!why.is_empty()).then(|| Check::new(View::Servers, subject, Err(why.join("; ")))));
+        };
+        fails("roles", facts::roles::trouble(formation, server, seen));
+        fails("its next start", facts::start::lacks(formation, server, seen));
+    }
     if formation.is_citus() {
         metadata::check(formation, facts, monitor, &mut checks);
     }

@@ -126,10 +126,10 @@ fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
             missing.join(", ")
         ));
     }
+    let Tls::Files { cert, .. } = &server.tls else { return None };
     if !seen.tls.unusable.is_empty() {
         return Some(format!("PostgreSQL cannot use these files for TLS: {}", seen.tls.unusable.join("; ")));
     }
-    let Tls::Files { cert, .. } = &server.tls else { return None };
     if seen.tls.ed25519 && server.auth == Auth::ScramSha256 {
         return Some(format!(
             "{cert} is an Ed25519 certificate, and clients cannot log in with scram-sha-256 over it: take one with ECDSA or RSA"

@@ -70,6 +70,13 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
     let waits = node.server.keeper != Keeper::None;
     // A standby that restarts is missed by its primary.
     let restarts = world.formation.group(node.group).any(|other| follow::connects_otherwise(world, other));
+    // What is waited for in vain, as this run changes nothing for it.
+    let nothing_is_done = driver == Driver::Keeper && !Stage::ALL.iter().any(|stage| busy(*stage));
+    if let Some(why) = seen.why_down().filter(|_| nothing_is_done) {
+        plan.blocked.insert(node.name().clone(), Reason::DoesNotStart(why.to_owned()));
+        overruled(seen, &node.server, Some(node), plan);
+        return Ok(());
+    }
     if waits
         && (restarts
             || busy(Stage::Replicate)
@@ -237,6 +244,9 @@ fn stuck(world: &World, node: &NodeName) -> Option<String> {
 
 pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
     let node = &server.name;
+    if let Some(why) = world.seen(node).why_down() {
+        plan.note(node, Reason::DoesNotStart(why.to_owned()).to_string());
+    }
     let Some(database) = world.database(node) else { return };
     if let Some(why) = stuck(world, node) {
         plan.note(node, Reason::NotStreaming { why, pgdata: server.pgdata.clone() }.to_string());

@@ -205,9 +205,10 @@ pub(super) fn comes_to_rest(world: &World, groups: impl Iterator<Item = u32>, pl
 /// Whether time may mend it.
 fn may_pass(why: &Reason) -> bool {
     match why {
-        Reason::GroupUnwell { why, .. } => {
-            !matches!(**why, Reason::Barred(_) | Reason::WouldNotStart(_) | Reason::TakesWrites(_))
-        }
+        Reason::GroupUnwell { why, .. } => !matches!(
+            **why,
+            Reason::Barred(_) | Reason::WouldNotStart(_) | Reason::DoesNotStart(_) | Reason::TakesWrites(_)
+        ),
         _ => true,
     }
 }
@@ -231,7 +232,9 @@ fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
     if seen.keeper.alive.is_none() {
         return Some(Reason::NoKeeper);
     }
-    let Some(database) = &seen.database else { return Some(Reason::NotRunning) };
+    let Some(database) = &seen.database else {
+        return Some(seen.why_down().map_or(Reason::NotRunning, |why| Reason::DoesNotStart(why.to_owned())));
+    };
     if let Some(why) = database.keeps_it_down() {
         return Some(Reason::WouldNotStart(why));
     }

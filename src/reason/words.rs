@@ -135,6 +135,7 @@ impl fmt::Display for Reason {
             Reason::Unhealthy => f.write_str("the monitor cannot connect to it"),
             Reason::NoKeeper => f.write_str("its keeper does not run"),
             Reason::NotRunning => f.write_str("its PostgreSQL does not run"),
+            Reason::DoesNotStart(why) => write!(f, "its PostgreSQL does not start: {why}"),
             Reason::NoCandidate { primary, others } if others.is_empty() => {
                 write!(f, "{primary} has no standby that could take over")
             }

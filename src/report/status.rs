@@ -1,10 +1,13 @@
 //! The formation as it is now: a table like that of `pg_autoctl show state`, from facts only.
 
+use std::collections::BTreeSet;
+
 use jiff::civil::Date;
 use serde::{Serialize, Serializer};
 
 use crate::facts::{self, Facts, Seen, Sight};
 use crate::formation::{Formation, Monitor, NodeName, Server, Tls};
+use crate::plan::Plan;
 use crate::report::paint::Paint;
 use crate::report::status::rest::Rest;
 use crate::report::text::{alike, count, plain, table};
@@ -20,7 +23,6 @@ pub use notes::Note;
 
 mod notes;
 pub mod rest;
-mod start;
 
 /// Something that could be looked at: what it is, that there is none, or that nobody knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +96,27 @@ pub struct Citus {
     pub inactive: usize,
 }
 
+/// Steps of a plan, and whose they are.
+#[derive(Clone, Debug, Serialize)]
+pub struct Planned {
+    pub steps: usize,
+    pub nodes: Vec<NodeName>,
+}
+
+impl Planned {
+    fn text(&self) -> String {
+        const MOST: usize = 4;
+        if self.steps == 0 {
+            return String::new();
+        }
+        let mut names: Vec<&str> = self.nodes.iter().take(MOST).map(|name| name.0.as_str()).collect();
+        let more = format!("{} more", self.nodes.len().saturating_sub(MOST));
+        names.extend((self.nodes.len() > MOST).then_some(more.as_str()));
+        let steps = count(self.steps, "step");
+        format!("; apply has {steps} to do on {} (muster plan shows what)", names.join(", "))
+    }
+}
+
 #[derive(Clone, Debug, Serialize)]
 pub struct Status {
     pub formation: String,
@@ -106,6 +129,8 @@ pub struct Status {
     pub citus: Look<Citus>,
     pub notes: Vec<Note>,
     pub unreachable: Vec<NodeName>,
+    /// What apply has to do; `None` where nobody has planned.
+    pub planned: Option<Planned>,
     /// Every node is registered, runs, reports, and rests where the monitor wants it; standbys stream, and no keeper is missing.
     pub settled: bool,
     /// The same with its reason: a host that could not be looked at, or something that is wrong.
@@ -147,6 +172,7 @@ impl Status {
                 None => Look::Unknown,
             },
             monitor_is_stopped: facts::stopped_monitor(formation, facts).is_some(),
+            planned: None,
             settled: rest == Rest::Settled,
             rest,
             citus: match (citus, formation.is_citus()) {
@@ -158,6 +184,14 @@ impl Status {
             unreachable: unreachable.map(|(name, _)| name.clone()).collect(),
             servers,
         }
+    }
+
+    /// With what a plan of these facts says beside it: a file that somebody has changed, an inventory that nobody has applied.
+    pub fn with_plan(mut self, plan: &Plan) -> Status {
+        let nodes: BTreeSet<&NodeName> = plan.steps().map(|(_, node, _)| node).collect();
+        self.planned =
+            Some(Planned { steps: plan.steps().count(), nodes: nodes.into_iter().cloned().collect() });
+        self
     }
 
     pub fn text(&self, paint: Paint) -> String {
@@ -203,7 +237,8 @@ impl Status {
             Rest::Settled => paint.green("settled"),
             Rest::Out => paint.yellow("settled, but for nodes in maintenance"),
             Rest::Unseen | Rest::Unsettled => paint.red("not settled"),
-        } + "\n"
+        } + &self.planned.as_ref().map(Planned::text).unwrap_or_default()
+            + "\n"
     }
 }
 

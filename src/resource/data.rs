@@ -53,6 +53,9 @@ pub struct DataDirectory {
     pub port: Option<u16>,
     /// `postmaster.pid` names this process, which is not its server: another PostgreSQL's, as after a crash or a boot.
     pub stale: Option<u32>,
+    /// Of a server that does not run: why its last start failed, or what ended it, in the words of its log. `None` where it was
+    /// stopped in order, or nobody can say.
+    pub why_down: Option<String>,
     pub standby: bool,
     /// Managed files in it, by name: their text, or `None` where there is none.
     pub files: BTreeMap<String, Option<String>>,
@@ -141,7 +144,7 @@ extensions() {
 }
 "#;
 
-/// After [`FIND`] and [`EXTENSIONS`]; `$pgdata`, `$files`: names of managed files in PGDATA.
+/// After [`FIND`], [`EXTENSIONS`] and [`super::down::WHY_DOWN`]; `$pgdata`, `$files`: names of managed files in PGDATA.
 pub const PROBE: &str = r#"
 bin=
 if [ -n "$ctl" ] && [ -x "$ctl" ]; then
@@ -168,6 +171,9 @@ elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_
   if [ -n "$bin" ]; then "$bin/pg_controldata" "$pgdata" 2>&1 | { printf 'pgdata.control:'; base64 -w0; echo; }; else none pgdata.control; fi
   postmaster
   if [ -n "$pid" ]; then say postmaster "$pid"; say postmaster.port "$port"; else none postmaster; none postmaster.port; fi
+  why=
+  if [ -z "$pid" ]; then why=$(why_down "$pgdata"); fi
+  if [ -n "$why" ]; then say postmaster.why_down "$why"; else none postmaster.why_down; fi
   if [ -n "$stale" ]; then say postmaster.stale "$stale"; else none postmaster.stale; fi
   if [ -f "$pgdata/standby.signal" ]; then say pgdata.standby 1; else say pgdata.standby 0; fi
   for f in $files; do file "pgdata/$f" "$pgdata/$f"; done
@@ -250,6 +256,7 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
         postmaster: optional(answers, "postmaster")?,
         port: optional(answers, "postmaster.port")?,
         stale: optional(answers, "postmaster.stale")?,
+        why_down: answers.text("postmaster.why_down")?,
         standby: answers.flag("pgdata.standby")?,
         files: kept,
         standby_conf,

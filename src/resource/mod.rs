@@ -5,6 +5,7 @@ pub mod citus;
 pub mod client;
 pub mod data;
 pub mod database;
+pub mod down;
 pub mod given;
 pub mod guc;
 pub mod hba;

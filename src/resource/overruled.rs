@@ -144,6 +144,7 @@ mod tests {
             postmaster: None,
             port: None,
             stale: None,
+            why_down: None,
             standby: true,
             files: files.map(|(name, text)| (name.to_owned(), Some(text.to_owned()))).into(),
             standby_conf: Some(Secret::new("primary_conninfo = 'host=a password=s'")),

@@ -19,13 +19,15 @@ const RENEW_DAYS: i32 = 30;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct TlsFacts {
     pub certificate: Option<Certificate>,
+    /// Whether the file of muster's own certificate is there, whatever it holds.
+    pub file: bool,
     /// Whether the key file is there. Its contents never leave the host.
     pub key: bool,
     /// Paths named in the inventory that the server's user cannot read.
     pub unreadable: Vec<String>,
     /// The certificate of the user's files that the server uses; `None` where it cannot be read.
     pub served: Option<Certificate>,
-    /// Why PostgreSQL cannot use the user's files as they are.
+    /// Why PostgreSQL cannot use the files as they are: the user's, else muster's own.
     pub unusable: Vec<String>,
     /// Whether that certificate is an Ed25519 one.
     pub ed25519: bool,
@@ -64,15 +66,21 @@ printf '%s\n' "$tlsfiles" | while IFS= read -r f; do
 done | { printf 'tls.unreadable:'; base64 -w0; echo; }
 # What PostgreSQL demands of a key (check_ssl_key_file_permissions in be-secure-common.c); the key never leaves the host.
 {
-  c=$(printf '%s\n' "$tlsfiles" | sed -n 1p) f=$(printf '%s\n' "$tlsfiles" | sed -n 2p)
+  # What is to be done about muster's own is not the user's.
+  how() { if [ -n "$tlsfiles" ]; then printf ': %s' "$1"; fi; }
+  if [ -n "$tlsfiles" ]; then c=$(printf '%s\n' "$tlsfiles" | sed -n 1p) f=$(printf '%s\n' "$tlsfiles" | sed -n 2p)
+  else
+    c=$pgdata.node/server.crt f=$pgdata.node/server.key
+    if [ -e "$f" ] && ! [ -r "$f" ]; then echo "$(id -un) cannot read $f"; fi
+  fi
   if [ -n "$f" ] && [ -r "$f" ]; then
     o=$(stat -L -c %U "$f"); m=$(stat -L -c %04a "$f")
     case $o:$m in
     root:0[0-7][04]0) ;;
-    root:*) echo "$f has mode $m: chmod 640 it, as it is root's" ;;
+    root:*) echo "$f has mode $m$(how "chmod 640 it, as it is root's")" ;;
     "$(id -un)":0[0-7]00) ;;
-    "$(id -un)":*) echo "$f has mode $m: chmod 600 it" ;;
-    *) echo "$f belongs to $o: it must be $(id -un)'s, or root's" ;;
+    "$(id -un)":*) echo "$f has mode $m$(how "chmod 600 it")" ;;
+    *) echo "$f belongs to $o$(how "it must be $(id -un)'s, or root's")" ;;
     esac
     # A server that runs has what it read; it does not start again with half a file.
     if ! grep -q 'PRIVATE KEY-----' "$f"; then echo "$f holds no private key"; fi
@@ -142,7 +150,8 @@ else none tls.served; fi
 
 pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
     let own = answers.text("tls.cert")?;
-    let certificate = own.as_deref().map(read).transpose()?;
+    // What is no certificate is made anew.
+    let certificate = own.as_deref().and_then(|pem| read(pem).ok());
     let text = |key: &str| match answers.get(key) {
         Answer::Text(text) => Some(text),
         Answer::Absent | Answer::Blind(_) => None,
@@ -162,6 +171,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
     };
     Ok(TlsFacts {
         certificate,
+        file: own.is_some(),
         key: answers.flag("tls.key")?,
         unreadable: answers.need("tls.unreadable")?.lines().map(str::to_owned).collect(),
         // Nothing is decided by it: what is no certificate is not known.
@@ -184,11 +194,12 @@ pub fn paths(server: &Server) -> Option<(String, String)> {
     }
 }
 
-/// A new pair where there is none, or where the one there is ends soon or is for another name.
+/// A new pair where there is none, or where the one there is ends soon, is for another name, or keeps PostgreSQL from its next start.
 pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
     let Tls::SelfSigned { .. } = server.tls else { return Vec::new() };
     let names = names(server);
     let because = match &facts.certificate {
+        None if facts.file => "ssl_self_signed, and what is in its file is no certificate".to_owned(),
         None => "ssl_self_signed, and there is no certificate".to_owned(),
         Some(_) if !facts.key => "the certificate has lost its key".to_owned(),
         Some(found) if found.not_after <= today.saturating_add(RENEW_DAYS.days()) => {
@@ -197,9 +208,13 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
         Some(found) if names.iter().any(|name| !found.names.contains(name)) => {
             format!("the certificate is for {}, not for {}", found.names.join(", "), names.join(", "))
         }
+        // Who could read a key may have it: another mode alone would not mend that.
+        Some(_) if !facts.unusable.is_empty() => {
+            format!("PostgreSQL does not start with the pair as it is: {}", facts.unusable.join("; "))
+        }
         Some(_) => return Vec::new(),
     };
-    let risk = if facts.certificate.is_some() { Risk::Reload } else { Risk::Safe };
+    let risk = if facts.file { Risk::Reload } else { Risk::Safe };
     let (certificate, key) = make(&names, today);
     let dir = node_dir(server);
     let put = |name: &str, mode, content, is_there: bool| {
@@ -210,7 +225,7 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
     // The key first: a certificate that is there with its key is what the next run takes for done.
     vec![
         put("server.key", 0o600, Content::PrivateKey(key), facts.key),
-        put("server.crt", 0o644, Content::Certificate(certificate), facts.certificate.is_some()),
+        put("server.crt", 0o644, Content::Certificate(certificate), facts.file),
     ]
 }
 

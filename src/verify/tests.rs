@@ -90,6 +90,7 @@ fn facts(
             }),
             tls: TlsFacts {
                 certificate: None,
+                file: false,
                 key: false,
                 unreadable: Vec::new(),
                 served: None,

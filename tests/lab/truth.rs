@@ -70,6 +70,23 @@ fn what_only_looks_settled() {
     lab.psql("mon", "alter role autoctl_node password 'another'");
     muster(&["status"]).exits(0);
 
+    // A server that runs has read its key, and a keeper that runs needs no unit: neither of them comes up again.
+    let pgdata = "/var/lib/postgresql/15/main";
+    lab.root(
+        "coord2",
+        &format!("chmod 0644 {pgdata}.node/server.key; systemctl -q disable pgautofailover-coord2"),
+    );
+    let key = format!("{pgdata}.node/server.key has mode 0644");
+    let unit = "pgautofailover-coord2.service is not enabled";
+    muster(&["status"]).exits(2).says(&key).says(unit).says("; apply has 4 steps to do on coord2");
+    muster(&["verify"]).exits(2).says("FAILED coord2: its next start: ").says(&key).says(unit);
+    lab.root("coord2", &format!("kill $(head -n 1 {pgdata}/postmaster.pid)"));
+    let down = "coord2: its PostgreSQL does not start: private key file";
+    until("the log tells why", 30, || muster(&["status"]).said().contains(down));
+    muster(&["apply", "--yes"]).exits(0).says(down).says("server.key").says("group 0: complete");
+    formation::settle(&lab);
+    muster(&["status"]).exits(0);
+
     // The only standby that commits wait for hears nothing any more: no commit returns, though its keeper reports.
     signal("STOP", RECEIVER);
     let began = Instant::now();

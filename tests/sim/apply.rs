@@ -97,6 +97,9 @@ impl World {
         } else {
             if file.path == format!("{}/server.crt", node_dir(&server)) {
                 host.put_certificate(&text);
+                // What was wrong with the pair.
+                host.unusable.clear();
+                host.why_down = None;
             }
             if file.path.ends_with("/.pgpass") {
                 host.pgpass_mode = file.mode;
@@ -368,6 +371,9 @@ impl World {
 
     pub(crate) fn start_postgres(&mut self, on: &NodeName) {
         let pid = self.pid();
+        if self.hosts.get(on).is_some_and(|host| host.why_down.is_some()) {
+            return;
+        }
         let Some(data) = self.hosts.get_mut(on).and_then(Host::data_mut).filter(|data| !data.runs()) else {
             return;
         };

@@ -364,6 +364,13 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("certificate", ["for", other]) => {
             host.certificate_mut().certificate.as_mut()?.names = vec![(*other).to_owned()];
         }
+        ("certificate", ["unusable:", ..]) => {
+            host.unusable.push(rest.split_once(": ")?.1.to_owned());
+        }
+        ("postgres", ["down:", ..]) => {
+            host.data_mut()?.postmaster = None;
+            host.why_down = Some(rest.split_once(": ")?.1.to_owned());
+        }
         ("cannot", ["read", path]) => host.unreadable.push((*path).to_owned()),
         // A run of an inventory that gave it that name.
         ("unit", ["named", name]) => {

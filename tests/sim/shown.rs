@@ -137,6 +137,16 @@ fn what_is_shown_is_so() {
                 assert!(!status.settled && status.notes.iter().any(|note| said(&note)), "{name}: {host}");
                 assert!(plan(&formation, &facts, TODAY).unwrap().blocked.contains_key(node.name()));
             }
+            check("would not start with its key", &|world| {
+                world.host(host).unusable.push("server.key has mode 0644".to_owned());
+            });
+            check("does not start", &|world| {
+                world.host(host).why_down = Some("could not access file".to_owned());
+                world.host(host).data_mut().expect("it has data").postmaster = None;
+            });
+            if world.hosts[node.name()].enabled {
+                check("is not started at boot", &|world| world.host(host).enabled = false);
+            }
             check("is unhealthy", &|world| world.host(host).sight = Seeing::Unreachable);
         }
     }
@@ -257,7 +267,7 @@ fn a_server_that_would_not_start_again_is_not_settled() {
             let mut world = world.clone();
             let host = world.host(name);
             match file {
-                "server.crt" => host.certificate_mut().certificate = None,
+                "server.crt" => host.files.retain(|path, _| !path.ends_with("/server.crt")),
                 "server.key" => host.files.retain(|path, _| !path.ends_with("/server.key")),
                 file => drop(host.data_mut().unwrap().files.remove(file).unwrap()),
             }

@@ -54,6 +54,8 @@ pub(crate) struct Host {
     pub(crate) port: Option<u16>,
     /// A process of others' that `postmaster.pid` names.
     pub(crate) stale: Option<u32>,
+    /// What keeps its PostgreSQL from its start, as its log has it.
+    pub(crate) why_down: Option<String>,
     pub(crate) warnings: Vec<String>,
     pub(crate) pgpass_mode: u32,
     pub(crate) pgdata: Place,
@@ -78,6 +80,8 @@ pub(crate) struct Host {
     pub(crate) known: BTreeSet<u64>,
     /// User's files that cannot be read.
     pub(crate) unreadable: Vec<String>,
+    /// Why PostgreSQL would not start with its certificate and key.
+    pub(crate) unusable: Vec<String>,
     /// Names that it sees elsewhere than they are.
     pub(crate) sees: BTreeMap<String, Resolved>,
     /// What it makes of the monitor's answer.
@@ -453,6 +457,7 @@ impl Host {
             port_taken: false,
             port: None,
             stale: None,
+            why_down: None,
             warnings: Vec::new(),
             pgpass_mode: 0o600,
             pgdata: Place::Empty,
@@ -467,6 +472,7 @@ impl Host {
             remembers: String::new(),
             known: BTreeSet::new(),
             unreadable: Vec::new(),
+            unusable: Vec::new(),
             sees: BTreeMap::new(),
             forges: None,
             network: None,
@@ -551,8 +557,9 @@ impl Host {
             Some(_) | None => Shown::Unknown,
         };
         TlsFacts {
+            file: self.files.keys().any(|path| path.ends_with("/server.crt")),
             certificate,
-            unusable: Vec::new(),
+            unusable: self.unusable.clone(),
             ed25519: false,
             shown,
             key: self.files.keys().any(|path| path.ends_with("/server.key")),
@@ -573,6 +580,7 @@ impl Host {
                 postmaster: data.postmaster,
                 port: data.postmaster.and(self.port),
                 stale: self.stale,
+                why_down: self.why_down.clone().filter(|_| data.postmaster.is_none()),
                 standby: data.standby,
                 files: FILES
                     .iter()

@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use crate::facts::{self, Facts, Sight};
 use crate::formation::{Formation, Keeper, NodeName, Server};
-use crate::report::status::{Line, Look, start};
+use crate::report::status::{Line, Look};
 use crate::resource::data::Pgdata;
 use crate::resource::database::DatabaseFacts;
 use crate::resource::monitor::NodeRow;
+use crate::resource::overruled::Plain;
 use crate::resource::streaming::{self, Sender};
 use crate::scope::Scope;
 
@@ -110,9 +111,14 @@ pub(super) fn troubles(
             troubles.insert(line.name.clone(), found);
         }
     }
-    let is_shown = |name: &NodeName| servers.iter().any(|line| line.name == *name);
-    for (name, lacks) in start::lacking(formation, facts).filter(|(name, _)| is_shown(name)) {
-        troubles.entry(name.clone()).or_default().push(lacks);
+    for server in formation.servers().filter(|server| servers.iter().any(|line| line.name == server.name)) {
+        let Some(seen) = facts.seen(&server.name) else { continue };
+        let mut lacks = facts::start::lacks(formation, server, seen);
+        lacks.extend(facts::roles::trouble(formation, server, seen));
+        lacks.extend(Plain::of(server, &seen.pgdata, &seen.tls.shown).map(Plain::why));
+        if !lacks.is_empty() {
+            troubles.entry(server.name.clone()).or_default().push(lacks.join("; "));
+        }
     }
     troubles
 }

@@ -1,36 +1,42 @@
 //! What a server or its keeper would not start again or log in without: it runs on with what it has read, and nobody else
 //! looks.
 
-use crate::facts::{self, Facts, Seen};
-use crate::formation::{Formation, Keeper, NodeName, Server, SslMode, Tls};
+use crate::facts::{Seen, monitor_uri};
+use crate::formation::{Formation, Keeper, Server, SslMode, Tls};
+use crate::reason::Reason;
 use crate::resource::data::{Pgdata, STANDBY_CONF};
-use crate::resource::overruled::Plain;
-use crate::resource::pgpass;
+use crate::resource::{keeper, pgpass};
 
 /// Files of a data directory without which PostgreSQL ends: `include` in `postgresql.conf` is no `include_if_exists`.
 const NEEDED: [&str; 3] = ["postgresql.conf", "pg_hba.conf", "postgresql-auto-failover.conf"];
 
-/// Servers that lack something, each with what it lacks.
-pub(super) fn lacking<'a>(
-    formation: &'a Formation,
-    facts: &'a Facts,
-) -> impl Iterator<Item = (&'a NodeName, String)> {
-    let uri = facts::monitor_uri(formation);
-    formation.servers().filter_map(move |server| {
-        let seen = facts.seen(&server.name)?;
-        let mut lacks = of(server, seen);
-        lacks.extend(facts::roles::trouble(formation, server, seen));
-        if !server.adopted {
-            lacks.extend(of_keeper(server, seen));
-            let node =
-                formation.nodes.get(&server.name).filter(|_| matches!(seen.pgdata, Pgdata::Present(_)));
-            lacks.extend(
-                node.and_then(|node| pgpass::lacks(node, &uri, seen.pgpass.as_ref(), seen.pgpass_mode)),
-            );
-        }
-        lacks.extend(Plain::of(server, &seen.pgdata, &seen.tls.shown).map(Plain::why));
-        (!lacks.is_empty()).then(|| (&server.name, lacks.join("; ")))
-    })
+/// What a server lacks, by what its host shows.
+pub fn lacks(formation: &Formation, server: &Server, seen: &Seen) -> Vec<String> {
+    let mut lacks = of(server, seen);
+    lacks.extend(at_boot(server, seen));
+    if !server.adopted {
+        lacks.extend(of_keeper(server, seen));
+        let node = formation.nodes.get(&server.name).filter(|_| matches!(seen.pgdata, Pgdata::Present(_)));
+        lacks.extend(node.and_then(|node| {
+            pgpass::lacks(node, &monitor_uri(formation), seen.pgpass.as_ref(), seen.pgpass_mode)
+        }));
+    }
+    lacks
+}
+
+/// A keeper that lives, and that nobody would start after a reboot, though systemd is to.
+fn at_boot(server: &Server, seen: &Seen) -> Option<String> {
+    seen.keeper.alive?;
+    // Masked is something else, and told as that.
+    if keeper::masked(server, &seen.host, &seen.keeper).is_some() {
+        return None;
+    }
+    let unit = keeper::starts_at_boot(server, &seen.host, &seen.keeper, seen.adopted.as_ref()).err()??;
+    let way = match server.adopted {
+        true => format!("systemctl enable {unit} on its host"),
+        false => "apply enables it".to_owned(),
+    };
+    Some(format!("{unit} is not enabled, so that nobody starts its pg_autoctl after a reboot: {way}"))
 }
 
 /// A keeper that lives has what it read, too.
@@ -43,7 +49,8 @@ fn of_keeper(server: &Server, seen: &Seen) -> Option<String> {
 
 fn of(server: &Server, seen: &Seen) -> Vec<String> {
     let Pgdata::Present(found) = &seen.pgdata else { return Vec::new() };
-    let mut said = Vec::new();
+    let down = seen.why_down().map(|why| Reason::DoesNotStart(why.to_owned()).to_string());
+    let mut said: Vec<String> = down.into_iter().collect();
     let unreadable = &seen.tls.unreadable;
     if !unreadable.is_empty() {
         // A client that verifies reads its authority for every connection.
@@ -60,6 +67,16 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
             unreadable.join(" and ")
         ));
     }
+    if server.tls != Tls::Off && !seen.tls.unusable.is_empty() {
+        let why = seen.tls.unusable.join("; ");
+        let way = match server.tls {
+            Tls::SelfSigned { .. } => ": apply makes a new pair",
+            Tls::Files { .. } | Tls::Off => "",
+        };
+        said.push(format!(
+            "PostgreSQL cannot use the files of its certificate at its next start ({why}){way}"
+        ));
+    }
     // What is there of an adopted server is its host's own.
     if server.adopted {
         return said;
@@ -68,7 +85,7 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
     let mut gone: Vec<&str> = NEEDED.into_iter().filter(is_gone).collect();
     gone.extend(found.standby_conf.is_none().then_some(STANDBY_CONF));
     if let Tls::SelfSigned { .. } = server.tls {
-        gone.extend(seen.tls.certificate.is_none().then_some("server.crt"));
+        gone.extend((!seen.tls.file).then_some("server.crt"));
         gone.extend((!seen.tls.key).then_some("server.key"));
     }
     if !gone.is_empty() {
