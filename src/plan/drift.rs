@@ -264,6 +264,8 @@ pub(crate) struct Held {
     pub(super) write: Step,
     /// What takes a restart.
     pub(super) settings: Vec<String>,
+    /// What differs beside that, and would not take one.
+    pub(super) others: Vec<String>,
     pub(super) moved: Moved,
 }
 
@@ -295,7 +297,9 @@ fn held(world: &World, server: &Server, node: Option<&Node>, wanted: &str) -> Op
     if let Action::Put(file) = &mut write.action {
         file.check = Check::Configuration { bin, socket: running.socket.clone(), server: Some(running) };
     }
-    Some(Held { write, settings, moved })
+    let is_other = |name: &String| !settings.iter().any(|known| known.eq_ignore_ascii_case(name));
+    let others = settings::changed(before, wanted).into_iter().filter(is_other).collect();
+    Some(Held { write, settings, others, moved })
 }
 
 /// By its superuser, to whom the first rule belongs.

@@ -59,6 +59,18 @@ struct Due {
     restarts: bool,
 }
 
+impl Due {
+    /// What waits for the restart, with what is written in one file with it.
+    fn with_what_waits(&self) -> String {
+        match self.held.as_ref().map(|held| held.others.join(", ")) {
+            Some(others) if !others.is_empty() => {
+                format!("{}, and {others} with it (they are one file)", self.why)
+            }
+            _ => self.why.clone(),
+        }
+    }
+}
+
 type Dues = BTreeMap<NodeName, Due>;
 
 pub(super) fn plan(world: &World, wanted: &Restart, plan: &mut Plan) {
@@ -118,7 +130,7 @@ pub(super) fn of_rollout(world: &World, plan: &mut Plan) {
         let is_of = |name: &NodeName| world.formation.nodes.get(name).map(|node| node.group) == group;
         let (put_off, rest): (Dues, Dues) = dues.into_iter().partition(|(name, _)| is_of(name));
         dues = rest;
-        let settings: BTreeSet<&str> = put_off.values().map(|due| due.why.as_str()).collect();
+        let settings: BTreeSet<String> = put_off.values().map(Due::with_what_waits).collect();
         let settings = settings.into_iter().collect::<Vec<_>>().join("; ");
         let why = Reason::RestartWaits { settings, why: Box::new(why) };
         // What this plan does for the group may be what it takes.
@@ -171,7 +183,10 @@ fn due_in_rollout(world: &World, server: &Server, node: Option<&Node>, plan: &mu
     }
     let names = names.into_iter().collect::<Vec<_>>().join(", ");
     let share = share(world, server, node);
+    // Who joins in this run may be its heir.
+    let is_joined = node.is_some_and(|node| joins(world, node.group, plan).is_some());
     if share == Share::Write
+        && !is_joined
         && let Some(why) = node.and_then(|node| without_heir(world, node))
     {
         let how = format!("`muster restart {} --pending --allow-downtime`", server.name);
@@ -209,7 +224,7 @@ fn restarts_for_what_is_written(world: &World, server: &Server, plan: &Plan) -> 
 /// Why the members of a group that are due are not restarted by this plan; `None` where they are, or none is.
 fn not_yet(world: &World, id: u32, dues: &Dues, plan: &Plan) -> Option<Reason> {
     world.formation.group(id).find(|node| dues.contains_key(node.name()))?;
-    if let Some(new) = world.formation.group(id).find(|node| plan.is_busy(Stage::Replicate, node.name())) {
+    if let Some(new) = joins(world, id, plan) {
         return Some(Reason::Joins(new.name().clone()));
     }
     let group = match Group::find(world, id, &[]) {
@@ -225,6 +240,11 @@ fn not_yet(world: &World, id: u32, dues: &Dues, plan: &Plan) -> Option<Reason> {
     let is_both = !raised.is_empty() && !lowered.is_empty() && !group.standbys.is_empty();
     let list = |names: &BTreeSet<String>| names.iter().cloned().collect();
     is_both.then(|| Reason::RaisedAndLowered { raised: list(raised), lowered: list(lowered) })
+}
+
+/// A member that a group gets in this run.
+fn joins<'a>(world: &World<'a>, id: u32, plan: &Plan) -> Option<&'a Node> {
+    world.formation.group(id).find(|node| plan.is_busy(Stage::Replicate, node.name()))
 }
 
 /// Whose turns go side by side with others.
