@@ -205,6 +205,8 @@ pub(super) fn drifted(
         false => hba(world, server, node, &[])?,
     };
     let rules = hba::drift(found_rules, &wanted, &least);
+    // Of a node that is elsewhere than the inventory says, the rules in place are the ones that let it in.
+    let rules = rules.filter(|_| found_rules.is_none() || world.contradicted().next().is_none());
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
         let because = found_rules.map_or(GONE, |_| "its rules differ from the inventory's");
         match found_rules.filter(|found| drift.running && hba::tightens(found, &rules)) {

@@ -141,6 +141,12 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     if scope.is_whole() {
         plan.strangers = world.unnamed();
     }
+    for node in world.contradicted() {
+        plan.note(
+            node.name(),
+            "no rule of any pg_hba.conf is changed until the inventory and the monitor agree on it",
+        );
+    }
     monitor::plan(&world, &mut plan)?;
     if plan.partial.is_some() {
         return Ok(plan);

@@ -114,6 +114,15 @@ impl<'a> World<'a> {
         world
     }
 
+    /// Nodes that the monitor has at another address, or in another group.
+    pub(super) fn contradicted(&self) -> impl Iterator<Item = &'a Node> {
+        let formation: &'a Formation = self.formation;
+        formation.nodes.values().filter(|node| {
+            let is_elsewhere = |row: &NodeRow| row.host != node.server.hostname || row.group != node.group;
+            self.row(node.name()).is_some_and(is_elsewhere)
+        })
+    }
+
     fn look_at_monitor(&self) -> MonitorView<'a> {
         match &self.formation.monitor {
             Monitor::External(uri) => match self.facts.told_by_monitor(self.formation) {

@@ -147,3 +147,27 @@ fn assert_nobody_is_shut_out(world: &mut World, when: &str) {
         }
     }
 }
+
+/// One node with a wrong word: it is left alone with the reason, and so is everything that its peers have of it.
+#[test]
+fn an_inventory_that_contradicts_the_monitor_changes_nothing() {
+    let right = "all:\n  vars: {pgdata: /srv/pg, pg_hba_lan: false}\n  children:\n    monitor: {hosts: {m: {}}}\n    \
+        coordinator: {hosts: {c1: {hostname: c1.x}, c2: {secondary: true, hostname: c2.x}}}\n    workers: {hosts: {\
+        w1: {group: 1, hostname: w1.x}, w2: {group: 1, secondary: true, hostname: w2.x}, w3: {group: 2, hostname: w3.x}}}\n";
+    let settled = settled(&formation(right));
+    for (who, from, to) in [
+        ("w2", "hostname: w2.x", "hostname: w9.x"),
+        ("w1", "hostname: w1.x", "hostname: w9.x"),
+        ("c2", "hostname: c2.x", "hostname: c9.x"),
+        ("c1", "hostname: c1.x", "hostname: c9.x"),
+        ("w2", "group: 1, secondary", "group: 2, secondary"),
+        ("w3", "group: 2, hostname", "group: 3, hostname"),
+    ] {
+        let after = formation(&right.replace(from, to));
+        let mut world = settled.clone();
+        world.formation = after.clone();
+        let plan = plan_for(&after, &mut world);
+        assert!(plan.blocked.contains_key(&NodeName::from(who)), "{to}: {:?}", plan.blocked);
+        assert!(plan.is_empty(), "{to}: {}", titles(&plan));
+    }
+}
