@@ -135,7 +135,7 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
             checks.extend((!why.is_empty()).then(|| Check::new(View::Servers, subject, Err(why.join("; ")))));
         };
         fails("roles", facts::roles::trouble(formation, server, seen));
-        fails("its next start", facts::start::lacks(formation, server, seen));
+        fails("its next start", facts::start::lacks(formation, facts, server, seen));
     }
     if formation.is_citus() {
         metadata::check(formation, facts, monitor, &mut checks);

@@ -1,7 +1,7 @@
 //! What a server or its keeper would not start again or log in without: it runs on with what it has read, and nobody else
 //! looks.
 
-use crate::facts::{Seen, monitor_uri};
+use crate::facts::{Facts, Seen, monitor_uri};
 use crate::formation::{Formation, Keeper, Server, SslMode, Tls};
 use crate::reason::Reason;
 use crate::resource::data::{Pgdata, STANDBY_CONF};
@@ -11,11 +11,13 @@ use crate::resource::{keeper, pgpass};
 const NEEDED: [&str; 3] = ["postgresql.conf", "pg_hba.conf", "postgresql-auto-failover.conf"];
 
 /// What a server lacks, by what its host shows.
-pub fn lacks(formation: &Formation, server: &Server, seen: &Seen) -> Vec<String> {
+pub fn lacks(formation: &Formation, facts: &Facts, server: &Server, seen: &Seen) -> Vec<String> {
     let mut lacks = of(server, seen);
     lacks.extend(at_boot(server, seen));
     if !server.adopted {
-        lacks.extend(of_keeper(server, seen));
+        let rows = facts.monitor(formation);
+        let is_registered = rows.is_some_and(|monitor| monitor.row(&server.name).is_some());
+        lacks.extend(of_keeper(server, is_registered, seen));
         let node = formation.nodes.get(&server.name).filter(|_| matches!(seen.pgdata, Pgdata::Present(_)));
         lacks.extend(node.and_then(|node| {
             pgpass::lacks(node, &monitor_uri(formation), seen.pgpass.as_ref(), seen.pgpass_mode)
@@ -39,12 +41,18 @@ fn at_boot(server: &Server, seen: &Seen) -> Option<String> {
     Some(format!("{unit} is not enabled, so that nobody starts its pg_autoctl after a reboot: {way}"))
 }
 
-/// A keeper that lives has what it read, too.
-fn of_keeper(server: &Server, seen: &Seen) -> Option<String> {
-    let is_gone = server.keeper != Keeper::None && seen.keeper.has_been() && seen.keeper.config.is_none();
-    is_gone.then(|| {
-        "pg_autoctl.cfg is gone, and its pg_autoctl needs it at its next start: apply puts it back".to_owned()
-    })
+/// A keeper that lives has what it read, too; its state it reads anew each time.
+fn of_keeper(server: &Server, is_registered: bool, seen: &Seen) -> Vec<String> {
+    if server.keeper == Keeper::None || !seen.keeper.has_been() {
+        return Vec::new();
+    }
+    let config = seen.keeper.config.is_none().then_some(
+        "pg_autoctl.cfg is gone, and its pg_autoctl needs it at its next start: apply puts it back",
+    );
+    let is_lost = is_registered && seen.keeper.state.is_none() && seen.keeper.alive.is_some();
+    let state = is_lost
+        .then_some("pg_autoctl.state is gone, and its keeper reports nothing without it: apply puts it back");
+    config.into_iter().chain(state).map(str::to_owned).collect()
 }
 
 fn of(server: &Server, seen: &Seen) -> Vec<String> {

@@ -53,7 +53,10 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
         return Ok(());
     }
 
+    let is_lost = seen.keeper.state.is_none();
     let begins = match (driver, failing_over) {
+        // Without it a keeper that lives reads, once a second, and reports nothing.
+        (Driver::Keeper, _) if is_lost => reported.zip(assigned),
         (Driver::Keeper | Driver::StoppedKeeper, _) => None,
         (Driver::Muster, true) => Some((end.unwrap_or(State::Init), assigned.unwrap_or(State::Init))),
         (Driver::Muster, false) => Some((end.unwrap_or(State::Init), end.unwrap_or(State::Init))),

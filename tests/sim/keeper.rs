@@ -45,7 +45,7 @@ impl World {
         if !self.monitor_is_up() {
             return false;
         }
-        let state = read_state(host.state.as_deref().expect("a keeper has its state"));
+        let Some(state) = host.state.as_deref().map(read_state) else { return false };
         let Some(row) = self.monitor.as_ref().and_then(|monitor| monitor.row(state.node_id)) else {
             self.sins
                 .push(format!("the keeper of {name} is node {}, which the monitor lacks", state.node_id));

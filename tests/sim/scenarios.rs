@@ -388,6 +388,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.files.remove(&config_path(&server));
             host.files.remove(&unit_path(&server));
         }
+        ("keeper", ["without", "its", "state"]) => host.state = None,
         ("keeper", ["frozen"]) => host.frozen = true,
         // A file of the node that was here before, under the number that the next one gets.
         ("keeper", ["left", state, "of", "node", id]) => {

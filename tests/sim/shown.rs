@@ -113,6 +113,9 @@ fn what_is_shown_is_so() {
                     });
                 }
             }
+            if node.server.keeper != Keeper::None {
+                check("has lost its state", &|world| world.host(host).state = None);
+            }
             if is_standby {
                 check("does not stream", &|world| world.host(host).deaf = true);
                 check("is promoted by hand", &|world| world.host(host).promote_by_hand().unwrap());

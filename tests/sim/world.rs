@@ -243,7 +243,8 @@ impl World {
             let host = self.at(&row.host, row.port).map(|name| &self.hosts[name]);
             let is_good = host.is_some_and(|host| host.sight != Seeing::Unreachable && host.runs());
             row.health = i32::from(is_good);
-            if host.is_some_and(|host| host.frozen) {
+            let is_mute = |host: &Host| host.keeper.is_some() && host.state.is_none();
+            if host.is_some_and(|host| host.frozen || is_mute(host)) {
                 row.silent = 45;
             }
         }

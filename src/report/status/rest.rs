@@ -113,7 +113,7 @@ pub(super) fn troubles(
     }
     for server in formation.servers().filter(|server| servers.iter().any(|line| line.name == server.name)) {
         let Some(seen) = facts.seen(&server.name) else { continue };
-        let mut lacks = facts::start::lacks(formation, server, seen);
+        let mut lacks = facts::start::lacks(formation, facts, server, seen);
         lacks.extend(facts::roles::trouble(formation, server, seen));
         lacks.extend(Plain::of(server, &seen.pgdata, &seen.tls.shown).map(Plain::why));
         if !lacks.is_empty() {

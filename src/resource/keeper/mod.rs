@@ -228,7 +228,10 @@ pub fn steps(
         if let Some((current, assigned)) = *begins {
             let path = state_path(&host.home, server);
             let bytes = write_state(KeeperState { node_id: *id, group: node.group, current, assigned });
-            let because = format!("the keeper takes over a node that is {current}");
+            let because = match facts.alive {
+                Some(_) => "it is gone, and the keeper that runs reports nothing without it".to_owned(),
+                None => format!("the keeper takes over a node that is {current}"),
+            };
             let before = facts.state.map(|_| String::new());
             steps.push(put(server, &path, 0o600, Content::Binary(bytes), before, &because));
         }
