@@ -12,7 +12,7 @@ use crate::plan::{Plan, World, adopted, follow};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
-use crate::resource::monitor::NodeRow;
+use crate::resource::monitor::{NodeRow, silence_of_a_row};
 use crate::resource::replication;
 use crate::resource::rolling::once_heard;
 use crate::resource::{citus, data, database, overruled as system, pgpass, properties, streaming, tls};
@@ -221,9 +221,10 @@ fn settled(world: &World, node: &Node, before: &str) -> Step {
          and not (goalstate = 'wait_primary' and exists (select from pgautofailover.node s where s.formationid = n.formationid\n\
          and s.groupid = n.groupid and s.goalstate = 'secondary' and s.health = 1 and s.replicationquorum\n\
          and s.reportedstate in ({})))\n\
-         then 'settled' else format('%s, to become %s, health %s', reportedstate, goalstate, health) end\n\
+         then 'settled' else format('%s, to become %s, health %s', reportedstate, goalstate, health) || {} end\n\
          from pgautofailover.node n where formationid = {} and nodename = {};\n",
         follow.join(", "),
+        silence_of_a_row(),
         crate::sql::literal(&world.formation.name),
         crate::sql::literal(&node.name().0)
     );

@@ -21,6 +21,14 @@ pub const USER: &str = "autoctl_node";
 /// 2.0 to 2.2.
 pub const SILENT: u64 = 20;
 
+/// An expression for a row of `pgautofailover.node`: what to say beside its states where its keeper reports no more.
+pub fn silence_of_a_row() -> String {
+    format!(
+        "case when now() - reporttime > interval '{SILENT} s' then format(', and its keeper has not reported for %s s', \
+         extract(epoch from now() - reporttime)::int) else '' end"
+    )
+}
+
 /// What the monitor's database says.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MonitorFacts {

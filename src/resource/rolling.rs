@@ -10,6 +10,7 @@ use crate::formation::{Formation, MonitorUri, Node, NodeName, Server};
 use crate::op::{Address, Op, Switch, Wait};
 use crate::resource::data::PG_CTL;
 use crate::resource::host::Boot;
+use crate::resource::monitor::silence_of_a_row;
 use crate::sql::{literal, local, on_monitor};
 use crate::step::{Action, Step};
 
@@ -269,9 +270,10 @@ fn state(
     because: &str,
 ) -> Step {
     let sql = format!(
-        "select case when {is_so} then {} else format('it is %s, to become %s', reportedstate, goalstate) end\n\
+        "select case when {is_so} then {} else format('it is %s, to become %s', reportedstate, goalstate) || {} end\n\
          from pgautofailover.node where formationid = {} and nodename = {};\n",
         literal(answer),
+        silence_of_a_row(),
         literal(&formation.name),
         literal(&node.name().0)
     );
