@@ -80,9 +80,17 @@ pub struct NodeOutcome {
     pub unwell: Vec<Reason>,
     /// Titles of steps that may or may not have happened.
     pub unknown: Vec<String>,
+    /// This run has taken it out, and not back: it is in maintenance.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub out: bool,
 }
 
 impl NodeOutcome {
+    /// Whether an operator has it in maintenance, be it since this run or since before.
+    pub fn is_out(&self) -> bool {
+        self.out && self.is_ok() || self.is_left_as_wanted()
+    }
+
     /// Whether nothing is to be said of it but that an operator has taken it out.
     pub fn is_left_as_wanted(&self) -> bool {
         let rest = NodeOutcome { blocked: None, ..self.clone() };

@@ -212,12 +212,19 @@ fn a_warning_has_its_place_and_what_to_do() {
 #[test]
 fn a_file_that_others_may_read_is_worse_and_no_password_is_shown() {
     let (_dir, path) = inventory(&WELL.replacen("'env:PASSWORD'", "hunter2", 1));
-    for (mode, says) in
-        [(0o600, "in clear text [clear-secret]"), (0o640, "that others may read (mode 0640) [")]
-    {
+    for (mode, says, advises) in [
+        (0o600, "in a file that only its owner may read [clear-secret]", false),
+        (0o640, "that others may read (mode 0640): `chmod 600` it at least [", true),
+    ] {
         fs::set_permissions(Path::new(&path), fs::Permissions::from_mode(mode)).expect("it is ours");
         let said = lint(&path, &[]);
         assert!(said.stdout.contains(says) && !said.stdout.contains("hunter2"), "{}", said.stdout);
+        assert_eq!(
+            said.stdout.contains("chmod"),
+            advises,
+            "nobody is told to do what is done: {}",
+            said.stdout
+        );
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::Exit;
 use crate::event::NodeOutcome;
 use crate::facts::{Facts, Sight};
 use crate::formation::{Formation, NodeName};
+use crate::op::{Op, Switch, Wait};
 use crate::plan::Plan;
 use crate::reason::Reason;
 use crate::report;
@@ -127,7 +128,23 @@ pub(super) fn completed(plan: &Plan, mut executed: Outcomes) -> Outcomes {
         known.unreachable = known.unreachable.take().or(outcome.unreachable);
         known.unwell = outcome.unwell;
     }
+    for name in taken_out(plan) {
+        executed.entry(name.clone()).or_default().out = true;
+    }
     executed
+}
+
+/// The nodes that a plan takes out, and not back.
+fn taken_out(plan: &Plan) -> BTreeSet<&NodeName> {
+    let mut out = BTreeSet::new();
+    for (_, node, step) in plan.steps() {
+        if matches!(step.op, Op::Maintenance { turn: Switch::On } | Op::Wait(Wait::InMaintenance)) {
+            out.insert(node);
+        } else if matches!(step.op, Op::Maintenance { turn: Switch::Off }) {
+            out.remove(node);
+        }
+    }
+    out
 }
 
 #[cfg(test)]
@@ -185,6 +202,25 @@ mod tests {
         let groups = report::recap::groups(&formation, &Scope::whole(), &outcomes);
         assert!(groups.iter().all(|group| !group.complete), "{groups:?}");
         assert_eq!(of(&outcomes), Exit::Failed);
+    }
+
+    #[test]
+    fn who_is_taken_out_and_not_back_is_told() {
+        use crate::plan::{Begins, Lane, Turn, Wave};
+        use crate::step::{Action, Stage, Step};
+        let turn = |node: &str, turn: Switch| {
+            let command = crate::command::Command::new(crate::command::RunAs::Root, "");
+            let step = Step::new(&node.into(), Op::Maintenance { turn }, "", Action::Run(command));
+            Turn::new(&node.into(), vec![step])
+        };
+        let turns = [turn("a", Switch::On), turn("b", Switch::On), turn("b", Switch::Off)];
+        let wave =
+            Wave { stage: Stage::Maintenance, begins: Begins::default(), lanes: vec![Lane::of(turns)] };
+        let plan = Plan { waves: vec![wave], ..Plan::default() };
+        let done = |changed: usize| outcome(|o| o.changed = changed);
+        let ended = completed(&plan, Outcomes::from([("a".into(), done(1)), ("b".into(), done(2))]));
+        assert!(ended[&"a".into()].is_out() && !ended[&"b".into()].is_out(), "{ended:?}");
+        assert_eq!(of(&ended), Exit::Ok);
     }
 
     #[test]

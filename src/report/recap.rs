@@ -15,6 +15,9 @@ use crate::uri::Uri;
 /// How each node ended.
 pub type Outcomes = BTreeMap<NodeName, NodeOutcome>;
 
+/// What a group lacks of a node that an operator has taken out.
+const OUT: &str = "in maintenance";
+
 /// A Citus group, or the only group of standalone nodes, and what it lacks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Group {
@@ -42,11 +45,21 @@ pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Pa
         };
         lines += &format!("{name:width$} : {line}\n");
         reasons.extend(troubles(&outcome).into_iter().map(|why| (name, why)));
+        if outcome.out && outcome.is_ok() {
+            reasons.push((name, Reason::Maintenance { node: name.clone() }.to_string()));
+        }
     }
     for (group, lacks) in lacking(formation, scope, outcomes) {
-        let word = match lacks.is_empty() {
-            true => paint.green("complete"),
-            false => {
+        let is_out = |(_, what): &(&NodeName, String)| what == OUT;
+        let out: Vec<&str> =
+            lacks.iter().filter(|lack| is_out(lack)).map(|(name, _)| name.0.as_str()).collect();
+        let word = match (lacks.is_empty(), out.len() == lacks.len()) {
+            (true, _) => paint.green("complete"),
+            (false, true) => {
+                let are = if out.len() == 1 { "is" } else { "are" };
+                paint.yellow(&format!("{} {are} {OUT}", out.join(", ")))
+            }
+            (false, false) => {
                 let lacks: Vec<String> =
                     alike(lacks).into_iter().map(|(names, what)| format!("{names} {what}")).collect();
                 format!("{}: {}", paint.red("incomplete"), lacks.join("; "))
@@ -108,9 +121,13 @@ fn lacking<'f>(
     let is_whole = |node: &&Node| formation.group(node.group).all(|member| scope.has(member.name()));
     for node in formation.nodes.values().filter(is_whole) {
         let lacks = groups.entry(node.group).or_default();
-        let Some(outcome) = outcomes.get(node.name()).filter(|outcome| !outcome.is_ok()) else { continue };
+        let Some(outcome) = outcomes.get(node.name()).filter(|outcome| !outcome.is_ok() || outcome.out)
+        else {
+            continue;
+        };
         let first_line = |why: &str| plain(why.lines().next().unwrap_or_default());
         let what = match (&outcome.unreachable, &outcome.failed, &outcome.blocked) {
+            _ if outcome.is_out() => OUT.to_owned(),
             (Some(why), _, _) => format!("unreachable ({})", first_line(why)),
             (None, Some(why), _) => format!("failed ({})", first_line(why)),
             (None, None, Some(why)) => format!("left alone ({})", first_line(&why.to_string())),
@@ -185,5 +202,35 @@ w2a: left alone: port 5432 is taken
 w2b: outcome unknown: initdb /data
 ";
         assert_eq!(text(&formation, &Scope::whole(), &outcomes, Paint::Plain), expected);
+    }
+
+    #[test]
+    fn a_group_with_a_node_that_is_out_is_not_called_complete() {
+        let inventory = include_str!("../../inventory/lab.yml");
+        let formation = crate::inventory::parse("lab.yml", inventory, "inventory".as_ref()).unwrap();
+        let taken_out = NodeOutcome { changed: 1, out: true, ..NodeOutcome::default() };
+        let was_out = |node: &str| NodeOutcome {
+            blocked: Some(Reason::Maintenance { node: node.into() }),
+            ..NodeOutcome::default()
+        };
+        let failed = NodeOutcome { failed: Some("boom".into()), out: true, ..NodeOutcome::default() };
+        let outcomes = BTreeMap::from([
+            ("w1b".into(), taken_out.clone()),
+            ("w1r".into(), was_out("w1r")),
+            ("w2b".into(), taken_out),
+            ("w2r".into(), failed),
+        ]);
+        let said = text(&formation, &Scope::whole(), &outcomes, Paint::Plain);
+        for line in [
+            "group 0: complete\n",
+            "group 1: w1b, w1r are in maintenance\n",
+            "group 2: incomplete: w2b in maintenance; w2r failed (boom)\n",
+            "w1b: it is in maintenance: `muster maintenance off w1b` takes it back\n",
+        ] {
+            assert!(said.contains(line), "{line}{said}");
+        }
+        let groups = groups(&formation, &Scope::whole(), &outcomes);
+        assert_eq!(groups[1].lacks, ["w1b in maintenance", "w1r in maintenance"]);
+        assert!(!groups[1].complete);
     }
 }

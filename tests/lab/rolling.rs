@@ -272,7 +272,7 @@ fn a_formation_lives_on_while_it_is_restarted() {
     lab.muster(&lowered, &["apply", &saved]).exits(1).says("is not what there is to do");
 
     // Out, and back; meanwhile nothing has failed.
-    lab.muster(&lowered, &["maintenance", "on", "w1a", "--yes"]).exits(0);
+    lab.muster(&lowered, &["maintenance", "on", "w1a", "--yes"]).exits(0).says("w1a: it is in maintenance");
     lab.muster(&lowered, &["maintenance", "on", "w1b", "--yes"])
         .exits(2)
         .says("no standby can take over from w1b");

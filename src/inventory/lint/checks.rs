@@ -210,8 +210,11 @@ fn secrets(draft: &Draft, source: &mut Source) {
             let mode = mode(source.name(given.span)).filter(|mode| mode & 0o111 == 0);
             let (Some(mode), true) = (mode, seen.insert(given.span)) else { continue };
             let read = match mode & 0o077 {
-                0 => String::new(),
-                _ => format!(", in a file that others may read (mode {:04o})", mode & 0o7777),
+                0 => ", in a file that only its owner may read".to_owned(),
+                _ => {
+                    let mode = mode & 0o7777;
+                    format!(", in a file that others may read (mode {mode:04o}): `chmod 600` it at least")
+                }
             };
             let what = format!("`{}` is in clear text{read}", given.variable.name);
             source.warning("clear-secret", Some(given.span), what);

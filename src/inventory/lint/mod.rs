@@ -39,7 +39,7 @@ pub static LINTS: &[Lint] = &[
     row(
         "clear-secret",
         "a password stands in a file in clear text",
-        "encrypt it with ansible-vault, or say where it is: `env:`, `file:`, `cmd:`, `age:`; else `chmod 600` the file",
+        "encrypt it with ansible-vault, or say where it is: `env:`, `file:`, `cmd:`, `age:`",
     ),
     row(
         "default-dbname",
