@@ -54,12 +54,16 @@ pub struct Running {
 /// on the way is no part of the answer.
 pub const LEARN: &str = "set client_min_messages = error;\ndo 'begin perform from pg_file_settings; end';\n";
 
-/// What the configuration files say and the server does not take, a row each, but for what waits for a restart; what is in
-/// no file any more and waits for one has an error of no file.
-pub const NOT_TAKEN: &str = "\
+/// What the configuration files say and the server does not take, a row each. Without the line of a setting: the same is
+/// wrong where it moves by what is written.
+const NOT_TAKEN: &str = "\
 select distinct format('%s: %s', coalesce(name, format('%s, line %s', sourcefile, sourceline)), error) as said
-from pg_file_settings f where error is not null and sourcefile <> ''
-and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart) order by said";
+from pg_file_settings f where IS_NOT_TAKEN order by said";
+
+/// Whether a row `f` of `pg_file_settings` is one that the server does not take, but for what waits for a restart; what is
+/// in no file any more and waits for one has an error of no file.
+pub const IS_NOT_TAKEN: &str = "error is not null and sourcefile <> ''
+and not exists (select from pg_settings s where s.name = lower(f.name) and s.pending_restart)";
 
 /// Whether a row of `pg_hba_file_rules` is a line that the server refuses. A rule that has an error and its columns is in
 /// force: `hostssl` while `ssl` is off matches nobody, and is read all the same.
@@ -157,6 +161,7 @@ impl File {
             owner => {
                 let put = PUT
                     .replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n"))
+                    .replace("IS_NOT_TAKEN", IS_NOT_TAKEN)
                     .replace("HBA_REFUSED", HBA_REFUSED)
                     .replace(
                         "PSQL

@@ -264,7 +264,8 @@ pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
         plan.note(node, format!("takes effect after a restart of PostgreSQL: {}", names.join(", ")));
     }
     for error in &database.setting_errors {
-        let error = plan.given.get(node).map_or_else(|| error.clone(), |given| given.with_places(error));
+        let given = plan.given.get(node).cloned().unwrap_or_default();
+        let error = given.with_place(error, world.seen(node).pgdata.conf());
         plan.note(node, format!("PostgreSQL does not take what its configuration says: {error}"));
     }
     for error in &database.hba_errors {

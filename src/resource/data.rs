@@ -39,6 +39,16 @@ pub enum Pgdata {
     Present(Box<DataDirectory>),
 }
 
+impl Pgdata {
+    /// The text of its `postgresql.conf`.
+    pub fn conf(&self) -> Option<&str> {
+        match self {
+            Pgdata::Present(found) => found.files.get("postgresql.conf")?.as_deref(),
+            Pgdata::Empty | Pgdata::Foreign(_) => None,
+        }
+    }
+}
+
 /// A PostgreSQL data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DataDirectory {

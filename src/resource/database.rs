@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::command::Stdin;
-use crate::file::{HBA_REFUSED, LEARN, NOT_TAKEN};
+use crate::file::{HBA_REFUSED, IS_NOT_TAKEN, LEARN};
 use crate::formation::{Auth, Formation, Node, NodeKind, Secret, Server, Tls};
 use crate::op::Op;
 use crate::probe::Answers;
+use crate::resource::given::NotTaken;
 use crate::resource::streaming::{self, Streaming};
 use crate::resource::{guc, settings};
 use crate::scram::{self, Kept};
@@ -54,7 +55,7 @@ pub struct DatabaseFacts {
     pub hba_notes: Vec<String>,
     /// What its configuration files say and the server does not take, but for what waits for a restart.
     #[serde(default)]
-    pub setting_errors: Vec<String>,
+    pub setting_errors: Vec<NotTaken>,
     /// Settings that whoever starts the server says on its command line: a restart of the server alone does not change them.
     #[serde(default)]
     pub by_command_line: BTreeSet<String>,
@@ -158,11 +159,11 @@ impl DatabaseFacts {
         Some(format!("its role {role} {}", in_words(lacks)))
     }
 
-    /// What of its files is wrong in a way that it would not start with. Of a setting of an extension it takes the default then.
+    /// What of its files is wrong in a way that it would not start with.
     pub fn keeps_it_down(&self) -> Option<String> {
-        let is_own = |said: &&String| !said.split(':').next().unwrap_or_default().contains('.');
         let of_hba = self.hba_errors.first().map(|error| format!("pg_hba.conf, {error}"));
-        of_hba.or_else(|| self.setting_errors.iter().find(is_own).cloned())
+        let of_settings = || self.setting_errors.iter().find(|error| error.keeps_it_down());
+        of_hba.or_else(|| Some(of_settings()?).map(|error| format!("{} ({})", error.what(), error.place())))
     }
 
     /// Whether it runs with this value already, though its files say another.
@@ -243,7 +244,10 @@ const SERVER: &str = "select json_build_object(
  'hba_notes', coalesce(case when (HBA_IS_THERE) then
    (select json_agg(format('line %s: %s', line_number, error)) from pg_hba_file_rules
     where error is not null and not ((HBA_REFUSED))) end, '[]'),
- 'setting_errors', coalesce((select json_agg(said) from (NOT_TAKEN) as not_taken), '[]'),
+ 'setting_errors', coalesce((select json_agg(json_build_object('name', name, 'file', case
+   when starts_with(sourcefile, current_setting('data_directory') || '/')
+   then substr(sourcefile, length(current_setting('data_directory')) + 2) else sourcefile end,
+   'line', sourceline, 'error', error) order by seqno) from pg_file_settings f where (IS_NOT_TAKEN)), '[]'),
  'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
    (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt')) as files (name)
    where (pg_stat_file(name, true)).modification > pg_conf_load_time()), '[]'))";
@@ -290,7 +294,7 @@ SQL
 esac
 "#
     )
-    .replace("(NOT_TAKEN)", &format!("({NOT_TAKEN})"))
+    .replace("IS_NOT_TAKEN", IS_NOT_TAKEN)
     .replace("(STREAMING)", streaming::SQL)
     .replace("(HBA_REFUSED)", HBA_REFUSED)
     .replace("(HBA_IS_THERE)", HBA_IS_THERE)

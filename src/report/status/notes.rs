@@ -76,7 +76,7 @@ pub(super) fn notes(
                 }
                 let given = server.map(Given::of).unwrap_or_default();
                 for error in &database.setting_errors {
-                    let error = given.with_places(error);
+                    let error = given.with_place(error, seen.pgdata.conf());
                     note(name, format!("PostgreSQL does not take what its configuration says: {error}"));
                 }
                 for error in &database.hba_errors {
