@@ -8,12 +8,12 @@ use crate::formation::{HbaEdit, Node, Secret, Server};
 use crate::plan::World;
 use crate::plan::rolling::{self, Share};
 use crate::resource::data::{DataDirectory, Pgdata};
-use crate::resource::database::{DatabaseFacts, Moved};
+use crate::resource::database::Moved;
 use crate::resource::keeper::as_written;
 use crate::resource::monitor::NodeRow;
 use crate::resource::overruled::Plain;
 use crate::resource::tls::Shown;
-use crate::resource::{data, hba, settings};
+use crate::resource::{data, hba, overruled, settings};
 use crate::step::{Action, Check, Content, File, Risk, Running, Step};
 
 /// The files of a data directory that is still beside PGDATA.
@@ -155,9 +155,10 @@ pub(super) fn drifted(
         settings::put(server, bin, drift.dir, name, text, before, (Risk::Reload, because))
     };
     let mut put = |name: &str, text: String, because: &str| steps.push(write(name, text, because));
-    let database = world.seen(&server.name).database.as_ref();
+    let seen = world.seen(&server.name);
     let after_restart = |before: &str, after: &str| {
-        let later = database.map(|database| database.after_restart(&database.takes_restart(before, after)));
+        let later = seen.database.as_ref();
+        let later = later.map(|database| database.after_restart(&takes_restart(seen, before, after)));
         later.unwrap_or_default()
     };
     let name = "postgresql-auto-failover.conf";
@@ -169,7 +170,6 @@ pub(super) fn drifted(
             found(name) == Some(&settings::auto_failover_conf(&server, Some(peer), &seen.host))
         })
     };
-    let seen = world.seen(&server.name);
     let own = settings::auto_failover_conf(&as_written(server, &seen.keeper), node, &seen.host);
     if found(name) != Some(&own) && !peers.iter().any(of_peer) {
         let because = match found(name) {
@@ -192,7 +192,7 @@ pub(super) fn drifted(
     let held = if differs_now { held(world, server, node, &wanted) } else { None };
     let main_changes = differs_now && held.is_none();
     if main_changes {
-        let because = differs(found(name), &wanted, database);
+        let because = differs(found(name), &wanted, Some(seen));
         put(name, wanted, &because);
     }
     let ends_tls = !last.is_empty();
@@ -250,14 +250,23 @@ pub(super) fn drifted(
 }
 
 /// Why `postgresql.conf` is written.
-fn differs(found: Option<&str>, wanted: &str, database: Option<&DatabaseFacts>) -> String {
+fn differs(found: Option<&str>, wanted: &str, seen: Option<&Seen>) -> String {
     let Some(found) = found else { return GONE.to_owned() };
-    let later = database.map(|database| database.after_restart(&database.takes_restart(found, wanted)));
+    let later = seen
+        .and_then(|seen| Some(seen.database.as_ref()?.after_restart(&takes_restart(seen, found, wanted))));
     let because = match settings::changed(found, wanted).into_iter().collect::<Vec<_>>().join(", ") {
         names if names.is_empty() => "it differs from the template".to_owned(),
         names => format!("it differs in {names}"),
     };
     because + &later.unwrap_or_default()
+}
+
+/// What of a change of a configuration file takes a restart: not what `ALTER SYSTEM` has set, as that goes on to win.
+pub(super) fn takes_restart(seen: &Seen, before: &str, after: &str) -> Vec<String> {
+    let Some(database) = &seen.database else { return Vec::new() };
+    let mut settings = database.takes_restart(before, after);
+    settings.retain(|name| !overruled::is_set(&seen.pgdata, name));
+    settings
 }
 
 /// A `postgresql.conf` that a server gets in its turn, right before it is restarted: what keeps one from starting is on no other by then.
@@ -282,7 +291,7 @@ fn held(world: &World, server: &Server, node: Option<&Node>, wanted: &str) -> Op
     let file = |name: &str| found.files.get(name).and_then(Option::as_deref);
     let name = "postgresql.conf";
     let before = file(name)?;
-    let settings = database.takes_restart(before, wanted);
+    let settings = takes_restart(seen, before, wanted);
     let files = [
         file("postgresql-auto-failover.conf").unwrap_or_default(),
         wanted,
@@ -294,7 +303,7 @@ fn held(world: &World, server: &Server, node: Option<&Node>, wanted: &str) -> Op
     }
     let (bin, running) = (world.bin(&server.name).to_owned(), running(server, node));
     let (text, old) = (wanted.to_owned(), Some(before.to_owned()));
-    let because = differs(Some(before), wanted, (share == Share::Write).then_some(database));
+    let because = differs(Some(before), wanted, (share == Share::Write).then_some(seen));
     let mut write = settings::put(server, &bin, &server.pgdata, name, text, old, (Risk::Reload, &because));
     if let Action::Put(file) = &mut write.action {
         file.check = Check::Configuration { bin, socket: running.socket.clone(), server: Some(running) };

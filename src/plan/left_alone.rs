@@ -114,7 +114,7 @@ impl World<'_> {
             let database = self.facts.seen(primary.name()).and_then(|seen| seen.database.as_ref());
             let pending = database.map_or(Vec::new(), |database| database.bars_standbys());
             if !pending.is_empty() && self.row(node.name()).is_none() {
-                let settings = pending.into_iter().map(str::to_owned).collect();
+                let settings = vec![self.list(&primary.server, pending)];
                 let why = Reason::PrimaryWaitsForRestart { primary: primary.name().clone(), settings };
                 self.block(plan, node.name(), why);
                 continue;

@@ -2,6 +2,7 @@
 
 mod adopted;
 mod agreement;
+mod altered;
 mod check;
 mod drift;
 mod fixed;

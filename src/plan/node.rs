@@ -235,7 +235,7 @@ fn settled(world: &World, node: &Node, before: &str) -> Step {
 
 /// What `ALTER SYSTEM` keeps from taking effect.
 pub(super) fn overruled(seen: &Seen, server: &Server, node: Option<&Node>, plan: &mut Plan) {
-    let notes = system::notes(server, node, &seen.pgdata);
+    let notes = system::notes(server, node, &seen.pgdata, seen.database.as_ref());
     notes.into_iter().for_each(|note| plan.note(&server.name, note));
 }
 
@@ -256,6 +256,8 @@ pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
         plan.note(node, Reason::NotStreaming { why, pgdata: server.pgdata.clone() }.to_string());
     }
     let mut names = database.pending();
+    let unasked = world.not_asked_for(server);
+    names.retain(|name| !unasked.iter().any(|unasked| unasked.name == *name));
     // Of the others the restart is planned, or it is told what they wait for.
     if !names.is_empty() && rolling::share(world, server, world.formation.nodes.get(node)) == Share::Turn {
         names.retain(|name| database.by_command_line.contains(*name));

@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::formation::{Node, NodeName, RestartPolicy, Server};
 use crate::op::Op;
-use crate::plan::drift::{Held, running};
+use crate::plan::altered::with_it;
+use crate::plan::drift::{Held, running, takes_restart};
 use crate::plan::monitor::wait_for_answer;
 use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
 use crate::plan::rolling::{Group, Share, batches, gate, is_to_be_promoted_again, share};
@@ -173,8 +174,12 @@ fn due_in_rollout(world: &World, server: &Server, node: Option<&Node>, plan: &mu
             settings::changed(before, text).into_iter().map(|name| name.to_ascii_lowercase())
         })
         .collect();
+    let unasked = world.not_asked_for(server);
+    let is_unasked = |name: &&str| unasked.iter().any(|unasked| unasked.name == *name);
     let mut names: BTreeSet<&str> = database.restartable().into_iter().collect();
-    names.retain(|name| !anew.iter().any(|anew| anew == name));
+    names.retain(|name| {
+        !is_unasked(name) && (!anew.iter().any(|anew| anew == name) || world.is_altered(server, name))
+    });
     names.extend(held.iter().flat_map(|held| &held.settings).map(String::as_str));
     let at_once = restarts_for_what_is_written(world, server, plan);
     names.extend(at_once.iter().map(String::as_str));
@@ -193,7 +198,8 @@ fn due_in_rollout(world: &World, server: &Server, node: Option<&Node>, plan: &mu
         plan.note(&server.name, format!("apply does not restart it, as {why}; {how} does"));
     }
     let is_due = share == Share::Turn || share == Share::Write && held.is_some();
-    is_due.then(|| Due { why: format!("{names} waits for it"), held, restarts: share == Share::Turn })
+    let why = || format!("{names} waits for it{}", with_it(&unasked));
+    is_due.then(|| Due { why: why(), held, restarts: share == Share::Turn })
 }
 
 /// Why a primary is not restarted by a rollout.
@@ -217,8 +223,8 @@ fn written<'p>(server: &'p Server, plan: &'p Plan) -> impl Iterator<Item = (&'p 
 
 /// What of that takes a restart.
 fn restarts_for_what_is_written(world: &World, server: &Server, plan: &Plan) -> Vec<String> {
-    let Some(database) = world.database(&server.name) else { return Vec::new() };
-    written(server, plan).flat_map(|(before, text)| database.takes_restart(before, text)).collect()
+    let Some(seen) = world.facts.seen(&server.name) else { return Vec::new() };
+    written(server, plan).flat_map(|(before, text)| takes_restart(seen, before, text)).collect()
 }
 
 /// Why the members of a group that are due are not restarted by this plan; `None` where they are, or none is.
@@ -289,7 +295,7 @@ fn because(world: &World, server: &Server, wanted: &Restart) -> Option<String> {
     }
     let database = world.facts.seen(&server.name)?.database.as_ref();
     let pending = database.map(|database| database.restartable()).unwrap_or_default();
-    let waits = || format!("{} waits for it", pending.join(", "));
+    let waits = || format!("{} waits for it", world.list(server, pending.iter().copied()));
     match wanted.which {
         Which::All if pending.is_empty() => Some("it was asked for".to_owned()),
         Which::All => Some(waits()),
@@ -345,7 +351,14 @@ fn group(world: &World, id: u32, dues: &Dues, downtime: Downtime, plan: &mut Pla
     let of_primary = due(group.primary).filter(|due| due.restarts);
     let lowered = |node: &Node| -> BTreeSet<String> {
         match (due(node).and_then(|due| due.held.as_ref()), world.database(node.name())) {
-            (Some(held), _) => held.moved.lowered.clone(),
+            // What it does not change is as its files have it.
+            (Some(held), Some(database)) => {
+                let is_changed =
+                    |name: &&String| held.settings.iter().any(|one| one.eq_ignore_ascii_case(name));
+                let as_before = database.lowered.iter().filter(|name| !is_changed(name));
+                held.moved.lowered.iter().chain(as_before).cloned().collect()
+            }
+            (Some(held), None) => held.moved.lowered.clone(),
             (None, Some(database)) => database.lowered.clone(),
             (None, None) => BTreeSet::new(),
         }
@@ -392,8 +405,13 @@ fn gets_file(world: &World, node: &Node, due: &Due) -> Option<Turn> {
 /// The primary first, in its place. Of a keeper of 2.0 that looks while its primary is away the monitor hears that it is down, and fails
 /// over at once: nobody is to be promoted meanwhile.
 fn lower(world: &World, group: &Group, names: &BTreeSet<String>, due: &Due) -> Vec<Turn> {
+    let unasked = world.not_asked_for(&group.primary.server);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let because = format!("{} is lowered, which a primary has to be the first to do", names.join(", "));
+    let first = format!("{} is lowered, which a primary has to be the first to do", names.join(", "));
+    let because = match unasked.iter().any(|unasked| names.contains(&unasked.name.as_str())) {
+        true => format!("{}; {first}", due.why),
+        false => first,
+    };
     let may_be_promoted = |node: &&Node| world.row(node.name()).is_some_and(|row| row.candidate_priority > 0);
     let heirs = || group.standbys.iter().copied().filter(may_be_promoted);
     let why = format!("nothing is to fail over while {} is restarted in its place", group.primary.name());

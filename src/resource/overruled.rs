@@ -1,11 +1,12 @@
 //! What `ALTER SYSTEM` has set otherwise than the inventory or the files beside it: the server reads it last, so it wins.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::formation::{Node, Server, Tls};
 use crate::resource::data::{DataDirectory, Pgdata, STANDBY_CONF};
-use crate::resource::settings;
+use crate::resource::database::DatabaseFacts;
 use crate::resource::tls::Shown;
+use crate::resource::{guc, settings};
 
 /// Where `ALTER SYSTEM` writes.
 const AUTO: &str = "postgresql.auto.conf";
@@ -74,15 +75,99 @@ fn is_off(value: &str) -> bool {
     value == "0" || begins("false") || begins("no") || value.len() > 1 && begins("off")
 }
 
-/// A note on each setting that does not take effect as the inventory, or a file of muster's or a keeper's, has it.
-pub fn notes(server: &Server, node: Option<&Node>, pgdata: &Pgdata) -> Vec<String> {
-    match pgdata {
-        Pgdata::Present(found) => of_directory(found, &settings::wanted(server, node)),
-        _ => Vec::new(),
+/// Whether `ALTER SYSTEM` has set it, so that no file beside has a say.
+pub fn is_set(pgdata: &Pgdata, name: &str) -> bool {
+    of_system(pgdata).contains_key(&name.to_ascii_lowercase())
+}
+
+fn of_system(pgdata: &Pgdata) -> BTreeMap<String, String> {
+    let Pgdata::Present(found) = pgdata else { return BTreeMap::new() };
+    read(found.files.get(AUTO).and_then(Option::as_deref).unwrap_or_default())
+}
+
+/// A value of `ALTER SYSTEM` that a restart would bring in force, and that neither the inventory nor a file beside asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unasked {
+    pub name: String,
+    value: String,
+    /// What is asked for instead, and by whom; `None` where nobody asks for anything.
+    instead: Option<String>,
+}
+
+impl Unasked {
+    /// For a list of settings.
+    pub fn with_value(&self) -> String {
+        format!("{} ({} by ALTER SYSTEM)", self.name, self.value)
+    }
+
+    fn note(&self, server: &Server) -> String {
+        let Unasked { name, value, instead } = self;
+        let instead = match instead {
+            Some(instead) => format!("not {instead}"),
+            None => "which the inventory does not ask for".to_owned(),
+        };
+        format!(
+            "{name} is set to {value} by ALTER SYSTEM (in {AUTO}), {instead}, and takes effect at the next restart: apply plans none \
+             for it. To take it back: ALTER SYSTEM RESET {name}, and a reload; to have it: `muster restart {} --pending`",
+            server.name
+        )
     }
 }
 
-fn of_directory(found: &DataDirectory, wanted: &BTreeMap<String, String>) -> Vec<String> {
+/// Those of the settings that wait for a restart which are nobody's but `ALTER SYSTEM`'s.
+pub fn unasked(
+    server: &Server,
+    node: Option<&Node>,
+    pgdata: &Pgdata,
+    database: &DatabaseFacts,
+) -> Vec<Unasked> {
+    match pgdata {
+        Pgdata::Present(found) => unasked_in(found, &settings::wanted(server, node), &database.restartable()),
+        Pgdata::Empty | Pgdata::Foreign(_) => Vec::new(),
+    }
+}
+
+fn unasked_in(found: &DataDirectory, wanted: &BTreeMap<String, String>, waits: &[&str]) -> Vec<Unasked> {
+    let settings_of = |name: &str| read(found.files.get(name).and_then(Option::as_deref).unwrap_or_default());
+    let mut system = settings_of(AUTO);
+    let mut of = |name: &str| {
+        if OF_KEEPERS.contains(&name) || OF_STANDBYS.contains(&name) {
+            return None;
+        }
+        let value = system.remove(name)?;
+        let of_inventory = wanted.iter().find(|(wanted, _)| wanted.eq_ignore_ascii_case(name));
+        let of_file = || BEFORE.iter().find_map(|file| Some((file, settings_of(file).remove(name)?)));
+        let (asked, instead) = match of_inventory {
+            Some((_, asked)) => (Some(asked.clone()), Some(format!("the inventory's {asked}"))),
+            None => of_file().map(|(file, asked)| (asked.clone(), format!("the {asked} of {file}"))).unzip(),
+        };
+        let is_asked = asked.is_some_and(|asked| guc::is_same(name, &asked, &value));
+        (!is_asked).then(|| Unasked { name: name.to_owned(), value, instead })
+    };
+    waits.iter().filter_map(|name| of(&name.to_ascii_lowercase())).collect()
+}
+
+/// A note on each setting that does not take effect as the inventory, or a file of muster's or a keeper's, has it.
+pub fn notes(
+    server: &Server,
+    node: Option<&Node>,
+    pgdata: &Pgdata,
+    database: Option<&DatabaseFacts>,
+) -> Vec<String> {
+    let Pgdata::Present(found) = pgdata else { return Vec::new() };
+    let unasked = database.map_or(Vec::new(), |database| unasked(server, node, pgdata, database));
+    let names = unasked.iter().map(|unasked| unasked.name.as_str()).collect();
+    let mut notes = of_directory(found, &settings::wanted(server, node), &names);
+    notes.extend(unasked.iter().map(|unasked| unasked.note(server)));
+    notes
+}
+
+/// But for those that are told otherwise.
+fn of_directory(
+    found: &DataDirectory,
+    wanted: &BTreeMap<String, String>,
+    but: &BTreeSet<&str>,
+) -> Vec<String> {
     let settings_of = |name: &str| read(found.files.get(name).and_then(Option::as_deref).unwrap_or_default());
     let system = settings_of(AUTO);
     if system.is_empty() {
@@ -91,7 +176,7 @@ fn of_directory(found: &DataDirectory, wanted: &BTreeMap<String, String>) -> Vec
     let before = BEFORE.map(|file| (file, settings_of(file)));
     let note = |(name, value): (&String, &String)| {
         let way = format!("to have that in force: ALTER SYSTEM RESET {name}");
-        if OF_KEEPERS.contains(&name.as_str()) {
+        if OF_KEEPERS.contains(&name.as_str()) || but.contains(name.as_str()) {
             return None;
         }
         if OF_STANDBYS.contains(&name.as_str()) {
@@ -180,7 +265,8 @@ mod tests {
     #[test]
     fn what_alter_system_has_otherwise_is_told_with_the_way_back() {
         let wanted = BTreeMap::from([("work_mem".to_owned(), "9MB".to_owned())]);
-        let said = |auto: &str, conf: &str| of_directory(&found(auto, conf), &wanted).join("\n");
+        let said =
+            |auto: &str, conf: &str| of_directory(&found(auto, conf), &wanted, &BTreeSet::new()).join("\n");
         let told = said("# Do not edit this file manually!\nwork_mem = '3MB'\n", "work_mem = '9MB'\n");
         assert!(
             told.starts_with("work_mem is 3MB by ALTER SYSTEM, which wins over the inventory's 9MB;"),
@@ -195,6 +281,32 @@ mod tests {
         assert!(
             told.contains("primary_conninfo is set by ALTER SYSTEM") && !told.contains("secret"),
             "{told}"
+        );
+    }
+
+    /// What the inventory asks for is its own, by whomever it is brought in force.
+    #[test]
+    fn what_waits_for_a_restart_is_told_apart_by_who_asked_for_it() {
+        let wanted = BTreeMap::from([
+            ("max_connections".to_owned(), "150".to_owned()),
+            ("shared_buffers".to_owned(), "1GB".to_owned()),
+        ]);
+        let waits = ["max_connections", "shared_buffers", "port", "max_locks_per_transaction"];
+        let told = |auto: &str| {
+            let unasked = unasked_in(&found(auto, "max_connections = 150\n"), &wanted, &waits);
+            unasked.into_iter().map(|one| (one.with_value(), one.instead)).collect::<Vec<_>>()
+        };
+        assert_eq!(told("max_connections = '150'\nshared_buffers = '1024MB'\nport = '5432'\n"), []);
+        let of = |name: &str, value: &str| format!("{name} ({value} by ALTER SYSTEM)");
+        assert_eq!(
+            told(
+                "max_connections = '50'\nport = '5433'\nmax_locks_per_transaction = '128'\nwork_mem = '3MB'\n"
+            ),
+            [
+                (of("max_connections", "50"), Some("the inventory's 150".to_owned())),
+                (of("port", "5433"), Some("the 5432 of postgresql-auto-failover.conf".to_owned())),
+                (of("max_locks_per_transaction", "128"), None),
+            ]
         );
     }
 }

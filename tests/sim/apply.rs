@@ -380,7 +380,7 @@ impl World {
         data.postmaster = Some(pid);
         data.pending_restart.clear();
         data.lowered.clear();
-        data.started = data.files.get("postgresql.conf").cloned();
+        data.started = Some(data.read_last());
         self.load(on);
     }
 

@@ -427,7 +427,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("restarted", _) => {
             let data = host.data_mut()?;
             data.loaded.extend(data.files.clone());
-            data.started = data.files.get("postgresql.conf").cloned();
+            data.started = Some(data.read_last());
         }
         ("alters", ["system:", setting, value]) => {
             let line = format!("{setting} = '{value}'\n");

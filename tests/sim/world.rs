@@ -657,12 +657,19 @@ impl Data {
 
     /// The same after a restart.
     pub(crate) fn will_have(&self) -> u32 {
-        connections(self.conf())
+        connections(&self.read_last())
+    }
+
+    /// What a start reads, the last line of a setting last.
+    pub(crate) fn read_last(&self) -> String {
+        let system = self.files.get("postgresql.auto.conf").map_or("", String::as_str);
+        format!("{}{system}", self.conf())
     }
 
     pub(crate) fn pending(&self) -> BTreeSet<String> {
         let started = self.started.as_deref().unwrap_or_else(|| self.conf());
-        let differs = |name: &&str| settings::value(started, name) != settings::value(self.conf(), name);
+        let now = self.read_last();
+        let differs = |name: &&str| settings::value(started, name) != settings::value(&now, name);
         // A file that is gone is not read.
         let is_there = self.files.contains_key("postgresql.conf");
         let by_files = AT_START.into_iter().filter(|name| is_there && differs(name)).map(str::to_owned);

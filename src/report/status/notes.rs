@@ -65,12 +65,23 @@ pub(super) fn notes(
                     .into_iter()
                     .for_each(|why| note(name, why));
                 if let Some(server) = server.filter(|server| !server.adopted) {
-                    let notes = overruled::notes(server, formation.nodes.get(name), &seen.pgdata);
+                    let notes = overruled::notes(
+                        server,
+                        formation.nodes.get(name),
+                        &seen.pgdata,
+                        seen.database.as_ref(),
+                    );
                     notes.into_iter().for_each(|text| note(name, text));
                 }
                 let Some(database) = &seen.database else { continue };
                 streaming((formation, facts), name, database, &mut note);
-                let names = database.pending();
+                let mut names = database.pending();
+                // Those are told above.
+                if let Some(server) = server.filter(|server| !server.adopted) {
+                    let unasked =
+                        overruled::unasked(server, formation.nodes.get(name), &seen.pgdata, database);
+                    names.retain(|name| !unasked.iter().any(|unasked| unasked.name == *name));
+                }
                 if !names.is_empty() {
                     note(name, format!("takes effect after a restart: {}", names.join(", ")));
                 }
