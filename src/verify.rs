@@ -135,6 +135,9 @@ pub fn from_facts(formation: &Formation, facts: &Facts) -> Vec<Check> {
             checks.extend((!why.is_empty()).then(|| Check::new(View::Servers, subject, Err(why.join("; ")))));
         };
         fails("roles", facts::roles::trouble(formation, server, seen));
+        let node = formation.nodes.get(&server.name);
+        let refused = node.into_iter().flat_map(|node| facts::logins::refused(formation, facts, node));
+        fails("passwords", refused.collect());
         fails("its next start", facts::start::lacks(formation, facts, server, seen));
     }
     if formation.is_citus() {

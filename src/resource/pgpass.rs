@@ -101,6 +101,36 @@ pub fn lacks(node: &Node, uri: &MonitorUri, found: Option<&Secret>, mode: Option
     ))
 }
 
+/// The passwords that libpq finds in it for the roles that a node needs: each where it is for the monitor, or for the node's peers.
+pub fn held(node: &Node, uri: &MonitorUri, found: &Secret) -> Vec<(Whom, String, Secret)> {
+    let wanted = lines(node, uri).into_iter().map(|(start, _)| start);
+    let text = found.reveal();
+    wanted
+        .filter_map(|start| {
+            let password = text.lines().find_map(|line| line.strip_prefix(start.as_str()))?;
+            let user = start.trim_end_matches(':').rsplit(':').next().unwrap_or_default();
+            let whom = if start.starts_with("*:") { Whom::Peers } else { Whom::Monitor };
+            Some((whom, unescape(user), Secret::new(unescape(password))))
+        })
+        .collect()
+}
+
+/// Where a password is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whom {
+    Monitor,
+    Peers,
+}
+
+fn unescape(text: &str) -> String {
+    let mut plain = String::new();
+    let mut chars = text.chars();
+    while let Some(char) = chars.next() {
+        plain.extend(if char == '\\' { chars.next() } else { Some(char) });
+    }
+    plain
+}
+
 /// Whether the step writes the file.
 pub fn is_written_by(step: &Step) -> bool {
     matches!(&step.op, Op::Write { path, .. } if path.ends_with("/.pgpass"))

@@ -317,6 +317,19 @@ fn a_node_that_could_not_log_in_again_is_not_settled() {
             *file.1 = "elsewhere:*:*:me:mine\n".to_owned();
         });
         assert_eq!(emptied, format!("~/.pgpass lacks lines: {by}"));
+        for (password, whose) in [
+            (":c\n", "the monitor mon refuses the password of autoctl_node"),
+            (":b\n", "pg1 refuses the password of pgautofailover_replicator"),
+            (":a\n", "pg1 refuses the password of postgres"),
+        ] {
+            let other = told(name, &|world| {
+                let host = world.host(name);
+                let file = host.files.iter_mut().find(|(path, _)| path.ends_with("/.pgpass")).unwrap();
+                *file.1 = file.1.replace(password, ":outdated\n");
+            });
+            let whose = if name == "pg1" { whose.replace("pg1", "its own server") } else { whose.to_owned() };
+            assert_eq!(other, format!("{whose} in its ~/.pgpass: apply puts it right"));
+        }
     }
     for name in ["mon", "pg1", "pg2"] {
         let text =

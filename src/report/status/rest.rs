@@ -115,6 +115,8 @@ pub(super) fn troubles(
         let Some(seen) = facts.seen(&server.name) else { continue };
         let mut lacks = facts::start::lacks(formation, facts, server, seen);
         lacks.extend(facts::roles::trouble(formation, server, seen));
+        let node = formation.nodes.get(&server.name);
+        lacks.extend(node.into_iter().flat_map(|node| facts::logins::refused(formation, facts, node)));
         lacks.extend(Plain::of(server, &seen.pgdata, &seen.tls.shown).map(Plain::why));
         if !lacks.is_empty() {
             troubles.entry(server.name.clone()).or_default().push(lacks.join("; "));

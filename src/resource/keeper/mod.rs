@@ -394,7 +394,7 @@ fn wait_alive(server: &Server, facts: &KeeperFacts) -> Step {
 /// What a keeper waits for that does not run yet, though its unit does.
 pub fn waiting(server: &Server, facts: &KeeperFacts) -> Option<String> {
     let waits = facts.waits && facts.alive.is_none();
-    waits.then(|| format!("its keeper waits for the monitor to answer (journalctl -u {})", unit(server)))
+    waits.then(|| format!("its keeper waits until it can ask the monitor (journalctl -u {})", unit(server)))
 }
 
 /// Whether a node of this kind needs `pg_autoctl` on its host.
