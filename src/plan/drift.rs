@@ -8,9 +8,9 @@ use crate::formation::{HbaEdit, Node, Secret, Server};
 use crate::plan::World;
 use crate::plan::rolling::{self, Share};
 use crate::resource::data::{DataDirectory, Pgdata};
-use crate::resource::database::Moved;
 use crate::resource::keeper::as_written;
 use crate::resource::monitor::NodeRow;
+use crate::resource::moved::{Moved, lower_than_needed};
 use crate::resource::overruled::Plain;
 use crate::resource::tls::Shown;
 use crate::resource::{data, hba, overruled, settings};
@@ -37,13 +37,36 @@ pub(super) fn install_configuration(
             "as its keeper writes it",
         ),
         put("pg_hba.conf", hba(world, server, node, &world.strangers())?, because),
-        put("postgresql.conf", conf(world, server, node)?, because),
+        put("postgresql.conf", conf(world, server, node)?.0, because),
     ])
 }
 
-fn conf(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
+/// What it is to say, and what of that is not the inventory's: a standby that does not run gets no less than its data needs, as it would
+/// not start. It is lowered once it runs, after its primary.
+fn conf(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+) -> Result<(String, BTreeMap<String, u64>), Problem> {
     let whose = world.whose(&server.name);
-    settings::postgresql_conf(&world.templates, &world.formation.name, &whose, server, node)
+    let render = |server: &Server| {
+        settings::postgresql_conf(&world.templates, &world.formation.name, &whose, server, node)
+    };
+    let wanted = render(server)?;
+    let needed = match world.facts.seen(&server.name).map(|seen| &seen.pgdata) {
+        Some(Pgdata::Present(found)) if found.standby && found.postmaster.is_none() => {
+            let file = |name: &str| found.files.get(name).and_then(Option::as_deref).unwrap_or_default();
+            let files = [file("postgresql-auto-failover.conf"), &wanted, file("postgresql.auto.conf")];
+            lower_than_needed(&found.needs, &files)
+        }
+        Some(_) | None => BTreeMap::new(),
+    };
+    if needed.is_empty() {
+        return Ok((wanted, needed));
+    }
+    let mut higher = server.clone();
+    higher.settings.extend(needed.iter().map(|(name, value)| (name.clone(), value.to_string())));
+    Ok((render(&higher)?, needed))
 }
 
 fn hba(
@@ -187,12 +210,16 @@ pub(super) fn drifted(
         }
     }
     let name = "postgresql.conf";
-    let wanted = conf(world, server, node)?;
+    let (wanted, needed) = conf(world, server, node)?;
     let differs_now = found(name) != Some(&wanted);
     let held = if differs_now { held(world, server, node, &wanted) } else { None };
     let main_changes = differs_now && held.is_none();
     if main_changes {
-        let because = differs(found(name), &wanted, Some(seen));
+        let mut because = differs(found(name), &wanted, Some(seen));
+        if !needed.is_empty() {
+            let names = needed.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            because += &format!("; its data needs as much {names} as its primary had, until it runs again");
+        }
         put(name, wanted, &because);
     }
     let ends_tls = !last.is_empty();

@@ -49,6 +49,15 @@ impl Pgdata {
     }
 }
 
+/// As pg_controldata calls them.
+const NEEDS: [(&str, &str); 5] = [
+    ("max_connections setting", "max_connections"),
+    ("max_worker_processes setting", "max_worker_processes"),
+    ("max_wal_senders setting", "max_wal_senders"),
+    ("max_prepared_xacts setting", "max_prepared_transactions"),
+    ("max_locks_per_xact setting", "max_locks_per_transaction"),
+];
+
 /// A PostgreSQL data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct DataDirectory {
@@ -67,6 +76,8 @@ pub struct DataDirectory {
     /// stopped in order, or nobody can say.
     pub why_down: Option<String>,
     pub standby: bool,
+    /// Settings that a standby with this data must not have lower, each with its primary's value. Source: pg_controldata.
+    pub needs: BTreeMap<String, u64>,
     /// Managed files in it, by name: their text, or `None` where there is none.
     pub files: BTreeMap<String, Option<String>>,
     /// `postgresql-auto-failover-standby.conf`: it may hold the replication password.
@@ -268,6 +279,10 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
         stale: optional(answers, "postmaster.stale")?,
         why_down: answers.text("postmaster.why_down")?,
         standby: answers.flag("pgdata.standby")?,
+        needs: NEEDS
+            .iter()
+            .filter_map(|(label, name)| Some(((*name).to_owned(), number(label).ok()?)))
+            .collect(),
         files: kept,
         standby_conf,
     })))

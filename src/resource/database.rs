@@ -114,32 +114,7 @@ fn secrets<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<BTreeMap
     Ok(texts.into_iter().map(|(role, text)| (role, Secret::new(text))).collect())
 }
 
-/// A standby does not start while its value is lower than the primary runs with; what each is where no file says it.
-/// Source: PostgreSQL's manual, "Hot Standby", administrator's overview.
-const STANDBY_NEEDS: [(&str, u32); 5] = [
-    ("max_connections", 100),
-    ("max_worker_processes", 8),
-    ("max_wal_senders", 10),
-    ("max_prepared_transactions", 0),
-    ("max_locks_per_transaction", 64),
-];
-
-/// What the files would make of a server's settings that a standby must not have lower than its primary.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Moved {
-    pub raised: BTreeSet<String>,
-    pub lowered: BTreeSet<String>,
-}
-
 impl DatabaseFacts {
-    /// Settings that must be in force before a standby joins.
-    pub fn bars_standbys(&self) -> Vec<&str> {
-        self.pending()
-            .into_iter()
-            .filter(|name| STANDBY_NEEDS.iter().any(|(known, _)| known == name))
-            .collect()
-    }
-
     /// What of a change of a configuration file takes a restart. What was changed by hand and waits for one is put back without.
     pub fn takes_restart(&self, before: &str, after: &str) -> Vec<String> {
         let changed = settings::changed(before, after);
@@ -169,28 +144,6 @@ impl DatabaseFacts {
     /// Whether it runs with this value already, though its files say another.
     pub fn has(&self, name: &str, value: &str) -> bool {
         self.runs_with.get(&name.to_ascii_lowercase()).is_some_and(|found| guc::is_same(name, found, value))
-    }
-
-    /// How these settings in these configuration files, the last one last, differ from what it runs with. Of others that differs, too:
-    /// Citus sets `max_prepared_transactions` by itself where nobody says it.
-    pub fn moved(&self, settings: &[String], files: &[&str]) -> Moved {
-        let mut moved = Moved::default();
-        let is_one = |name: &str| settings.iter().any(|one| one.eq_ignore_ascii_case(name));
-        for (name, default) in STANDBY_NEEDS.into_iter().filter(|(name, _)| is_one(name)) {
-            let Some(runs_with) = self.runs_with.get(name).and_then(|value| guc::count(name, value)) else {
-                continue;
-            };
-            let given = files.iter().rev().find_map(|text| settings::value(text, name));
-            let value = given.map_or(Some(f64::from(default)), |value| guc::count(name, value));
-            let Some(value) = value else { continue };
-            let names = match value.total_cmp(&runs_with) {
-                std::cmp::Ordering::Less => &mut moved.lowered,
-                std::cmp::Ordering::Equal => continue,
-                std::cmp::Ordering::Greater => &mut moved.raised,
-            };
-            names.insert(name.to_owned());
-        }
-        moved
     }
 
     /// What is said of a change to these settings.

@@ -15,6 +15,7 @@ pub mod keeper;
 pub mod lock;
 pub mod meant;
 pub mod monitor;
+pub mod moved;
 pub mod names;
 pub mod neighbours;
 pub mod overruled;

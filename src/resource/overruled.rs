@@ -230,6 +230,7 @@ mod tests {
             port: None,
             stale: None,
             why_down: None,
+            needs: Default::default(),
             standby: true,
             files: files.map(|(name, text)| (name.to_owned(), Some(text.to_owned()))).into(),
             standby_conf: Some(Secret::new("primary_conninfo = 'host=a password=s'")),

@@ -367,6 +367,9 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("certificate", ["unusable:", ..]) => {
             host.unusable.push(rest.split_once(": ")?.1.to_owned());
         }
+        ("data", ["needs", name, "=", value]) => {
+            host.needs.insert((*name).to_owned(), value.parse().ok()?);
+        }
         ("postgres", ["down:", ..]) => {
             host.data_mut()?.postmaster = None;
             host.why_down = Some(rest.split_once(": ")?.1.to_owned());

@@ -54,6 +54,8 @@ pub(crate) struct Host {
     pub(crate) port: Option<u16>,
     /// A process of others' that `postmaster.pid` names.
     pub(crate) stale: Option<u32>,
+    /// Settings that its data needs while it is a standby.
+    pub(crate) needs: BTreeMap<String, u64>,
     /// What keeps its PostgreSQL from its start, as its log has it.
     pub(crate) why_down: Option<String>,
     pub(crate) warnings: Vec<String>,
@@ -459,6 +461,7 @@ impl Host {
             port: None,
             stale: None,
             why_down: None,
+            needs: BTreeMap::new(),
             warnings: Vec::new(),
             pgpass_mode: 0o600,
             pgdata: Place::Empty,
@@ -583,6 +586,7 @@ impl Host {
                 stale: self.stale,
                 why_down: self.why_down.clone().filter(|_| data.postmaster.is_none()),
                 standby: data.standby,
+                needs: self.needs.clone(),
                 files: FILES
                     .iter()
                     .filter(|name| **name != STANDBY_CONF)

@@ -1,0 +1,72 @@
+//! Settings that a standby must not have lower than its primary: what moves them, and what a standby's data needs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::resource::database::DatabaseFacts;
+use crate::resource::{guc, settings};
+
+/// A standby does not start while its value is lower than the primary runs with; what each is where no file says it.
+/// Source: PostgreSQL's manual, "Hot Standby", administrator's overview.
+const STANDBY_NEEDS: [(&str, u32); 5] = [
+    ("max_connections", 100),
+    ("max_worker_processes", 8),
+    ("max_wal_senders", 10),
+    ("max_prepared_transactions", 0),
+    ("max_locks_per_transaction", 64),
+];
+
+/// What the files would make of a server's settings that a standby must not have lower than its primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    pub raised: BTreeSet<String>,
+    pub lowered: BTreeSet<String>,
+}
+
+/// What these files say of a setting; the last one counts.
+fn given(name: &str, default: u32, files: &[&str]) -> Option<f64> {
+    let given = files.iter().rev().find_map(|text| settings::value(text, name));
+    given.map_or(Some(f64::from(default)), |value| guc::count(name, value))
+}
+
+/// Of what a standby's data needs, that which these files have lower: it does not start with them.
+pub fn lower_than_needed(needs: &BTreeMap<String, u64>, files: &[&str]) -> BTreeMap<String, u64> {
+    // By itself Citus sets the one of which there are none where nobody says it.
+    let known = STANDBY_NEEDS.into_iter().filter(|(name, default)| {
+        *default > 0 || files.iter().any(|text| settings::value(text, name).is_some())
+    });
+    let lower = known.filter_map(|(name, default)| {
+        let need = *needs.get(name)?;
+        given(name, default, files).is_some_and(|value| value < need as f64).then(|| (name.to_owned(), need))
+    });
+    lower.collect()
+}
+
+impl DatabaseFacts {
+    /// Settings that must be in force before a standby joins.
+    pub fn bars_standbys(&self) -> Vec<&str> {
+        self.pending()
+            .into_iter()
+            .filter(|name| STANDBY_NEEDS.iter().any(|(known, _)| known == name))
+            .collect()
+    }
+
+    /// How these settings in these configuration files, the last one last, differ from what it runs with. Of others that differs, too:
+    /// Citus sets `max_prepared_transactions` by itself where nobody says it.
+    pub fn moved(&self, settings: &[String], files: &[&str]) -> Moved {
+        let mut moved = Moved::default();
+        let is_one = |name: &str| settings.iter().any(|one| one.eq_ignore_ascii_case(name));
+        for (name, default) in STANDBY_NEEDS.into_iter().filter(|(name, _)| is_one(name)) {
+            let Some(runs_with) = self.runs_with.get(name).and_then(|value| guc::count(name, value)) else {
+                continue;
+            };
+            let Some(value) = given(name, default, files) else { continue };
+            let names = match value.total_cmp(&runs_with) {
+                std::cmp::Ordering::Less => &mut moved.lowered,
+                std::cmp::Ordering::Equal => continue,
+                std::cmp::Ordering::Greater => &mut moved.raised,
+            };
+            names.insert(name.to_owned());
+        }
+        moved
+    }
+}
