@@ -50,7 +50,7 @@ pub fn text(formation: &Formation, scope: &Scope, outcomes: &Outcomes, paint: Pa
         }
     }
     for (group, lacks) in lacking(formation, scope, outcomes) {
-        let is_out = |(_, what): &(&NodeName, String)| what == OUT;
+        let is_out = |(name, _): &(&NodeName, String)| outcomes.get(*name).is_some_and(NodeOutcome::is_out);
         let out: Vec<&str> =
             lacks.iter().filter(|lack| is_out(lack)).map(|(name, _)| name.0.as_str()).collect();
         let word = match (lacks.is_empty(), out.len() == lacks.len()) {
