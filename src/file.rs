@@ -50,7 +50,7 @@ pub struct Running {
     pub user: String,
 }
 
-/// Before [`NOT_TAKEN`]: a session learns what waits for a restart when it reads the files; what the server notes of values
+/// Before `NOT_TAKEN`: a session learns what waits for a restart when it reads the files; what the server notes of values
 /// on the way is no part of the answer.
 pub const LEARN: &str = "set client_min_messages = error;\ndo 'begin perform from pg_file_settings; end';\n";
 
