@@ -207,6 +207,10 @@ pub enum Reason {
     },
     /// A role that its peers come with, and that may not come in.
     Barred(String),
+    /// The monitor has a priority of 0 for a node that the inventory has another for, as a run that was cut off leaves it.
+    NeverPromoted {
+        wanted: u8,
+    },
     /// A standby that this plan makes.
     Joins(NodeName),
     /// What a standby must not have lower than its primary goes both ways.
@@ -311,6 +315,7 @@ impl Reason {
             | Reason::RestartFollows
             | Reason::WouldNotStart(_)
             | Reason::Barred(_)
+            | Reason::NeverPromoted { .. }
             | Reason::NotRebooted { .. }
             | Reason::Joins(_)
             | Reason::RaisedAndLowered { .. }

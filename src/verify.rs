@@ -189,7 +189,11 @@ fn registered(monitor: &MonitorFacts, node: &Node) -> Result<String, Wrong> {
         let why = "it takes writes, and no standby confirms them while one is in maintenance";
         return Err(Wrong::Out(why.to_owned()));
     }
-    Ok(rests(row, node)?)
+    let rests = rests(row, node)?;
+    match row.is_never_promoted(node) {
+        Some(why) => Err(why.to_string().into()),
+        None => Ok(rests),
+    }
 }
 
 fn rests(row: &NodeRow, node: &Node) -> Result<String, String> {

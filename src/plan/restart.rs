@@ -441,7 +441,7 @@ fn in_place(world: &World, group: &Group, due: &Due, because: &str) -> Vec<Turn>
     let answers = rolling::answers(&node.server, world.bin(node.name()), &node.username);
     let mut turns = vec![restarted.gate([answers])];
     turns.extend(group.standbys.iter().map(|standby| {
-        let step = rolling::look_again(&standby.server, world.bin(standby.name()));
+        let step = rolling::look_again(standby, world.bin(standby.name()), "commits wait for it");
         Turn::new(standby.name(), vec![step])
     }));
     let standbys = group.standbys.iter().map(|standby| wait_until_settled(world, standby));

@@ -11,9 +11,9 @@ use crate::plan::{Plan, World, way_out};
 use crate::reason::Reason;
 use crate::resource::monitor::{self, NodeRow, SILENT};
 use crate::resource::overruled::Plain;
-use crate::resource::replication;
 use crate::resource::streaming::{self, Trouble};
 use crate::resource::{keeper, pgpass};
+use crate::resource::{replication, rolling};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
 
@@ -27,6 +27,13 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
             let drop = way_out::drop_from_monitor(world.formation, name);
             let note = format!("where its host is lost for good, take it from the monitor: {drop}");
             plan.notes.entry(name.clone()).or_default().push(note);
+        }
+    }
+    // Who is away gets no step that would set it.
+    let away = |node: &&Node| plan.unreachable.contains_key(node.name());
+    for node in world.formation.nodes.values().filter(away).collect::<Vec<_>>() {
+        if let Some(why) = world.row(node.name()).and_then(|row| row.is_never_promoted(node)) {
+            plan.unwell(node.name(), why);
         }
     }
     for name in plan.blocked.keys().cloned().collect::<Vec<_>>() {
@@ -143,7 +150,12 @@ fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
         Some(Trouble::NotWaitedFor(_)) if mends => return,
         Some(Trouble::NotWaitedFor(why)) => return plan.unwell(node.name(), Reason::NotWaitedFor(why)),
     };
-    if mends {
+    let hangs = own.and_then(|own| own.streaming.as_ref()?.hanging()).filter(|_| !node.server.adopted);
+    if hangs.is_some() {
+        let step = rolling::look_again(node, world.bin(node.name()), &why);
+        plan.add(Stage::Prepare, node.name(), [step]);
+    }
+    if mends || hangs.is_some() {
         let step = match primary.ours() {
             Some(primary) if !world.is_excluded(primary.name()) => {
                 replication::wait_until_it_streams(row.id, primary, world.bin(primary.name()))

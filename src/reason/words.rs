@@ -134,6 +134,10 @@ impl fmt::Display for Reason {
             }
             Reason::Unhealthy => f.write_str("the monitor cannot connect to it"),
             Reason::NoKeeper => f.write_str("its keeper does not run"),
+            Reason::NeverPromoted { wanted } => write!(
+                f,
+                "the monitor has candidate_priority 0 for it, and the inventory {wanted}: nothing fails over to it until apply sets that"
+            ),
             Reason::NotRunning => f.write_str("its PostgreSQL does not run"),
             Reason::DoesNotStart(why) => write!(f, "its PostgreSQL does not start: {why}"),
             Reason::NoCandidate { primary, others } if others.is_empty() => {

@@ -6,6 +6,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MONITOR_VARIABLE, MonitorUri, Node, NodeName, Secret, Seed, Server};
 use crate::op::{Op, Wait};
 use crate::probe::Answers;
+use crate::reason::Reason;
 use crate::resource::database::{DatabaseFacts, repairs, set_password, wants_password};
 use crate::scram;
 use crate::session::PSQL;
@@ -110,6 +111,12 @@ impl NodeRow {
     /// node_active_protocol.c, CANDIDATE_PRIORITY_INCREMENT in node_metadata.h, 2.0 to 2.2.
     pub fn priority(&self) -> Option<u8> {
         u8::try_from(self.candidate_priority).ok().filter(|priority| *priority <= 100)
+    }
+
+    /// That nothing fails over to it, against the inventory; a run that was cut off may have left it so.
+    pub fn is_never_promoted(&self, node: &Node) -> Option<Reason> {
+        let is_so = !node.server.adopted && node.candidate_priority > 0 && self.priority() == Some(0);
+        is_so.then_some(Reason::NeverPromoted { wanted: node.candidate_priority })
     }
 
     /// It takes writes, and nothing is going on: with a standby, without one, or as the only node.

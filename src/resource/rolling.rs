@@ -109,16 +109,41 @@ pub fn checkpoint(server: &Server, bin: &str, user: &str) -> Step {
     Step::new(&server.name, Op::Checkpoint, because, Action::Run(command.timeout(TO_CHECKPOINT)))
 }
 
-/// `$1` bin, `$2` PGDATA. A server that is just being started needs no call.
-const LOOK_AGAIN: &str = r#""$1/pg_ctl" reload -s -D "$2" 2>/dev/null || echo "it was not running"
+/// `$1` bin, `$2` PGDATA, `$3` socket directory or empty, `$4` port, `$5` user. A server that is just being started needs no call.
+/// A WAL receiver whose primary went away without a word while it connected hears nothing of a reload, and waits as long as TCP does: it is
+/// ended, and another one begins.
+const LOOK_AGAIN: &str = r#"if ! "$1/pg_ctl" reload -s -D "$2" 2>/dev/null; then echo "it was not running"; exit 0; fi
+export PGCONNECT_TIMEOUT=5
+n=0
+while [ "$n" -lt 20 ]; do
+  said=$("$1/psql" -XAtqw ${3:+-h "$3"} -p "$4" -U "$5" -d postgres 2>/dev/null <<'SQL'
+select case when exists (select from pg_stat_wal_receiver) then 'it has a connection' else (select pid::text from pg_stat_activity
+where backend_type = 'walreceiver' and backend_start < clock_timestamp() - interval '3 s' limit 1) end;
+SQL
+) || said=
+  case $said in
+  'it has a connection') exit 0 ;;
+  ''|*[!0-9]*) ;;
+  *) kill -TERM "$said" 2>/dev/null || : ;;
+  esac
+  n=$((n + 1))
+  sleep 0.25
+done
 "#;
 
 /// A standby whose primary is back would look for it every five seconds only (`wal_retrieve_retry_interval`), and no commit returns while
 /// none streams. What has its configuration read again ends that wait.
-pub fn look_again(server: &Server, bin: &str) -> Step {
-    let command = Command::new(RunAs::User(server.os_user.clone()), LOOK_AGAIN);
-    let command = command.args([bin.to_owned(), server.pgdata.clone()]).timeout(60);
-    Step::new(&server.name, Op::LookAgain, "commits wait for it", Action::Run(command))
+pub fn look_again(node: &Node, bin: &str, because: &str) -> Step {
+    let server = &node.server;
+    let socket = server.pghost.clone().unwrap_or_default();
+    let command = Command::new(RunAs::User(server.os_user.clone()), LOOK_AGAIN).args([
+        bin,
+        &server.pgdata,
+        &socket,
+        &server.pgport.to_string(),
+        &node.username,
+    ]);
+    Step::new(&server.name, Op::LookAgain, because, Action::Run(command.timeout(60)))
 }
 
 /// Ends this postmaster and starts the server again.

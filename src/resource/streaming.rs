@@ -29,6 +29,9 @@ pub struct Streaming {
     pub slots: Vec<Slot>,
     /// `status` of its own WAL receiver; `None` where there is none.
     pub receiver: Option<String>,
+    /// Seconds for which its WAL receiver has waited for a connection: one that is refused ends at once, and a new one is tried.
+    #[serde(default)]
+    pub hangs: Option<u64>,
     /// Whether somebody has paused the replay of a standby.
     pub paused: bool,
 }
@@ -51,6 +54,9 @@ pub struct Sender {
     /// Seconds since it last answered.
     pub unheard: Option<i64>,
 }
+
+/// Seconds in which a connection comes about, over any network.
+const HANGS: u64 = 20;
 
 /// A replication slot, physical or logical.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,10 +84,17 @@ pub const SQL: &str = "(select json_build_object(
     'synced', coalesce((to_jsonb(pg_replication_slots) ->> 'synced')::bool, false)) order by slot_name)
     from pg_replication_slots), '[]'),
   'receiver', (select status from pg_stat_wal_receiver),
+  'hangs', (select greatest(0, extract(epoch from now() - backend_start))::bigint from pg_stat_activity
+    where backend_type = 'walreceiver' and not exists (select from pg_stat_wal_receiver) limit 1),
   'paused', case when pg_is_in_recovery() then pg_is_wal_replay_paused() else false end)
   from (select case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_flush_lsn() end) as now_at (here))";
 
 impl Streaming {
+    /// For how long its WAL receiver has hung on a connection that its primary has not, or has no more: TCP may take two hours to tell.
+    pub fn hanging(&self) -> Option<u64> {
+        self.hangs.filter(|seconds| *seconds > HANGS)
+    }
+
     /// The connection of a node's standby, the one that streams if there are several: a base backup has the same name.
     pub fn sender(&self, node_id: u64) -> Option<&Sender> {
         let name = slot(node_id);
@@ -164,7 +177,10 @@ fn not_streaming(
     at_primary: Option<&Streaming>,
     own: Option<&Streaming>,
 ) -> Option<String> {
-    if !rests(standby, State::Secondary) || !primary.is_resting_writer() {
+    // What is changed on a primary waits for its standbys.
+    let takes_writes = |state: Option<State>| state.is_some_and(State::is_writable);
+    let is_writer = takes_writes(primary.reported) && takes_writes(primary.assigned);
+    if !rests(standby, State::Secondary) || !is_writer {
         return None;
     }
     disconnected(standby, primary, at_primary, own)
@@ -192,6 +208,11 @@ fn disconnected(
     own: Option<&Streaming>,
 ) -> Option<String> {
     let of = &primary.name;
+    if let Some(seconds) = own.and_then(Streaming::hanging) {
+        return Some(format!(
+            "it does not stream from {of}: its WAL receiver has waited for {seconds} s for a connection that is none any more"
+        ));
+    }
     let Some(there) = at_primary else {
         let own = own?;
         return match own.receiver.as_deref() {

@@ -222,7 +222,13 @@ impl World {
                     self.start_postgres(on);
                 }
             }
-            Op::MayReboot | Op::LookAgain => (),
+            Op::MayReboot => (),
+            Op::LookAgain => {
+                let host = self.host(&on.0);
+                if host.connects.take().is_some() {
+                    host.deaf = false;
+                }
+            }
             Op::Reboot => self.reboot_host(on),
             Op::Switchover { to, .. } => return self.monitor_answering()?.promote(&to.0),
             Op::Maintenance { turn } => return self.monitor_answering()?.maintain(&step.on.0, *turn),

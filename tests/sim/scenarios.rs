@@ -401,6 +401,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             write_state(file, state, state);
         }
         ("receiver", ["hangs"]) => host.deaf = true,
+        ("receiver", ["hangs", "connecting"]) => (host.deaf, host.connects) = (true, Some(60)),
         ("promoted", ["by", "hand"]) => host.promote_by_hand()?,
         ("postgres", ["stopped"]) => host.data_mut()?.postmaster = None,
         ("pending", ["restart", setting]) => {

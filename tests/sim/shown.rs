@@ -47,6 +47,7 @@ impl World {
             senders: names.iter().map(sender).collect(),
             slots: data.slots.iter().map(slot).collect(),
             receiver: self.upstream(name).map(|_| "streaming".to_owned()),
+            hangs: self.hosts[name].connects,
             paused: false,
         }
     }
@@ -118,6 +119,9 @@ fn what_is_shown_is_so() {
             }
             if is_standby {
                 check("does not stream", &|world| world.host(host).deaf = true);
+                check("waits for a connection", &|world| {
+                    (world.host(host).deaf, world.host(host).connects) = (true, Some(60));
+                });
                 check("is promoted by hand", &|world| world.host(host).promote_by_hand().unwrap());
             }
             for state in [State::Maintenance, State::WaitMaintenance, State::PrepareMaintenance] {

@@ -76,6 +76,8 @@ pub(crate) struct Host {
     pub(crate) frozen: bool,
     /// Its WAL receiver hangs.
     pub(crate) deaf: bool,
+    /// Seconds for which it has waited for a connection.
+    pub(crate) connects: Option<u64>,
     /// `pg_autoctl.cfg` as its service read it.
     pub(crate) remembers: String,
     /// The nodes its keeper knows.
@@ -473,6 +475,7 @@ impl Host {
             keeper: None,
             frozen: false,
             deaf: false,
+            connects: None,
             remembers: String::new(),
             known: BTreeSet::new(),
             unreadable: Vec::new(),

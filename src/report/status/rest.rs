@@ -105,6 +105,7 @@ pub(super) fn troubles(
         let found: Vec<String> = silent
             .into_iter()
             .chain(row.stuck())
+            .chain(node.and_then(|node| row.is_never_promoted(node)).map(|why| why.to_string()))
             .chain(streams.map(|trouble| trouble.why().to_owned()))
             .collect();
         if !found.is_empty() {
