@@ -277,7 +277,11 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
         postmaster: optional(answers, "postmaster")?,
         port: optional(answers, "postmaster.port")?,
         stale: optional(answers, "postmaster.stale")?,
-        why_down: answers.text("postmaster.why_down")?,
+        why_down: match answers.get("postmaster.why_down") {
+            Answer::Text(why) => Some(why),
+            // Nothing is decided by what is not said.
+            Answer::Absent | Answer::Blind(_) => None,
+        },
         standby: answers.flag("pgdata.standby")?,
         needs: NEEDS
             .iter()
