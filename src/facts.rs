@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::command::{Command, Failure, RunAs};
 use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server};
 use crate::probe::{self, Answers};
+use crate::reason::Reason;
 use crate::resource::adopted::AdoptedFacts;
 use crate::resource::citus::{CitusFacts, HookFacts, Remote};
 use crate::resource::client::ClientFacts;
@@ -93,6 +94,14 @@ impl Facts {
 }
 
 impl Seen {
+    /// What of PGDATA is not its server's: the first of it.
+    pub fn spoiled(&self) -> Option<Reason> {
+        match &self.pgdata {
+            Pgdata::Present(found) => found.spoiled.first().cloned().map(Reason::Spoiled),
+            Pgdata::Empty | Pgdata::Foreign(_) => None,
+        }
+    }
+
     /// Why its PostgreSQL does not run, in the words of its log.
     pub fn why_down(&self) -> Option<&str> {
         match &self.pgdata {

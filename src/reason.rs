@@ -207,6 +207,8 @@ pub enum Reason {
     },
     /// A role that its peers come with, and that may not come in.
     Barred(String),
+    /// A file of its data is not its server's.
+    Spoiled(String),
     /// The monitor has a priority of 0 for a node that the inventory has another for, as a run that was cut off leaves it.
     NeverPromoted {
         wanted: u8,
@@ -315,6 +317,7 @@ impl Reason {
             | Reason::RestartFollows
             | Reason::WouldNotStart(_)
             | Reason::Barred(_)
+            | Reason::Spoiled(_)
             | Reason::NeverPromoted { .. }
             | Reason::NotRebooted { .. }
             | Reason::Joins(_)

@@ -58,7 +58,7 @@ fn of_keeper(server: &Server, is_registered: bool, seen: &Seen) -> Vec<String> {
 fn of(server: &Server, seen: &Seen) -> Vec<String> {
     let Pgdata::Present(found) = &seen.pgdata else { return Vec::new() };
     let down = seen.why_down().map(|why| Reason::DoesNotStart(why.to_owned()).to_string());
-    let mut said: Vec<String> = down.into_iter().collect();
+    let mut said: Vec<String> = down.into_iter().chain(found.spoiled.iter().cloned()).collect();
     let unreadable = &seen.tls.unreadable;
     if !unreadable.is_empty() {
         // A client that verifies reads its authority for every connection.

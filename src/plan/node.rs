@@ -248,6 +248,9 @@ fn stuck(world: &World, node: &NodeName) -> Option<String> {
 
 pub(super) fn notes(world: &World, server: &Server, plan: &mut Plan) {
     let node = &server.name;
+    if let Some(why) = keeper::overlaid(server, &world.seen(node).keeper) {
+        plan.note(node, why);
+    }
     if let Some(why) = world.seen(node).why_down() {
         plan.note(node, Reason::DoesNotStart(why.to_owned()).to_string());
     }

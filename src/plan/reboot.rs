@@ -343,6 +343,9 @@ fn fits(world: &World, wanted: &Reboot, unit: &Unit) -> Result<(), Reason> {
         }
         let Some(seen) = world.facts.seen(name) else { return Err(Reason::Unseen) };
         starts_at_boot(server, seen)?;
+        if let Some(why) = seen.spoiled() {
+            return Err(why);
+        }
         let at_host = |row: &&NodeRow| row.host == server.hostname;
         if let Some(row) = world.strangers().into_iter().find(at_host) {
             return Err(Reason::StrangerThere(row.name.clone()));

@@ -322,6 +322,10 @@ fn monitor(world: &World, dues: &Dues, plan: &mut Plan) -> Option<Lane> {
         plan.blocked.insert(name, Reason::NotRunning);
         return None;
     };
+    if let Some(why) = world.seen(&name).spoiled() {
+        plan.blocked.insert(name, why);
+        return None;
+    }
     let bin = world.bin(&name);
     let mut steps = vec![rolling::checkpoint(server, bin, &server.os_user)];
     steps.extend(due.held.iter().map(|held| held.write.clone()));

@@ -208,7 +208,11 @@ fn may_pass(why: &Reason) -> bool {
     match why {
         Reason::GroupUnwell { why, .. } => !matches!(
             **why,
-            Reason::Barred(_) | Reason::WouldNotStart(_) | Reason::DoesNotStart(_) | Reason::TakesWrites(_)
+            Reason::Barred(_)
+                | Reason::Spoiled(_)
+                | Reason::WouldNotStart(_)
+                | Reason::DoesNotStart(_)
+                | Reason::TakesWrites(_)
         ),
         _ => true,
     }
@@ -236,6 +240,9 @@ fn unwell(world: &World, node: &Node, primary: &Node) -> Option<Reason> {
     let Some(database) = &seen.database else {
         return Some(seen.why_down().map_or(Reason::NotRunning, |why| Reason::DoesNotStart(why.to_owned())));
     };
+    if let Some(why) = seen.spoiled() {
+        return Some(why);
+    }
     if let Some(why) = database.keeps_it_down() {
         return Some(Reason::WouldNotStart(why));
     }

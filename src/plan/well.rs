@@ -4,7 +4,7 @@
 //! fails over, and no commit may return, while every state looks as it should. What steps of this plan may mend is
 //! waited for; what they do not touch is told, and the run ends as one that has something left to do.
 
-use crate::facts;
+use crate::facts::{self, Seen};
 use crate::formation::{Keeper, Node, NodeName, Server};
 use crate::op::{Op, Wait};
 use crate::plan::{Plan, World, way_out};
@@ -45,6 +45,9 @@ pub(super) fn plan(world: &World, plan: &mut Plan) {
         let is_left = world.is_excluded(&server.name) || plan.blocked.contains_key(&server.name);
         if let Some(why) = without_tls(world, server).filter(|_| !is_left) {
             plan.unwell(&server.name, Reason::WithoutTls(why));
+        }
+        if let Some(why) = world.facts.seen(&server.name).filter(|_| !is_left).and_then(Seen::spoiled) {
+            plan.unwell(&server.name, why);
         }
     }
     let nodes = world.formation.nodes.values().filter(|node| world.scope.has(node.name()));

@@ -18,6 +18,7 @@ impl fmt::Display for Reason {
             | Reason::WithoutTls(why)
             | Reason::NotWaitedFor(why)
             | Reason::Barred(why)
+            | Reason::Spoiled(why)
             | Reason::Saved(why) => f.write_str(why),
             Reason::Maintenance { node } => {
                 write!(f, "it is in maintenance: `muster maintenance off {node}` takes it back")

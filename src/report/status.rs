@@ -101,19 +101,28 @@ pub struct Citus {
 pub struct Planned {
     pub steps: usize,
     pub nodes: Vec<NodeName>,
+    /// Whom it leaves alone, though nobody wants that.
+    pub left_alone: Vec<NodeName>,
 }
 
 impl Planned {
     fn text(&self) -> String {
-        const MOST: usize = 4;
-        if self.steps == 0 {
-            return String::new();
+        let some = |nodes: &[NodeName]| {
+            const MOST: usize = 4;
+            let mut names: Vec<&str> = nodes.iter().take(MOST).map(|name| name.0.as_str()).collect();
+            let more = format!("{} more", nodes.len().saturating_sub(MOST));
+            names.extend((nodes.len() > MOST).then_some(more.as_str()));
+            names.join(", ")
+        };
+        let mut text = String::new();
+        if self.steps > 0 {
+            let steps = count(self.steps, "step");
+            text = format!("; apply has {steps} to do on {} (muster plan shows what)", some(&self.nodes));
         }
-        let mut names: Vec<&str> = self.nodes.iter().take(MOST).map(|name| name.0.as_str()).collect();
-        let more = format!("{} more", self.nodes.len().saturating_sub(MOST));
-        names.extend((self.nodes.len() > MOST).then_some(more.as_str()));
-        let steps = count(self.steps, "step");
-        format!("; apply has {steps} to do on {} (muster plan shows what)", names.join(", "))
+        if !self.left_alone.is_empty() {
+            text += &format!("; apply leaves {} alone (muster plan says why)", some(&self.left_alone));
+        }
+        text
     }
 }
 
@@ -189,8 +198,12 @@ impl Status {
     /// With what a plan of these facts says beside it: a file that somebody has changed, an inventory that nobody has applied.
     pub fn with_plan(mut self, plan: &Plan) -> Status {
         let nodes: BTreeSet<&NodeName> = plan.steps().map(|(_, node, _)| node).collect();
-        self.planned =
-            Some(Planned { steps: plan.steps().count(), nodes: nodes.into_iter().cloned().collect() });
+        let left = plan.blocked.iter().filter(|(_, why)| !why.is_wanted()).map(|(name, _)| name.clone());
+        self.planned = Some(Planned {
+            steps: plan.steps().count(),
+            nodes: nodes.into_iter().cloned().collect(),
+            left_alone: left.collect(),
+        });
         self
     }
 

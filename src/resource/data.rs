@@ -8,6 +8,7 @@ use crate::command::{Command, RunAs};
 use crate::formation::{Node, Secret, Server};
 use crate::op::{Op, Serving};
 use crate::probe::{Answer, Answers};
+use crate::resource::down::WHY_DOWN;
 use crate::step::{Action, Step};
 
 /// First line of every `postgresql.conf` that muster renders: by it a data directory is known as muster's.
@@ -76,6 +77,8 @@ pub struct DataDirectory {
     /// stopped in order, or nobody can say.
     pub why_down: Option<String>,
     pub standby: bool,
+    /// What of it is not its server's, or open to others: PostgreSQL does not start with it, or its keeper cannot write it.
+    pub spoiled: Vec<String>,
     /// Settings that a standby with this data must not have lower, each with its primary's value. Source: pg_controldata.
     pub needs: BTreeMap<String, u64>,
     /// Managed files in it, by name: their text, or `None` where there is none.
@@ -198,6 +201,13 @@ elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_
   if [ -n "$stale" ]; then say postmaster.stale "$stale"; else none postmaster.stale; fi
   if [ -f "$pgdata/standby.signal" ]; then say pgdata.standby 1; else say pgdata.standby 0; fi
   for f in $files; do file "pgdata/$f" "$pgdata/$f"; done
+  # Files of the user's beside them may be anybody's, as the key of a certificate that is root's.
+  {
+    u=$(id -un) l=$(stat -L -c %a "$pgdata")
+    case $l in *[2367][0-7]|*[1-7]) echo "$pgdata has mode $l, with which PostgreSQL does not start: chmod 0700 it" ;; esac
+    find "$pgdata" "$pgdata/log" -maxdepth 1 ! -user "$u" \( -name 'pg_*' -o -name 'postgresql*' -o -name base -o -name global -o -name log \
+      -o -name PG_VERSION -o -name standby.signal \) -printf '%p belongs to %u: chown it to ' -exec echo "$u" \; 2>/dev/null | head -n 3
+  } | { printf 'pgdata.spoiled:'; base64 -w0; echo; }
 elif [ -d "$pgdata" ]; then
   l=$(ls -A "$pgdata" | head -n 5 | tr '\n' ' ')
   if [ -z "$l" ]; then say pgdata empty; else say pgdata foreign; printf '%s' "$l" | { printf 'pgdata.has:'; base64 -w0; echo; }; fi
@@ -283,6 +293,10 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
             Answer::Absent | Answer::Blind(_) => None,
         },
         standby: answers.flag("pgdata.standby")?,
+        spoiled: match answers.get("pgdata.spoiled") {
+            Answer::Text(lines) => lines.lines().map(str::to_owned).collect(),
+            Answer::Absent | Answer::Blind(_) => Vec::new(),
+        },
         needs: NEEDS
             .iter()
             .filter_map(|(label, name)| Some(((*name).to_owned(), number(label).ok()?)))
@@ -395,7 +409,7 @@ pub fn install(server: &Server) -> Step {
     Step::new(&server.name, op, "it is complete: configuration and rules are in it", Action::Run(command))
 }
 
-/// `$1` bin, `$2` PGDATA, `$3` start, stop or restart.
+/// After [`WHY_DOWN`]: `$1` bin, `$2` PGDATA, `$3` start, stop or restart.
 pub(super) const PG_CTL: &str = r#"case $3 in
 start)
   if "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi
@@ -403,10 +417,13 @@ start)
 stop) if ! "$1/pg_ctl" -D "$2" status >/dev/null 2>&1; then exit 0; fi ;;
 esac
 if "$1/pg_ctl" -D "$2" -w -t 300 -m fast -l "$2/startup.log" "$3" >/dev/null 2>"$2/.muster-pg_ctl" </dev/null; then rm -f "$2/.muster-pg_ctl"; exit 0; fi
-# The cause first: the collector's log has it where there is one, else what the server said before.
+# The cause first: the collector's log has it where there is one, else what the server said before. What it says of those whom it sends
+# away while it stops is none.
+l=$(why_down "$2")
+if [ -n "$l" ]; then printf 'FATAL:  %s\n' "$l" >&2; fi
 l=$(ls -t "$2/log" 2>/dev/null | head -n 1)
 for f in "$2/startup.log" ${l:+"$2/log/$l"}; do
-  grep -v 'skipping missing configuration file' "$f" 2>/dev/null | tail -n 15 >&2 || :
+  grep -vE 'skipping missing configuration file|FATAL:  terminating ' "$f" 2>/dev/null | tail -n 15 >&2 || :
 done
 cat "$2/.muster-pg_ctl" >&2
 rm -f "$2/.muster-pg_ctl"
@@ -414,7 +431,11 @@ exit 1
 "#;
 
 fn pg_ctl(server: &Server, bin: &str, verb: &str) -> Command {
-    Command::new(RunAs::User(server.os_user.clone()), PG_CTL).args([bin, &server.pgdata, verb])
+    Command::new(RunAs::User(server.os_user.clone()), format!("{WHY_DOWN}{PG_CTL}")).args([
+        bin,
+        &server.pgdata,
+        verb,
+    ])
 }
 
 pub fn start(server: &Server, bin: &str, because: &str) -> Step {

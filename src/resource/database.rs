@@ -128,10 +128,9 @@ impl DatabaseFacts {
         self.pending().into_iter().filter(|name| !self.by_command_line.contains(*name)).collect()
     }
 
-    /// A role that cannot do what it is there for, in words. Who is connected stays so; nobody comes in anew.
-    pub fn barred(&self) -> Option<String> {
-        let (role, lacks) = self.lacks.first_key_value()?;
-        Some(format!("its role {role} {}", in_words(lacks)))
+    /// Roles that cannot do what they are there for, in words. Who is connected stays so; nobody comes in anew.
+    pub fn barred(&self) -> impl Iterator<Item = String> {
+        self.lacks.iter().map(|(role, lacks)| format!("its role {role} {}", in_words(lacks)))
     }
 
     /// What of its files is wrong in a way that it would not start with.

@@ -9,6 +9,7 @@ use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, MonitorUri, Node, NodeName, Server};
 use crate::op::{Address, Op, Switch, Wait};
 use crate::resource::data::PG_CTL;
+use crate::resource::down::WHY_DOWN;
 use crate::resource::host::Boot;
 use crate::resource::monitor::silence_of_a_row;
 use crate::sql::{literal, local, on_monitor};
@@ -148,7 +149,10 @@ pub fn look_again(node: &Node, bin: &str, because: &str) -> Step {
 
 /// Ends this postmaster and starts the server again.
 pub fn restart(server: &Server, bin: &str, postmaster: u32, because: impl Into<String>) -> Step {
-    let command = Command::new(RunAs::User(server.os_user.clone()), RESTART.replace("PG_CTL", PG_CTL));
+    let command = Command::new(
+        RunAs::User(server.os_user.clone()),
+        format!("{WHY_DOWN}{}", RESTART.replace("PG_CTL", PG_CTL)),
+    );
     let command =
         command.args([bin.to_owned(), server.pgdata.clone(), "start".to_owned(), postmaster.to_string()]);
     Step::new(&server.name, Op::Restart, because, Action::Run(command.timeout(700)))

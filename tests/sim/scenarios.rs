@@ -367,6 +367,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("certificate", ["unusable:", ..]) => {
             host.unusable.push(rest.split_once(": ")?.1.to_owned());
         }
+        ("data", ["spoiled:", ..]) => host.spoiled.push(rest.split_once(": ")?.1.to_owned()),
         ("data", ["needs", name, "=", value]) => {
             host.needs.insert((*name).to_owned(), value.parse().ok()?);
         }
@@ -380,6 +381,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             let text = host.files.remove(&unit_path(&server))?;
             host.files.insert(format!("/etc/systemd/system/pgautofailover-{name}.service"), text);
         }
+        ("unit", ["overlaid", "by", path]) => host.drop_ins.push((*path).to_owned()),
         ("unit", ["masked"]) => {
             host.files.insert(unit_path(&server), String::new());
         }

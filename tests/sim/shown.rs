@@ -147,6 +147,9 @@ fn what_is_shown_is_so() {
             check("would not start with its key", &|world| {
                 world.host(host).unusable.push("server.key has mode 0644".to_owned());
             });
+            check("has a file of somebody else's", &|world| {
+                world.host(host).spoiled.push("postgresql.conf belongs to root".to_owned());
+            });
             check("does not start", &|world| {
                 world.host(host).why_down = Some("could not access file".to_owned());
                 world.host(host).data_mut().expect("it has data").postmaster = None;

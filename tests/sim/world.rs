@@ -54,6 +54,10 @@ pub(crate) struct Host {
     pub(crate) port: Option<u16>,
     /// A process of others' that `postmaster.pid` names.
     pub(crate) stale: Option<u32>,
+    /// Drop-ins of its unit.
+    pub(crate) drop_ins: Vec<String>,
+    /// What of PGDATA is not its server's.
+    pub(crate) spoiled: Vec<String>,
     /// Settings that its data needs while it is a standby.
     pub(crate) needs: BTreeMap<String, u64>,
     /// What keeps its PostgreSQL from its start, as its log has it.
@@ -321,6 +325,7 @@ impl World {
                 waits: host.waits,
                 guard: host.files.get(&format!("{}/run-keeper", node_dir(server))).cloned(),
                 others: host.other_units(server),
+                drop_ins: host.drop_ins.clone(),
                 unread: config.is_some_and(|text| text.starts_with("# muster: ")),
             },
             monitor: asks.then(|| host.forged(self.monitor_facts())),
@@ -464,6 +469,8 @@ impl Host {
             stale: None,
             why_down: None,
             needs: BTreeMap::new(),
+            spoiled: Vec::new(),
+            drop_ins: Vec::new(),
             warnings: Vec::new(),
             pgpass_mode: 0o600,
             pgdata: Place::Empty,
@@ -590,6 +597,7 @@ impl Host {
                 why_down: self.why_down.clone().filter(|_| data.postmaster.is_none()),
                 standby: data.standby,
                 needs: self.needs.clone(),
+                spoiled: self.spoiled.clone(),
                 files: FILES
                     .iter()
                     .filter(|name| **name != STANDBY_CONF)

@@ -60,6 +60,9 @@ pub(super) fn notes(
                 {
                     note(name, Reason::Masked { unit }.to_string());
                 }
+                if let Some(why) = server.and_then(|server| keeper::overlaid(server, &seen.keeper)) {
+                    note(name, why);
+                }
                 server
                     .and_then(|server| meant::port(server, &seen.pgdata))
                     .into_iter()

@@ -22,7 +22,7 @@ use crate::template::Templates;
 use files::{has_password, monitor_config, node_config, parse_ini, read_state, write_state};
 
 pub use files::KeeperState;
-pub use unit::{AsRoot, OtherUnit, as_root, masked, reboot_as_root, starts_at_boot, unit};
+pub use unit::{AsRoot, OtherUnit, as_root, masked, overlaid, reboot_as_root, starts_at_boot, unit};
 
 /// What was found of a keeper.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -42,6 +42,8 @@ pub struct KeeperFacts {
     pub guard: Option<String>,
     /// Other units that muster rendered here.
     pub others: Vec<OtherUnit>,
+    /// Drop-ins of its own unit that change how it starts.
+    pub drop_ins: Vec<String>,
     /// The pg_autoctl that lives has not read `config` yet: a run was cut off before it could.
     pub unread: bool,
 }
@@ -129,6 +131,10 @@ pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
         waits: matches!(answers.get("keeper.waits"), Answer::Text(_)),
         guard: answers.text("keeper.guard")?,
         others: unit::parse_others(answers)?,
+        drop_ins: match answers.get("keeper.drop_ins") {
+            Answer::Text(lines) => lines.lines().map(str::to_owned).collect(),
+            Answer::Absent | Answer::Blind(_) => Vec::new(),
+        },
     })
 }
 

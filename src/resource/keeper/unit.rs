@@ -53,6 +53,10 @@ if [ -z "$k" ] && [ -s "$f" ]; then
   x=; read -r x 2>/dev/null <"/proc/${c:-0}/comm" || :
   case $x$l in pg_ctl*) ;; *"$pgdata.node/run-keeper"*) say keeper.waits 1 ;; esac
 fi
+# What an operator has laid over it, where that is more than a limit or a description.
+u=$(grep -lE '^ *(ExecStart|ExecStartPre|User|Group|Type|Environment|EnvironmentFile) *=' "/etc/systemd/system/$unit.d/"*.conf \
+  "/run/systemd/system/$unit.d/"*.conf 2>/dev/null | head -n 3) || :
+printf 'keeper.drop_ins:'; printf '%s' "$u" | base64 -w0; echo
 u=
 for f in /etc/systemd/system/pgautofailover-*.service; do
   if [ "${f##*/}" = "$unit" ] || [ ! -f "$f" ] || [ ! -r "$f" ]; then continue; fi
@@ -81,6 +85,15 @@ pub(super) fn parse_others(answers: &Answers) -> Result<Vec<OtherUnit>, String> 
 pub fn masked(server: &Server, host: &HostFacts, facts: &KeeperFacts) -> Option<String> {
     let is_masked = facts.unit.as_deref() == Some("") && under_systemd(server, host) == Some(true);
     is_masked.then(|| unit(server))
+}
+
+/// That an operator's drop-ins change how a keeper's unit starts; whether rightly, nobody knows.
+pub fn overlaid(server: &Server, facts: &KeeperFacts) -> Option<String> {
+    let files = facts.drop_ins.join(", ");
+    let unit = unit(server);
+    (!files.is_empty()).then(|| {
+        format!("{files} changes how {unit} starts, and wins over what muster wrote: see `systemctl cat {unit}` on its host")
+    })
 }
 
 /// Whether systemd starts a server's keeper at boot. The error is the unit that it would have to start, where there is one.
