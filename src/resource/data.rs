@@ -206,7 +206,7 @@ elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_
     u=$(id -un) l=$(stat -L -c %a "$pgdata")
     case $l in *[2367][0-7]|*[1-7]) echo "$pgdata has mode $l, with which PostgreSQL does not start: chmod 0700 it" ;; esac
     find "$pgdata" "$pgdata/log" -maxdepth 1 ! -user "$u" \( -name 'pg_*' -o -name 'postgresql*' -o -name base -o -name global -o -name log \
-      -o -name PG_VERSION -o -name standby.signal \) -printf '%p belongs to %u: chown it to ' -exec echo "$u" \; 2>/dev/null | head -n 3
+      -o -name PG_VERSION -o -name standby.signal \) -printf '%p belongs to %u: chown it to ' -exec echo "$u" \; 2>/dev/null | sort -u | head -n 3
   } | { printf 'pgdata.spoiled:'; base64 -w0; echo; }
 elif [ -d "$pgdata" ]; then
   l=$(ls -A "$pgdata" | head -n 5 | tr '\n' ' ')
