@@ -85,6 +85,19 @@ impl Answers {
         }
     }
 
+    /// What is no reason to leave a host alone: `None` where nothing was said, or nobody can say.
+    pub fn told(&self, key: &str) -> Option<String> {
+        match self.get(key) {
+            Answer::Text(text) => Some(text),
+            Answer::Absent | Answer::Blind(_) => None,
+        }
+    }
+
+    /// The lines of that.
+    pub fn told_lines(&self, key: &str) -> Vec<String> {
+        self.told(key).unwrap_or_default().lines().map(str::to_owned).collect()
+    }
+
     /// The text of a record that must be there.
     pub fn need(&self, key: &str) -> Result<String, String> {
         self.text(key)?.ok_or_else(|| format!("no answer about {key}"))

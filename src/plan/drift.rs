@@ -55,9 +55,7 @@ fn conf(
     let wanted = render(server)?;
     let needed = match world.facts.seen(&server.name).map(|seen| &seen.pgdata) {
         Some(Pgdata::Present(found)) if found.standby && found.postmaster.is_none() => {
-            let file = |name: &str| found.files.get(name).and_then(Option::as_deref).unwrap_or_default();
-            let files = [file("postgresql-auto-failover.conf"), &wanted, file("postgresql.auto.conf")];
-            lower_than_needed(&found.needs, &files)
+            lower_than_needed(&found.needs, &as_read(found, &wanted))
         }
         Some(_) | None => BTreeMap::new(),
     };
@@ -67,6 +65,12 @@ fn conf(
     let mut higher = server.clone();
     higher.settings.extend(needed.iter().map(|(name, value)| (name.clone(), value.to_string())));
     Ok((render(&higher)?, needed))
+}
+
+/// The configuration files with this `postgresql.conf`, the one that is read last behind the others.
+fn as_read<'t>(found: &'t DataDirectory, conf: &'t str) -> [&'t str; 3] {
+    let file = |name: &str| found.files.get(name).and_then(Option::as_deref).unwrap_or_default();
+    [file("postgresql-auto-failover.conf"), conf, file("postgresql.auto.conf")]
 }
 
 fn hba(
@@ -315,16 +319,10 @@ fn held(world: &World, server: &Server, node: Option<&Node>, wanted: &str) -> Op
     }
     let seen = world.seen(&server.name);
     let (Pgdata::Present(found), Some(database)) = (&seen.pgdata, &seen.database) else { return None };
-    let file = |name: &str| found.files.get(name).and_then(Option::as_deref);
     let name = "postgresql.conf";
-    let before = file(name)?;
+    let before = seen.pgdata.conf()?;
     let settings = takes_restart(seen, before, wanted);
-    let files = [
-        file("postgresql-auto-failover.conf").unwrap_or_default(),
-        wanted,
-        file("postgresql.auto.conf").unwrap_or_default(),
-    ];
-    let moved = database.moved(&settings, &files);
+    let moved = database.moved(&settings, &as_read(found, wanted));
     if settings.is_empty() || !rolling::may_move(world, node, &moved) {
         return None;
     }

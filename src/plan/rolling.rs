@@ -154,7 +154,7 @@ pub(super) fn share(world: &World, server: &Server, node: Option<&Node>) -> Shar
 
 /// Whether the monitor has a standby as one that is never promoted, against the inventory.
 pub(super) fn is_to_be_promoted_again(world: &World, node: &Node) -> bool {
-    node.candidate_priority > 0 && world.row(node.name()).is_some_and(|row| row.priority() == Some(0))
+    world.row(node.name()).is_some_and(|row| row.is_to_be_promoted_again(node))
 }
 
 /// Whether a change of what a standby must not have lower than its primary is one that a rollout of this scope can make by turns.

@@ -7,7 +7,7 @@ use crate::formation::NodeName;
 use crate::plan::{Plan, Stranger};
 use crate::report::diff::{self, Contents};
 use crate::report::paint::Paint;
-use crate::report::text::{alike, count, indented, plain};
+use crate::report::text::{alike, count, first, indented, plain};
 use crate::step::{Action, Risk, Step};
 
 /// Stage by stage, node by node, a line a step; what is left alone and why; one line that sums it up.
@@ -72,13 +72,9 @@ fn line(node: &NodeName, step: &Step, contents: Contents, paint: Paint) -> Strin
 fn strangers(plan: &Plan) -> String {
     const MOST: usize = 6;
     let one = |Stranger { name, group }: &Stranger| format!("{} (group {group})", plain(name));
-    let mut names: Vec<String> = plan.strangers.iter().take(MOST).map(one).collect();
-    if plan.strangers.len() > MOST {
-        names.push(format!("{} more", plan.strangers.len() - MOST));
-    }
-    match names.as_slice() {
-        [] => String::new(),
-        names => format!("  the monitor knows {}, the inventory does not\n", names.join(", ")),
+    match first(plan.strangers.iter().map(one), MOST) {
+        names if names.is_empty() => String::new(),
+        names => format!("  the monitor knows {names}, the inventory does not\n"),
     }
 }
 

@@ -10,7 +10,7 @@ use crate::formation::{Formation, Monitor, NodeName, Server, Tls};
 use crate::plan::Plan;
 use crate::report::paint::Paint;
 use crate::report::status::rest::Rest;
-use crate::report::text::{alike, count, plain, table};
+use crate::report::text::{alike, count, first, plain, table};
 use crate::resource::citus::CitusFacts;
 use crate::resource::data::Pgdata;
 use crate::resource::monitor::NodeRow;
@@ -107,13 +107,7 @@ pub struct Planned {
 
 impl Planned {
     fn text(&self) -> String {
-        let some = |nodes: &[NodeName]| {
-            const MOST: usize = 4;
-            let mut names: Vec<&str> = nodes.iter().take(MOST).map(|name| name.0.as_str()).collect();
-            let more = format!("{} more", nodes.len().saturating_sub(MOST));
-            names.extend((nodes.len() > MOST).then_some(more.as_str()));
-            names.join(", ")
-        };
+        let some = |nodes: &[NodeName]| first(nodes.iter().map(ToString::to_string), 4);
         let mut text = String::new();
         if self.steps > 0 {
             let steps = count(self.steps, "step");

@@ -104,6 +104,14 @@ pub(super) fn alike<'n>(said: impl IntoIterator<Item = (&'n NodeName, String)>) 
     all
 }
 
+/// The first names of a list, and how many more there are.
+pub fn first(names: impl ExactSizeIterator<Item = String>, most: usize) -> String {
+    let more = names.len().saturating_sub(most);
+    let mut first: Vec<String> = names.take(most).collect();
+    first.extend((more > 0).then(|| format!("{more} more")));
+    first.join(", ")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -9,6 +9,7 @@ use crate::formation::{Node, Secret, Server};
 use crate::op::{Op, Serving};
 use crate::probe::{Answer, Answers};
 use crate::resource::down::WHY_DOWN;
+use crate::resource::moved::STANDBY_NEEDS;
 use crate::step::{Action, Step};
 
 /// First line of every `postgresql.conf` that muster renders: by it a data directory is known as muster's.
@@ -49,15 +50,6 @@ impl Pgdata {
         }
     }
 }
-
-/// As pg_controldata calls them.
-const NEEDS: [(&str, &str); 5] = [
-    ("max_connections setting", "max_connections"),
-    ("max_worker_processes setting", "max_worker_processes"),
-    ("max_wal_senders setting", "max_wal_senders"),
-    ("max_prepared_xacts setting", "max_prepared_transactions"),
-    ("max_locks_per_xact setting", "max_locks_per_transaction"),
-];
 
 /// A PostgreSQL data directory.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -287,19 +279,12 @@ pub fn parse(answers: &Answers, files: &[&str]) -> Result<Pgdata, String> {
         postmaster: optional(answers, "postmaster")?,
         port: optional(answers, "postmaster.port")?,
         stale: optional(answers, "postmaster.stale")?,
-        why_down: match answers.get("postmaster.why_down") {
-            Answer::Text(why) => Some(why),
-            // Nothing is decided by what is not said.
-            Answer::Absent | Answer::Blind(_) => None,
-        },
+        why_down: answers.told("postmaster.why_down"),
         standby: answers.flag("pgdata.standby")?,
-        spoiled: match answers.get("pgdata.spoiled") {
-            Answer::Text(lines) => lines.lines().map(str::to_owned).collect(),
-            Answer::Absent | Answer::Blind(_) => Vec::new(),
-        },
-        needs: NEEDS
+        spoiled: answers.told_lines("pgdata.spoiled"),
+        needs: STANDBY_NEEDS
             .iter()
-            .filter_map(|(label, name)| Some(((*name).to_owned(), number(label).ok()?)))
+            .filter_map(|setting| Some((setting.name.to_owned(), number(setting.in_control).ok()?)))
             .collect(),
         files: kept,
         standby_conf,

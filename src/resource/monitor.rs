@@ -113,9 +113,14 @@ impl NodeRow {
         u8::try_from(self.candidate_priority).ok().filter(|priority| *priority <= 100)
     }
 
+    /// Whether nothing fails over to it, though the inventory has a priority for it.
+    pub fn is_to_be_promoted_again(&self, node: &Node) -> bool {
+        node.candidate_priority > 0 && self.priority() == Some(0)
+    }
+
     /// That nothing fails over to it, against the inventory; a run that was cut off may have left it so.
     pub fn is_never_promoted(&self, node: &Node) -> Option<Reason> {
-        let is_so = !node.server.adopted && node.candidate_priority > 0 && self.priority() == Some(0);
+        let is_so = !node.server.adopted && self.is_to_be_promoted_again(node);
         is_so.then_some(Reason::NeverPromoted { wanted: node.candidate_priority })
     }
 

@@ -5,14 +5,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::{guc, settings};
 
-/// A standby does not start while its value is lower than the primary runs with; what each is where no file says it.
+/// A setting that a standby must not have lower than its primary.
+pub struct StandbyNeed {
+    pub name: &'static str,
+    /// What it is where no file says it.
+    default: u32,
+    /// What pg_controldata calls it.
+    pub in_control: &'static str,
+}
+
+const fn need(name: &'static str, default: u32, in_control: &'static str) -> StandbyNeed {
+    StandbyNeed { name, default, in_control }
+}
+
+/// A standby does not start while its value is lower than the primary runs with.
 /// Source: PostgreSQL's manual, "Hot Standby", administrator's overview.
-const STANDBY_NEEDS: [(&str, u32); 5] = [
-    ("max_connections", 100),
-    ("max_worker_processes", 8),
-    ("max_wal_senders", 10),
-    ("max_prepared_transactions", 0),
-    ("max_locks_per_transaction", 64),
+pub const STANDBY_NEEDS: [StandbyNeed; 5] = [
+    need("max_connections", 100, "max_connections setting"),
+    need("max_worker_processes", 8, "max_worker_processes setting"),
+    need("max_wal_senders", 10, "max_wal_senders setting"),
+    need("max_prepared_transactions", 0, "max_prepared_xacts setting"),
+    need("max_locks_per_transaction", 64, "max_locks_per_xact setting"),
 ];
 
 /// What the files would make of a server's settings that a standby must not have lower than its primary.
@@ -31,10 +44,10 @@ fn given(name: &str, default: u32, files: &[&str]) -> Option<f64> {
 /// Of what a standby's data needs, that which these files have lower: it does not start with them.
 pub fn lower_than_needed(needs: &BTreeMap<String, u64>, files: &[&str]) -> BTreeMap<String, u64> {
     // By itself Citus sets the one of which there are none where nobody says it.
-    let known = STANDBY_NEEDS.into_iter().filter(|(name, default)| {
-        *default > 0 || files.iter().any(|text| settings::value(text, name).is_some())
+    let known = STANDBY_NEEDS.into_iter().filter(|setting| {
+        setting.default > 0 || files.iter().any(|text| settings::value(text, setting.name).is_some())
     });
-    let lower = known.filter_map(|(name, default)| {
+    let lower = known.filter_map(|StandbyNeed { name, default, .. }| {
         let need = *needs.get(name)?;
         given(name, default, files).is_some_and(|value| value < need as f64).then(|| (name.to_owned(), need))
     });
@@ -46,7 +59,7 @@ impl DatabaseFacts {
     pub fn bars_standbys(&self) -> Vec<&str> {
         self.pending()
             .into_iter()
-            .filter(|name| STANDBY_NEEDS.iter().any(|(known, _)| known == name))
+            .filter(|name| STANDBY_NEEDS.iter().any(|known| known.name == *name))
             .collect()
     }
 
@@ -55,7 +68,8 @@ impl DatabaseFacts {
     pub fn moved(&self, settings: &[String], files: &[&str]) -> Moved {
         let mut moved = Moved::default();
         let is_one = |name: &str| settings.iter().any(|one| one.eq_ignore_ascii_case(name));
-        for (name, default) in STANDBY_NEEDS.into_iter().filter(|(name, _)| is_one(name)) {
+        for StandbyNeed { name, default, .. } in STANDBY_NEEDS.into_iter().filter(|known| is_one(known.name))
+        {
             let Some(runs_with) = self.runs_with.get(name).and_then(|value| guc::count(name, value)) else {
                 continue;
             };

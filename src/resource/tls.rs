@@ -152,11 +152,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
     let own = answers.text("tls.cert")?;
     // What is no certificate is made anew.
     let certificate = own.as_deref().and_then(|pem| read(pem).ok());
-    let text = |key: &str| match answers.get(key) {
-        Answer::Text(text) => Some(text),
-        Answer::Absent | Answer::Blind(_) => None,
-    };
-    let users = text("tls.served");
+    let users = answers.told("tls.served");
     let shown = match answers.get("tls.shown") {
         Answer::Absent => Shown::Nothing,
         Answer::Blind(_) => Shown::Unknown,
@@ -176,7 +172,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
         unreadable: answers.need("tls.unreadable")?.lines().map(str::to_owned).collect(),
         // Nothing is decided by it: what is no certificate is not known.
         served: users.as_deref().and_then(|pem| read(pem).ok()),
-        unusable: text("tls.unusable").unwrap_or_default().lines().map(str::to_owned).collect(),
+        unusable: answers.told_lines("tls.unusable"),
         ed25519: users.as_deref().is_some_and(is_ed25519),
         shown,
     })

@@ -131,10 +131,7 @@ pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
         waits: matches!(answers.get("keeper.waits"), Answer::Text(_)),
         guard: answers.text("keeper.guard")?,
         others: unit::parse_others(answers)?,
-        drop_ins: match answers.get("keeper.drop_ins") {
-            Answer::Text(lines) => lines.lines().map(str::to_owned).collect(),
-            Answer::Absent | Answer::Blind(_) => Vec::new(),
-        },
+        drop_ins: answers.told_lines("keeper.drop_ins"),
     })
 }
 
