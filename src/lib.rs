@@ -50,6 +50,9 @@
 //! **Whether it worked** is not the planner's to say: [`verify`] asks the monitor, the coordinator and a client, in
 //! words of its own.
 //!
+//! **Who connects to whom**, and by which line of `pg_hba.conf` each comes in, is [`links`]; how PostgreSQL reads such a file is [`hba`].
+//! A file that would keep out what the formation needs is placed nowhere.
+//!
 //! Modules use only what stands below them, and everything from [`plan`] down to [`formation`] is pure: no network,
 //! no files, no clock, no printing. `tests/architecture.rs` holds the table, and enforces it.
 
@@ -67,7 +70,9 @@ pub mod file;
 pub mod fleet;
 pub mod formation;
 pub mod fsm;
+pub mod hba;
 pub mod inventory;
+pub mod links;
 pub mod op;
 pub mod pattern;
 pub mod plan;

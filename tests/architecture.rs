@@ -41,6 +41,7 @@ const RANKS: &[(&str, Does)] = &[
     // Knowledge and decision. `verify` and `uri` read facts; only the planner decides.
     ("plan", Core),
     ("verify", Core),
+    ("links", Core),
     ("uri", Core),
     ("sudoers", Core),
     ("pattern", Core),
@@ -49,6 +50,7 @@ const RANKS: &[(&str, Does)] = &[
     ("scope", Core),
     ("resource", Core),
     // What a resource is made with.
+    ("hba", Core),
     ("sql", Core),
     ("scram", Core),
     ("probe", Core),
@@ -84,6 +86,7 @@ const FORBIDDEN: &[(&str, &str)] = &[
     // An oracle that asks the planner proves nothing.
     ("verify", "plan"),
     ("verify", "fsm"),
+    ("links", "plan"),
 ];
 
 /// Of `std::net` the address types are values; the sockets are not.

@@ -28,6 +28,7 @@ mod create;
 mod exec;
 mod exit;
 mod facts;
+mod hba;
 mod inventory;
 mod keyring;
 mod lint;
@@ -151,6 +152,8 @@ enum Command {
     Verify,
     /// Print the connection strings of the monitor, the formation and its groups.
     Uri(uri::Arguments),
+    /// Show which line of each pg_hba.conf answers each connection that the formation needs, and what none answers.
+    Hba(hba::Arguments),
     /// Show every version on every host.
     Version(version::Arguments),
     /// Show what is seen of each host.
@@ -200,6 +203,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Status => status::run(options).await,
             Command::Verify => verify::run(options).await,
             Command::Uri(arguments) => uri::run(options, arguments).await,
+            Command::Hba(arguments) => hba::run(options, arguments).await,
             Command::Version(arguments) => version::run(options, arguments).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
@@ -269,6 +273,7 @@ impl Command {
             | Command::Verify
             | Command::Show(_)
             | Command::Uri(_)
+            | Command::Hba(_)
             | Command::Version(_)
             | Command::Facts(_)
             | Command::SshCheck(_)

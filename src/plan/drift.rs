@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{HbaEdit, Node, Secret, Server};
+use crate::formation::{Formation, HbaEdit, Node, Secret, Server};
+use crate::links::{self, Purpose};
 use crate::plan::World;
 use crate::plan::rolling::{self, Share};
 use crate::resource::data::{DataDirectory, Pgdata};
@@ -79,13 +80,34 @@ fn hba(
     node: Option<&Node>,
     strangers: &[&NodeRow],
 ) -> Result<String, Problem> {
-    match node {
+    let text = match node {
         Some(node) => {
             let monitor = hba::monitor_host(&world.formation.monitor);
             hba::for_node(&world.templates, world.formation, monitor, node, &world.names, strangers)
         }
         None => hba::for_monitor(&world.templates, world.formation, server, &world.names),
+    }?;
+    let release = world.seen(&server.name).software.as_ref().map_or(15, |software| software.major);
+    let mut links = links::needed(world.formation, &world.names, strangers, server);
+    // Whose rules are the user's alone may have others in mind; but without its own host nobody could mend it.
+    links.retain(|link| server.hba_edit != HbaEdit::Skip || link.purpose == Purpose::OwnHost);
+    match links::would_shut_out(&text, release, links) {
+        Some((judged, why)) => Err(shuts_out(world.formation, server, &judged.who(), &why)),
+        None => Ok(text),
     }
+}
+
+/// A file that keeps out what the formation needs is not placed anywhere.
+fn shuts_out(formation: &Formation, server: &Server, who: &str, why: &str) -> Problem {
+    let what =
+        format!("the pg_hba.conf of {} would keep out what the formation needs: {who}: {why}", server.name);
+    let hint = match formation.templates.contains_key("pg_hba.conf.j2") {
+        true => {
+            "pg_hba.conf.j2 in `templates_dir` is yours: it has to render local_rules and formation_rules, before any rule that rejects"
+        }
+        false => "`muster hba` shows what each line is for",
+    };
+    Problem::new(what).hint(hint)
 }
 
 /// Why a file is written that a data directory in place should have: what a server that runs has read of it, nobody knows.

@@ -9,6 +9,7 @@ use std::sync::OnceLock;
 pub mod answers;
 pub mod diff;
 pub mod facts;
+pub mod hba;
 pub mod json;
 pub mod lint;
 pub mod paint;

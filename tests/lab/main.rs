@@ -14,6 +14,7 @@ mod changes;
 mod create;
 mod fleet;
 mod formation;
+mod hba;
 mod hostile;
 mod interruptions;
 mod keepers;

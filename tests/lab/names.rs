@@ -39,6 +39,10 @@ fn one_hosts_resolver_decides_nothing_about_others() {
         .exits(2)
         .says(note)
         .says("no pg_hba.conf entry for replication");
+    lab.muster(&inventory, &["hba", "coord1"])
+        .exits(2)
+        .says("replication from coord2, pgautofailover_replicator to replication")
+        .says("no line is for it: the server refuses it");
     let of =
         |host: &str, name: &str| lab.root(host, &format!("cat /var/lib/postgresql/15/{name}/pg_hba.conf"));
     for text in [of("mon", "monitor"), of("coord1", "names")] {
@@ -56,6 +60,7 @@ fn one_hosts_resolver_decides_nothing_about_others() {
     }
 
     nothing_to_do(&lab, &inventory);
+    lab.muster(&inventory, &["hba"]).exits(0).says("coord1, coord2: ").says("none is refused");
 
     // The other way round: on a formation that serves, nothing changes when a line comes, and nothing when it goes.
     for host in ["coord1", "coord2", "mon"] {

@@ -4,12 +4,13 @@ use std::path::Path;
 
 use muster::formation::{Formation, NodeName};
 use muster::inventory::parse;
-use muster::plan::Plan;
+use muster::plan::{Plan, plan};
 use muster::resource::data::STANDBY_CONF;
+use muster::scope::Scope;
 use muster::step::Stage;
 
 use crate::converge::{assert_serves, settled};
-use crate::run::{Dice, Trouble, converge, execute, plan_for};
+use crate::run::{Dice, TODAY, Trouble, converge, execute, plan_for};
 use crate::world::{World, config_path};
 
 const BEFORE: &str = "
@@ -170,4 +171,36 @@ fn an_inventory_that_contradicts_the_monitor_changes_nothing() {
         assert!(plan.blocked.contains_key(&NodeName::from(who)), "{to}: {:?}", plan.blocked);
         assert!(plan.is_empty(), "{to}: {}", titles(&plan));
     }
+}
+
+/// A template of rules that keeps out what the formation needs is refused before any host has it; one that only adds to them is not.
+#[test]
+fn rules_that_keep_the_formation_out_are_placed_nowhere() {
+    let mut formation = parse("t.yml", BEFORE, Path::new("")).unwrap();
+    let mut world = settled(&formation);
+    let built_in = muster::template::BUILT_IN.iter().find(|(name, _)| *name == "pg_hba.conf.j2").unwrap().1;
+    let mut problem = |text: String| {
+        formation.templates.insert("pg_hba.conf.j2".to_owned(), text);
+        let facts = world.facts_of(&formation, &Scope::whole());
+        plan(&formation, &facts, TODAY).err().map(|problem| problem.to_string())
+    };
+    for (before, why) in [
+        ("local all all reject", "over the local socket: its line 1 rejects it: local all all reject"),
+        (
+            "hostssl all autoctl_node all reject",
+            "TLS: its line 1 rejects it: hostssl all autoctl_node all reject",
+        ),
+        ("host other,@list all all reject", ""),
+        ("host all +somebody all reject", ""),
+        ("hostnossl all all all reject", ""),
+    ] {
+        let said = problem(format!("{before}\n{built_in}"));
+        match why {
+            "" => assert_eq!(said, None, "{before}"),
+            _ => assert!(said.as_ref().is_some_and(|said| said.contains(why)), "{before}: {said:?}"),
+        }
+    }
+    let without = built_in.replace("{{ rule }} # Written by muster", "");
+    let said = problem(without).expect("it has none of the formation's rules");
+    assert!(said.contains("no line is for it") && said.contains("`templates_dir` is yours"), "{said}");
 }

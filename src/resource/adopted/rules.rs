@@ -1,5 +1,6 @@
 //! Rules in a `pg_hba.conf` that is not muster's: those of the user are put in the wanted order, pg_autoctl's stay.
 
+use crate::hba::{self, Answer, Ask, By, Connection, Database, Files, Given, Ground};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 /// What pg_autoctl writes after each rule it adds.
@@ -26,31 +27,20 @@ pub fn others(text: &str) -> Vec<String> {
     lines.filter(|line| !line.is_empty() && !line.starts_with('#') && !line.ends_with(MARK)).collect()
 }
 
-/// Whether somebody comes in over the local socket: by the first rule that is about it, pg_autoctl's too.
+/// Whether somebody comes in over the local socket: by the first rule that is about it, pg_autoctl's too. Roles, files and regular
+/// expressions may mean anybody.
 pub fn lets_in(text: &str, dbname: &str, user: &str) -> bool {
-    let about = |field: &str, name: &str| {
-        field.split(',').any(|word| {
-            // Roles, files and regular expressions may mean anybody.
-            word == "all" || word.trim_matches('"') == name || word.starts_with(['+', '@', '/'])
-        })
-    };
-    let rules = entries(text).into_iter().map(|entry| fields(&compared(&joined(entry.text))));
-    let mut of_it = rules.filter_map(|fields| match fields.as_slice() {
-        [local, databases, users, method, ..] if local == "local" => {
-            (about(databases, dbname) && about(users, user)).then(|| method != "reject")
-        }
-        _ => None,
-    });
-    of_it.next().unwrap_or(false)
-}
-
-fn fields(rule: &str) -> Vec<String> {
-    let mut quoted = false;
-    let fields = rule.split(|c| {
-        quoted ^= c == '"';
-        c == ' ' && !quoted
-    });
-    fields.map(str::to_owned).collect()
+    /// That which knows most of what a line may say.
+    const RELEASE: u32 = 18;
+    let files = Files::from([(Ask::File(String::new()), Given::Text(text.to_owned()))]);
+    let read = hba::read("", &files, RELEASE);
+    let database = Database::Named(dbname.to_owned());
+    let connection = Connection { user: user.to_owned(), database, by: By::Socket };
+    match hba::answer(&read, &Ground { release: RELEASE, ..Ground::default() }, &connection) {
+        Answer::Line(_, rule) => !rule.rejects(),
+        Answer::Perhaps(..) => true,
+        Answer::Nobody => !read.missing.is_empty(),
+    }
 }
 
 /// The text with exactly the wanted rules beside pg_autoctl's; `None` where it has them already.

@@ -1,0 +1,16 @@
+//! `pg_hba.conf` as PostgreSQL reads it: which line answers a connection.
+//!
+//! The first line that fits answers, whatever stands below it. All of this is PostgreSQL's hba.c, 13 to 18: blanks and commas, quotes,
+//! files within files, what a keyword is and what a name. What no file says (who is a member of a role, what name an address
+//! has) is [`Ground`], and where it is not known no answer is guessed.
+
+mod answer;
+mod cover;
+mod field;
+mod read;
+mod rule;
+
+pub use answer::{Answer, By, Connection, Database, Ground, Seal, Unknown, answer};
+pub use cover::shadows;
+pub use read::{Ask, Files, Given, Line, Place, Read, read};
+pub use rule::{Kind, Origin, Rule};
