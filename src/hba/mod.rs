@@ -13,4 +13,13 @@ mod rule;
 pub use answer::{Answer, By, Connection, Database, Ground, Seal, Unknown, answer};
 pub use cover::shadows;
 pub use read::{Ask, Files, Given, Line, Place, Read, read};
-pub use rule::{Kind, Origin, Rule};
+pub use rule::{Kind, METHODS, Origin, Rule};
+
+/// Why a server would refuse a line by itself, and its whole file with it; `None` where it takes it. What only a host can tell (a file that the line
+/// names) is no reason.
+pub fn refuses(line: &str) -> Option<String> {
+    /// What an older release refuses, its own server says.
+    const RELEASE: u32 = 18;
+    let fields = field::fields(line, RELEASE);
+    if fields.is_empty() { None } else { rule::parse(&fields).err() }
+}

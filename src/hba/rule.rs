@@ -196,7 +196,7 @@ fn number(text: &str) -> Option<u32> {
 }
 
 /// Source: PostgreSQL's manual, "The pg_hba.conf File"; oauth is of 18.
-pub(super) const METHODS: [&str; 15] = [
+pub const METHODS: [&str; 15] = [
     "trust",
     "reject",
     "scram-sha-256",

@@ -6,29 +6,11 @@ use super::source::{Source, Span, quote};
 use super::tree::{Entry, Node, Tree};
 use super::value::{self, Value};
 use crate::error::Problem;
+use crate::hba::{self, METHODS};
 
 /// The first word of a rule, and how many words a rule has at least.
 const TYPES: &[(&str, usize)] =
     &[("local", 4), ("host", 5), ("hostssl", 5), ("hostnossl", 5), ("hostgssenc", 5), ("hostnogssenc", 5)];
-
-/// Source: PostgreSQL's manual, "The pg_hba.conf File"; oauth is of 18.
-const METHODS: [&str; 15] = [
-    "trust",
-    "reject",
-    "scram-sha-256",
-    "md5",
-    "password",
-    "gss",
-    "sspi",
-    "ident",
-    "peer",
-    "ldap",
-    "radius",
-    "cert",
-    "pam",
-    "bsd",
-    "oauth",
-];
 
 pub(super) fn read(node: &Node, source: &mut Source) -> Value {
     let mut wrong = false;
@@ -162,7 +144,12 @@ fn rule(text: &str) -> Result<&str, Problem> {
         let shape = if first == "local" { "DATABASE USER METHOD" } else { "DATABASE USER ADDRESS METHOD" };
         return Err(Problem::new("a rule of `hba` is too short").hint(format!("write {first} {shape}")));
     }
-    match wrong_word(&words) {
+    let refused = || {
+        let problem =
+            Problem::new(format!("PostgreSQL refuses a rule of `hba`: {}", hba::refuses(text.trim())?));
+        Some(problem.hint("a server that has it in its file does not start"))
+    };
+    match wrong_word(&words).or_else(refused) {
         Some(problem) => Err(problem),
         None => Ok(text.trim()),
     }
@@ -270,6 +257,26 @@ fn trusts_strangers(rule: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What `wrong_word` leaves to the server is known all the same.
+    #[test]
+    fn a_rule_that_the_server_refuses_is_refused() {
+        for (text, why) in [
+            ("host all all 10.0.0.0/8 peer", "the method peer is for a local socket alone"),
+            ("host all all all cert", "the method cert is for hostssl alone"),
+            ("hostssl all all all md5 clientcert=1", "1 is no value of clientcert"),
+            ("host \"a b\" all 10.0.0.0/99 md5", "the mask of 10.0.0.0/99 is none"),
+            ("local \"a b\" all md5 what", "what is no option: name=value"),
+        ] {
+            let problem = rule(text).expect_err(text);
+            assert_eq!(problem.message, format!("PostgreSQL refuses a rule of `hba`: {why}"), "{text}");
+        }
+        for text in
+            ["host \"a b\" @list 10.0.0.0/8 md5", "hostssl a +b x.example cert map=m", "local all all ident"]
+        {
+            assert!(rule(text).is_ok(), "{text}");
+        }
+    }
 
     /// PostgreSQL 15 was asked of each (`pg_hba_file_rules`): it takes the first ones, but for that with the quotes, and
     /// refuses the others.
