@@ -11,7 +11,7 @@ pub enum Exit {
     Usage = 1,
     /// A host failed, was refused or a check of `verify` did not pass; or an answer of hosts could not be written.
     Failed = 2,
-    /// `plan --detailed-exitcode`: there are changes to make.
+    /// `plan --detailed-exitcode`: there are changes to make; `cert status`: a certificate ends soon.
     Changes = 3,
     /// A host could not be reached.
     Unreachable = 4,

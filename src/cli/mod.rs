@@ -24,6 +24,7 @@ mod adopt;
 mod answers;
 mod apply;
 mod bound;
+mod cert;
 mod create;
 mod exec;
 mod exit;
@@ -64,7 +65,7 @@ Exit codes:
   0    done, or nothing to do
   1    wrong command line, inventory or template, or output not written; no host was changed
   2    a host failed, was left alone or is not well, a check failed, or answers were not written
-  3    plan --detailed-exitcode: there are changes to make
+  3    plan --detailed-exitcode: there are changes to make; cert status: a certificate ends soon
   4    a host could not be reached, and nothing else is wrong
   130  stopped by the operator";
 
@@ -154,6 +155,8 @@ enum Command {
     Uri(uri::Arguments),
     /// Show which line of each pg_hba.conf answers each connection that the formation needs, and what none answers.
     Hba(hba::Arguments),
+    /// Show the certificates of the servers.
+    Cert(cert::Arguments),
     /// Show every version on every host.
     Version(version::Arguments),
     /// Show what is seen of each host.
@@ -204,6 +207,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Verify => verify::run(options).await,
             Command::Uri(arguments) => uri::run(options, arguments).await,
             Command::Hba(arguments) => hba::run(options, arguments).await,
+            Command::Cert(arguments) => cert::run(options, arguments).await,
             Command::Version(arguments) => version::run(options, arguments).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
@@ -274,6 +278,7 @@ impl Command {
             | Command::Show(_)
             | Command::Uri(_)
             | Command::Hba(_)
+            | Command::Cert(_)
             | Command::Version(_)
             | Command::Facts(_)
             | Command::SshCheck(_)

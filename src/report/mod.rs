@@ -7,6 +7,7 @@ use std::io::{self, Read, Write as _};
 use std::sync::OnceLock;
 
 pub mod answers;
+pub mod cert;
 pub mod diff;
 pub mod facts;
 pub mod hba;

@@ -1,6 +1,7 @@
 //! What muster knows of one kind of thing, a file each: its facts, its probe, its parse, its steps.
 
 pub mod adopted;
+pub mod certificate;
 pub mod citus;
 pub mod client;
 pub mod data;

@@ -1,19 +1,20 @@
 //! TLS of one server: a self-signed key pair of its own, or the user's files.
 
+use jiff::ToSpan;
 use jiff::civil::Date;
-use jiff::{Timestamp, ToSpan};
 use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
 use serde::Serialize;
 
 use crate::formation::{Secret, Server, Tls};
 use crate::probe::{Answer, Answers};
+use crate::resource::certificate::{Certificate, is_ed25519, read, usual};
 use crate::resource::data::node_dir;
 use crate::step::{Content, File, Risk, Step};
 
 /// Days a self-signed certificate is valid. pg_autoctl's are for 365 and never renewed; a rerun renews these.
 const VALID_DAYS: i64 = 730;
 /// A rerun within this many days of the end makes a new pair.
-const RENEW_DAYS: i32 = 30;
+pub const RENEW_DAYS: i32 = 30;
 
 /// The certificate and key files that the server is to use, as they were found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -46,13 +47,6 @@ pub enum Shown {
     Nothing,
     /// Its certificate, and whether that is the one in the file; `None` where the file cannot be read.
     Certificate { certificate: Certificate, of_file: Option<bool> },
-}
-
-/// What matters of an X.509 certificate.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Certificate {
-    pub not_after: Date,
-    pub names: Vec<String>,
 }
 
 /// `$pgdata`, and the user's files in `$tlsfiles`, one path a line.
@@ -238,7 +232,6 @@ pub fn note(server: &Server, facts: &TlsFacts, today: Date) -> Option<String> {
 
 /// Every name a client may know the server by; addresses as a certificate has them, in one spelling.
 fn names(server: &Server) -> Vec<String> {
-    let usual = |name: &str| name.parse().map_or(name.to_owned(), |ip: std::net::IpAddr| ip.to_string());
     let mut names = vec![usual(&server.hostname)];
     for name in [&server.host.address, &server.name.0] {
         let name = usual(name);
@@ -249,7 +242,7 @@ fn names(server: &Server) -> Vec<String> {
     names
 }
 
-fn make(names: &[String], today: Date) -> (String, Secret) {
+pub(super) fn make(names: &[String], today: Date) -> (String, Secret) {
     // ECDSA P-256, rcgen's default: PostgreSQL with OpenSSL 3.0 refuses rcgen's Ed25519 key files.
     let pair = KeyPair::generate().expect("the operating system gives random numbers");
     let mut params =
@@ -268,46 +261,10 @@ fn make(names: &[String], today: Date) -> (String, Secret) {
     (certificate.pem(), Secret::new(pair.serialize_pem()))
 }
 
-fn read(pem: &str) -> Result<Certificate, String> {
-    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
-    let broken = |why: String| format!("the certificate cannot be read: {why}");
-    let (_, block) =
-        x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|why| broken(why.to_string()))?;
-    let (_, certificate) =
-        X509Certificate::from_der(&block.contents).map_err(|why| broken(why.to_string()))?;
-    let end = Timestamp::from_second(certificate.validity().not_after.timestamp())
-        .map_err(|why| broken(why.to_string()))?;
-    let mut names = Vec::new();
-    if let Ok(Some(extension)) = certificate.subject_alternative_name() {
-        for name in &extension.value.general_names {
-            match name {
-                GeneralName::DNSName(name) => names.push((*name).to_owned()),
-                GeneralName::IPAddress(bytes) => names.extend(ip(bytes)),
-                _ => {} // other kinds of names are no host names
-            }
-        }
-    }
-    Ok(Certificate { not_after: end.to_zoned(jiff::tz::TimeZone::UTC).date(), names })
-}
-
 /// The first certificate of a file, without what may differ in how it is written.
 fn first_block(pem: &str) -> String {
     let lines = pem.lines().map(str::trim).skip_while(|line| !line.starts_with("-----BEGIN CERTIFICATE"));
     lines.skip(1).take_while(|line| !line.starts_with("-----END")).collect()
-}
-
-/// libpq finds no digest for its channel binding with such a signature. Source: RFC 8410, the object identifier.
-fn is_ed25519(pem: &str) -> bool {
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    let Ok((_, block)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else { return false };
-    X509Certificate::from_der(&block.contents)
-        .is_ok_and(|(_, found)| found.signature_algorithm.algorithm.to_id_string() == "1.3.101.112")
-}
-
-fn ip(bytes: &[u8]) -> Option<String> {
-    let v4 = <[u8; 4]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
-    let v6 = <[u8; 16]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
-    v4.or(v6).ok()
 }
 
 #[cfg(test)]

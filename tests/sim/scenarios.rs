@@ -24,12 +24,12 @@ use muster::formation::{Formation, NodeName, Secret};
 use muster::inventory::parse;
 use muster::op::Switch;
 use muster::plan::{Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Switchover, Which, plan};
+use muster::resource::certificate::Certificate;
 use muster::resource::citus::CitusNode;
 use muster::resource::database::Right;
 use muster::resource::host::Resolved;
 use muster::resource::neighbours::{Neighbour, Whose};
 use muster::resource::place::{Access, Is};
-use muster::resource::tls::Certificate;
 use muster::scope::Scope;
 use muster::state::State;
 use muster::step::Risk;
@@ -359,7 +359,15 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.certificate_mut().certificate.as_mut()?.not_after = date.parse::<Date>().ok()?;
         }
         ("certificate", ["file", "ends", date]) => {
-            host.served = Some(Certificate { not_after: date.parse::<Date>().ok()?, names: Vec::new() });
+            let not_after = date.parse::<Date>().ok()?;
+            host.served = Some(Certificate {
+                not_before: not_after,
+                not_after,
+                names: Vec::new(),
+                subject: String::new(),
+                issuer: String::new(),
+                key: String::new(),
+            });
         }
         ("certificate", ["for", other]) => {
             host.certificate_mut().certificate.as_mut()?.names = vec![(*other).to_owned()];

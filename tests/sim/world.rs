@@ -7,6 +7,7 @@ use muster::command::Failure;
 use muster::facts::{Facts, Seen, Sight, monitor_uri};
 use muster::formation::{Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls};
 use muster::probe::Answers;
+use muster::resource::certificate::Certificate;
 use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
 use muster::resource::client::ClientFacts;
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
@@ -17,7 +18,7 @@ use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
 use muster::resource::place;
 use muster::resource::settings::{self, FILES};
-use muster::resource::tls::{self, Certificate, Shown, TlsFacts};
+use muster::resource::tls::{self, Shown, TlsFacts};
 use muster::scope::Scope;
 use muster::state::State;
 

@@ -1,0 +1,125 @@
+//! An X.509 certificate, as far as servers and their clients care.
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use serde::Serialize;
+
+/// What matters of an X.509 certificate.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Certificate {
+    /// In UTC, as the end.
+    pub not_before: Date,
+    pub not_after: Date,
+    /// Host names and addresses (SAN).
+    pub names: Vec<String>,
+    pub subject: String,
+    pub issuer: String,
+    /// `EC 256`, `RSA 2048`: the algorithm of its key, and the bits where they are known.
+    pub key: String,
+}
+
+impl Certificate {
+    /// Whether nobody else vouches for it.
+    pub fn is_self_signed(&self) -> bool {
+        self.subject == self.issuer
+    }
+
+    /// Whether it names a host: `*.db.example` is any name with one word more. An address has to be there itself.
+    pub fn is_for(&self, host: &str) -> bool {
+        let host = usual(host).to_ascii_lowercase();
+        self.names.iter().map(|name| name.to_ascii_lowercase()).any(|name| {
+            let rest = || host.split_once('.').map(|(_, rest)| rest);
+            name == host || name.strip_prefix("*.").is_some_and(|domain| rest() == Some(domain))
+        })
+    }
+}
+
+/// An address in one spelling.
+pub(super) fn usual(name: &str) -> String {
+    name.parse().map_or(name.to_owned(), |ip: std::net::IpAddr| ip.to_string())
+}
+
+/// The first certificate of a text.
+pub(super) fn read(pem: &str) -> Result<Certificate, String> {
+    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+    let broken = |why: String| format!("the certificate cannot be read: {why}");
+    let (_, block) =
+        x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|why| broken(why.to_string()))?;
+    let (_, certificate) =
+        X509Certificate::from_der(&block.contents).map_err(|why| broken(why.to_string()))?;
+    let day = |second: i64| {
+        let moment = Timestamp::from_second(second).map_err(|why| broken(why.to_string()))?;
+        Ok::<Date, String>(moment.to_zoned(jiff::tz::TimeZone::UTC).date())
+    };
+    let mut names = Vec::new();
+    if let Ok(Some(extension)) = certificate.subject_alternative_name() {
+        for name in &extension.value.general_names {
+            match name {
+                GeneralName::DNSName(name) => names.push((*name).to_owned()),
+                GeneralName::IPAddress(bytes) => names.extend(ip(bytes)),
+                _ => {} // other kinds of names are no host names
+            }
+        }
+    }
+    Ok(Certificate {
+        not_before: day(certificate.validity().not_before.timestamp())?,
+        not_after: day(certificate.validity().not_after.timestamp())?,
+        names,
+        subject: certificate.subject().to_string(),
+        issuer: certificate.issuer().to_string(),
+        key: key(certificate.public_key()),
+    })
+}
+
+fn key(public: &x509_parser::x509::SubjectPublicKeyInfo) -> String {
+    use x509_parser::public_key::PublicKey;
+    match public.parsed() {
+        Ok(PublicKey::RSA(key)) => format!("RSA {}", key.key_size()),
+        Ok(PublicKey::EC(key)) => format!("EC {}", key.key_size()),
+        Ok(_) if public.algorithm.algorithm.to_id_string() == ED25519 => "Ed25519".to_owned(),
+        Ok(_) | Err(_) => public.algorithm.algorithm.to_id_string(),
+    }
+}
+
+/// Source: RFC 8410.
+const ED25519: &str = "1.3.101.112";
+
+/// libpq finds no digest for its channel binding with such a signature.
+pub(super) fn is_ed25519(pem: &str) -> bool {
+    use x509_parser::prelude::{FromDer, X509Certificate};
+    let Ok((_, block)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else { return false };
+    X509Certificate::from_der(&block.contents)
+        .is_ok_and(|(_, found)| found.signature_algorithm.algorithm.to_id_string() == ED25519)
+}
+
+fn ip(bytes: &[u8]) -> Option<String> {
+    let v4 = <[u8; 4]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
+    let v6 = <[u8; 16]>::try_from(bytes).map(|b| std::net::IpAddr::from(b).to_string());
+    v4.or(v6).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_certificate_says_who_it_is_for() {
+        let (pem, _) = crate::resource::tls::make(
+            &["*.db.example", "pg1.example", "fd00::1"].map(str::to_owned),
+            jiff::civil::date(2026, 11, 22),
+        );
+        let found = read(&pem).unwrap();
+        assert_eq!((found.not_before.to_string(), found.key.as_str()), ("2026-11-21".to_owned(), "EC 256"));
+        assert!(found.is_self_signed() && found.subject == "CN=*.db.example");
+        for (name, is) in [
+            ("PG1.example", true),
+            ("a.db.example", true),
+            ("a.b.db.example", false),
+            ("db.example", false),
+            ("fd00:0::1", true),
+            ("10.0.0.1", false),
+        ] {
+            assert_eq!(found.is_for(name), is, "{name}");
+        }
+    }
+}
