@@ -17,6 +17,7 @@ use crate::plan::wave::{Lane, Turn};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
+use crate::resource::rolling::Starts;
 use crate::resource::{properties, replication, rolling, settings};
 use crate::step::{Action, Check, Content, File, Stage, Step};
 
@@ -329,7 +330,8 @@ fn monitor(world: &World, dues: &Dues, plan: &mut Plan) -> Option<Lane> {
     let bin = world.bin(&name);
     let mut steps = vec![rolling::checkpoint(server, bin, &server.os_user)];
     steps.extend(due.held.iter().map(|held| held.write.clone()));
-    steps.push(rolling::restart(server, bin, postmaster, due.why.clone()));
+    let starts = world.seen(&name).keeper.alive.map_or(Starts::We, Starts::PgAutoctl);
+    steps.push(rolling::restart(server, bin, postmaster, starts, due.why.clone()));
     let gate = wait_for_answer(server, bin, "nothing goes on without it");
     Some(Lane::of([Turn::new(&name, steps).gate([gate])]))
 }
@@ -462,7 +464,8 @@ fn turn(world: &World, node: &Node, due: &Due, because: &str) -> Option<Turn> {
 }
 
 fn restarted(world: &World, node: &Node, because: &str) -> Option<Step> {
-    Some(rolling::restart(&node.server, world.bin(node.name()), postmaster(world, &node.server)?, because))
+    let postmaster = postmaster(world, &node.server)?;
+    Some(rolling::restart(&node.server, world.bin(node.name()), postmaster, Starts::We, because))
 }
 
 /// A standby takes over, and the old primary is restarted as a standby; or it is restarted where it is.

@@ -24,7 +24,18 @@ const TO_CHECKPOINT: u64 = 1800;
 /// Seconds in which a host is back after a reboot: big machines test their memory for minutes.
 const TO_BOOT: u64 = 1800;
 
-/// `$1` bin, `$2` PGDATA, `$3` start, `$4` the postmaster that is to end: where another runs by now, it has ended.
+/// Who starts a server that was ended for a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Starts {
+    /// We do, at once: a keeper of a node takes any server of its data for its own.
+    We,
+    /// The pg_autoctl of a monitor, which is this process, does: it ends a server that is not its child, and starts it once more.
+    /// Source: ensure_postgres_status_running in service_postgres_ctl.c with what service_monitor.c asks of it, 2.0.
+    PgAutoctl(u32),
+}
+
+/// `$1` bin, `$2` PGDATA, `$3` start, `$4` the postmaster that is to end: where another runs by now, it has ended. `$5` the
+/// pg_autoctl that starts it again, as long as that one lives; empty where nobody has to.
 /// A server that does not come up with what was written since it was started gets the files back that it was started with: a put
 /// leaves them beside, and a reload keeps those that wait for a restart. Not `pg_ctl restart`: where a keeper is faster to start the server,
 /// that one waits for the end of the new one, until its time is over.
@@ -35,6 +46,17 @@ comes_up() {
   while runs "$2" "$4"; do
     # The postmaster's word in its pid file.
     if grep -qE '^(ready|standby) *$' "$2/postmaster.pid" 2>/dev/null; then return 0; fi
+    sleep 0.1
+  done
+  return 1
+}
+# Whether the pg_autoctl that is to start it does so; `$6` is "once" where its first attempt decides.
+is_started() {
+  n=0
+  while [ -n "$5" ] && kill -0 "$5" 2>/dev/null && [ "$n" -lt 300 ]; do
+    if comes_up "$@"; then return 0; fi
+    if [ "$6" = once ] && [ -n "$(why_down "$2")" ]; then return 1; fi
+    n=$((n + 1))
     sleep 0.1
   done
   return 1
@@ -52,7 +74,7 @@ if [ "$pid" != "$4" ] || ! kill -0 "$4" 2>/dev/null; then
   # One that was started with what is there now: postmaster.opts is as old as its start.
   if ! [ "$2/postgresql.conf" -nt "$2/postmaster.opts" ]; then up "$@"; fi
   read -r pid <"$2/postmaster.pid"
-  set -- "$1" "$2" "$3" "$pid"
+  set -- "$1" "$2" "$3" "$pid" "$5"
 fi
 kind() { if [ -e "$1/standby.signal" ]; then echo standby; else echo primary; fi; }
 was=$(kind "$2")
@@ -73,7 +95,13 @@ while [ "$pid" = "$4" ] && kill -0 "$4" 2>/dev/null; do
 done
 # A keeper that has seen it down may be about to have it follow somebody anew, without standby.signal for a moment: who starts it then
 # starts a second primary. After a long stop it is the keeper's to start, and nobody starts another kind of server than was stopped.
-if [ "$n" -gt 10 ] || [ "$(kind "$2")" != "$was" ]; then
+said=
+if [ -n "$5" ]; then
+  if is_started "$@" once; then up "$@"; fi
+  # Not while it is at it: two that start one server are in each other's way.
+  said=$(why_down "$2")
+  if [ -n "$said" ] && kill -0 "$5" 2>/dev/null; then said="FATAL:  $said"; else said=; fi
+elif [ "$n" -gt 10 ] || [ "$(kind "$2")" != "$was" ]; then
   n=0
   until comes_up "$@" && up "$@"; do
     n=$((n + 1))
@@ -82,10 +110,11 @@ if [ "$n" -gt 10 ] || [ "$(kind "$2")" != "$was" ]; then
   done
   if [ "$(kind "$2")" != "$was" ]; then echo "its keeper has prepared it for something else, and has not started it within 30 s" >&2; exit 1; fi
 fi
-said=$( (start "$1" "$2" "$3") 2>&1 ) && up "$@"
+if [ -z "$said" ]; then said=$( (start "$1" "$2" "$3") 2>&1 ) && up "$@"; fi
 if comes_up "$@"; then up "$@"; fi
 if [ -n "$back" ]; then
   for f in $back; do mv -fT -- "$2/.muster-started.$f" "$2/$f"; done
+  if is_started "$@" again; then :; fi
   n=0
   # Its keeper may be at it as well, with what was there before.
   again=
@@ -148,13 +177,23 @@ pub fn look_again(node: &Node, bin: &str, because: &str) -> Step {
 }
 
 /// Ends this postmaster and starts the server again.
-pub fn restart(server: &Server, bin: &str, postmaster: u32, because: impl Into<String>) -> Step {
+pub fn restart(
+    server: &Server,
+    bin: &str,
+    postmaster: u32,
+    starts: Starts,
+    because: impl Into<String>,
+) -> Step {
+    let pg_autoctl = match starts {
+        Starts::We => String::new(),
+        Starts::PgAutoctl(pid) => pid.to_string(),
+    };
     let command = Command::new(
         RunAs::User(server.os_user.clone()),
         format!("{WHY_DOWN}{}", RESTART.replace("PG_CTL", PG_CTL)),
     );
-    let command =
-        command.args([bin.to_owned(), server.pgdata.clone(), "start".to_owned(), postmaster.to_string()]);
+    let (bin, pgdata, start) = (bin.to_owned(), server.pgdata.clone(), "start".to_owned());
+    let command = command.args([bin, pgdata, start, postmaster.to_string(), pg_autoctl]);
     Step::new(&server.name, Op::Restart, because, Action::Run(command.timeout(700)))
 }
 

@@ -73,7 +73,14 @@ impl World {
             }
             Op::EnableUnit { unit } => args[0] == *unit,
             Op::Checkpoint => sql == "CHECKPOINT;\n",
-            Op::Restart => args[1] == server.pgdata && args[2] == "start" && args.len() == 4,
+            Op::Restart => {
+                // A monitor's is pg_autoctl's to start, where one runs.
+                let is_monitor = !self.formation.nodes.contains_key(&step.on);
+                let starts = self.hosts[&step.on].keeper.filter(|_| is_monitor);
+                args[1] == server.pgdata
+                    && args[2] == "start"
+                    && args[4..] == [starts.map_or_else(String::new, |pid| pid.to_string())]
+            }
             Op::Switchover { to, .. } => sql.contains("perform_promotion") && texts.contains(&to.0),
             Op::Maintenance { turn: Switch::On } => sql.contains("start_maintenance"),
             Op::Maintenance { turn: Switch::Off } => sql.contains("stop_maintenance"),
