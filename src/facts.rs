@@ -25,10 +25,10 @@ use crate::resource::neighbours::Surroundings;
 use crate::resource::place::Place;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{
-    adopted, citus, client, data, database, down, host, keeper, meant, monitor, neighbours, pgpass, place,
-    refused, settings, tls,
+    adopted, citus, client, data, database, down, host, keeper, meant, monitor, neighbours, next_start,
+    pgpass, place, refused, settings, tls,
 };
-use crate::{session, sql};
+use crate::{session, sql, trial};
 
 pub use told::Told;
 
@@ -226,6 +226,8 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         data::POSTMASTER,
         down::WHY_DOWN,
         data::PROBE,
+        trial::TRIAL,
+        next_start::PROBE,
         client::PROBE,
         neighbours::PROBE,
         tls::PROBE,
@@ -305,7 +307,8 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
     let asks_monitor = role(formation, node) != "node";
     let is_coordinator = node.is_some_and(|node| node.kind == NodeKind::Coordinator);
     let asks_coordinator = asks_coordinator(formation, node);
-    let pgdata = data::parse(&answers, &settings::FILES)?;
+    let mut pgdata = data::parse(&answers, &settings::FILES)?;
+    next_start::parse(&answers, &server.name, &mut pgdata);
     let keeper = keeper::parse(&answers)?;
     // A login that was refused is one of somebody who is not there.
     let database = database::parse(&answers).map_err(|said| {

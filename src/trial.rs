@@ -1,7 +1,8 @@
 //! Whether a server would start with a configuration: tried on its host, in a directory of its own, beside the running one.
 
 /// Defines `trial`, which prints why a server would not start and fails; `$bin`, `$t` the new file, `$d` the data directory,
-/// `$1` the path that it is for, `$socket` where muster looks for the server's socket, or empty.
+/// `$1` the path that it is for, `$socket` where muster looks for the server's socket, or empty; `$trials`, if given, where its directory is
+/// made, `$but` a file that it does without.
 ///
 /// With a copy of `PG_VERSION` and of `pg_control`, and links to the other files (a certificate may be named without a folder), `postgres -C`
 /// of a value that is computed goes as far as a start does before it opens sockets: combinations, libraries, TLS. PostgreSQL 13 and 14 have no such
@@ -22,11 +23,11 @@ starts() {
 }
 value() { "$bin/postgres" -D "$scratch" -C "$1" 2>/dev/null; }
 trial() {
-  scratch=$(mktemp -d "$d/.muster.XXXXXX")
+  scratch=$(mktemp -d "${trials:-$d}/.muster.XXXXXX") || return 1
   # Citus makes a folder of its own in base when it is loaded.
   mkdir "$scratch/global" "$scratch/base"
   for f in "$d"/*; do
-    case ${f##*/} in postmaster.*|PG_VERSION) continue ;; esac
+    case ${f##*/} in postmaster.*|PG_VERSION|"${but:-}") continue ;; esac
     if [ -f "$f" ]; then ln -s -- "$f" "$scratch/"; fi
   done
   ln -sf -- "$t" "$scratch/${1##*/}"

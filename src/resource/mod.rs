@@ -19,6 +19,7 @@ pub mod monitor;
 pub mod moved;
 pub mod names;
 pub mod neighbours;
+pub mod next_start;
 pub mod overruled;
 pub mod pgpass;
 pub mod place;

@@ -9,7 +9,7 @@ use crate::resource::tls::Shown;
 use crate::resource::{guc, settings};
 
 /// Where `ALTER SYSTEM` writes.
-const AUTO: &str = "postgresql.auto.conf";
+pub(super) const AUTO: &str = "postgresql.auto.conf";
 
 /// Files that a server reads before it, the last of them first.
 const BEFORE: [&str; 2] = ["postgresql.conf", "postgresql-auto-failover.conf"];
@@ -18,7 +18,7 @@ const BEFORE: [&str; 2] = ["postgresql.conf", "postgresql-auto-failover.conf"];
 pub const OF_KEEPERS: [&str; 2] = ["synchronous_standby_names", "default_transaction_read_only"];
 
 /// How a standby follows; it may hold a password.
-const OF_STANDBYS: [&str; 2] = ["primary_conninfo", "primary_slot_name"];
+pub(super) const OF_STANDBYS: [&str; 2] = ["primary_conninfo", "primary_slot_name"];
 
 /// Why a server that runs is met without TLS though the inventory wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,7 +204,7 @@ fn of_directory(
 }
 
 /// Settings by name, as far as they stand on a line of their own; the last of a name counts.
-fn read(text: &str) -> BTreeMap<String, String> {
+pub(super) fn read(text: &str) -> BTreeMap<String, String> {
     let pair = |line: &str| {
         let (name, value) = line.split_once('=')?;
         let (name, value) = (name.trim(), value.trim());
