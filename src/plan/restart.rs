@@ -134,10 +134,13 @@ pub(super) fn of_rollout(world: &World, plan: &mut Plan) {
         dues = rest;
         let settings: BTreeSet<String> = put_off.values().map(Due::with_what_waits).collect();
         let settings = settings.into_iter().collect::<Vec<_>>().join("; ");
+        // No step mends an inventory.
+        let takes_another = matches!(why, Reason::RaisedAndLowered { .. });
         let why = Reason::RestartWaits { settings, why: Box::new(why) };
         // What this plan does for the group may be what it takes.
-        let is_mended = plan.turns().any(|(_, turn)| is_of(&turn.node));
-        match is_mended {
+        let has_steps = plan.turns().any(|(_, turn)| is_of(&turn.node));
+        match has_steps {
+            true if takes_another => put_off.keys().for_each(|name| plan.unwell(name, why.clone())),
             true => plan.partial = Some(why),
             false => plan.leave(put_off.keys().filter_map(|name| world.formation.nodes.get(name)), &why),
         }

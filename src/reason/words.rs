@@ -170,8 +170,8 @@ impl fmt::Display for Reason {
             Reason::Joins(node) => write!(f, "{node} joins first"),
             Reason::RaisedAndLowered { raised, lowered } => write!(
                 f,
-                "{} is raised, which standbys have to be the first to do, and {} is lowered, which the primary has to be: change one \
-                 after the other",
+                "{} is raised, which standbys have to be the first to do, and {} is lowered, which the primary has to be: let the \
+                 inventory change one of the two, apply that, then the other",
                 raised.join(", "),
                 lowered.join(", ")
             ),

@@ -395,7 +395,8 @@ impl World {
         let data = |name: &NodeName| self.hosts[name].data().expect("it has a data directory");
         let (own, other) = (data(standby), data(primary));
         let is_lower = |name: &String| other.lowered.contains(name);
-        other.runs_with() <= own.will_have() && !own.lowered.iter().any(is_lower)
+        let both = other.runs_with_each().into_iter().zip(own.will_have());
+        both.into_iter().all(|((_, has), (_, will))| has <= will) && !own.lowered.iter().any(is_lower)
     }
 
     /// A server has read its files, those beside PGDATA too.

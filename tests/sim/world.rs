@@ -668,12 +668,17 @@ impl Data {
 
     /// Its max_connections.
     pub(crate) fn runs_with(&self) -> u32 {
-        connections(self.started.as_deref().unwrap_or_else(|| self.conf()))
+        self.runs_with_each()[0].1
+    }
+
+    /// What it has of what a standby must not have lower than its primary.
+    pub(crate) fn runs_with_each(&self) -> [(&'static str, u32); 2] {
+        of_each(self.started.as_deref().unwrap_or_else(|| self.conf()))
     }
 
     /// The same after a restart.
-    pub(crate) fn will_have(&self) -> u32 {
-        connections(&self.read_last())
+    pub(crate) fn will_have(&self) -> [(&'static str, u32); 2] {
+        of_each(&self.read_last())
     }
 
     /// What a start reads, the last line of a setting last.
@@ -693,9 +698,10 @@ impl Data {
     }
 
     pub(crate) fn lowered(&self) -> BTreeSet<String> {
-        let is_lower = self.pending().contains("max_connections") && self.will_have() < self.runs_with();
-        let by_files = is_lower.then(|| "max_connections".to_owned());
-        by_files.into_iter().chain(self.lowered.iter().cloned()).collect()
+        let pending = self.pending();
+        let both = self.runs_with_each().into_iter().zip(self.will_have());
+        let lower = both.filter(|((name, has), (_, will))| pending.contains(*name) && will < has);
+        lower.map(|((name, _), _)| name.to_owned()).chain(self.lowered.iter().cloned()).collect()
     }
 
     fn database_facts(&self, dbname: &str, host: &Host) -> DatabaseFacts {
@@ -714,7 +720,7 @@ impl Data {
             synchronous_standby_names: self.synchronous.clone(),
             pending_restart: self.pending(),
             lowered: self.lowered(),
-            runs_with: BTreeMap::from([("max_connections".to_owned(), self.runs_with().to_string())]),
+            runs_with: self.runs_with_each().map(|(name, value)| (name.to_owned(), value.to_string())).into(),
             by_command_line: BTreeSet::new(),
             hba_errors: self.hba_errors.clone(),
             hba_notes: Vec::new(),
@@ -729,10 +735,12 @@ impl Data {
 }
 
 /// Settings that this server takes when it starts.
-const AT_START: [&str; 3] = ["max_connections", "listen_addresses", "shared_buffers"];
+const AT_START: [&str; 4] = ["max_connections", "max_worker_processes", "listen_addresses", "shared_buffers"];
 
-fn connections(conf: &str) -> u32 {
-    settings::value(conf, "max_connections").and_then(|value| value.parse().ok()).unwrap_or(100)
+fn of_each(conf: &str) -> [(&'static str, u32); 2] {
+    [("max_connections", 100), ("max_worker_processes", 8)].map(|(name, default)| {
+        (name, settings::value(conf, name).and_then(|value| value.parse().ok()).unwrap_or(default))
+    })
 }
 
 /// Whether the server's key pair is its own to make.
