@@ -17,7 +17,7 @@ use crate::formation::NodeName;
 use crate::op::{Op, Wait};
 use crate::plan::{Begins, Lane, Plan, Turn};
 use crate::resource::lock::{self, Holder, Over};
-use crate::step::{Action, Check, Stage, Step};
+use crate::step::{Action, Check, IN_VAIN, Stage, Step};
 
 /// Pauses between two questions of a `Wait`: short at first, as most answers change at once.
 const PAUSES: [u64; 5] = [150, 250, 400, 600, 800];
@@ -263,7 +263,7 @@ impl Run<'_> {
                     }
                     answered = Instant::now();
                 }
-                Err(failure @ Failure::Refused { status: lock::TAKEN_OVER, .. }) => {
+                Err(failure @ Failure::Refused { status: lock::TAKEN_OVER | IN_VAIN, .. }) => {
                     return End::Failed(failure);
                 }
                 // Who comes too early is refused, too.

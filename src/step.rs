@@ -68,6 +68,9 @@ impl Stage {
     }
 }
 
+/// How a wait's command ends where what it waits for does not come any more; sysexits' EX_UNAVAILABLE.
+pub const IN_VAIN: u32 = 69;
+
 /// One decided action.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Step {

@@ -1,6 +1,7 @@
 //! The keeper: `pg_autoctl run`, its two files, and what keeps it running.
 
 pub mod adopted;
+mod alive;
 mod files;
 mod guard;
 mod renew;
@@ -11,7 +12,7 @@ use serde::Serialize;
 use crate::command::{Command, RunAs};
 use crate::error::Problem;
 use crate::formation::{Formation, Keeper, MonitorUri, Node, NodeKind, Secret, Server, SslMode};
-use crate::op::{Op, Service, Wait};
+use crate::op::{Op, Service};
 use crate::probe::{Answer, Answers};
 use crate::resource::data::{Software, node_dir};
 use crate::resource::host::HostFacts;
@@ -266,7 +267,7 @@ pub fn steps(
         last.push(renew::step(server, pid, service, &path, Some(&keys), (still, config.reveal())));
     }
     if facts.alive.is_none() {
-        steps.push(wait_alive(server, facts));
+        steps.push(alive::wait(server, facts, systemd));
     }
     Ok(Steps { now: steps, last })
 }
@@ -380,18 +381,6 @@ fn start_detached(server: &Server, whose: &Whose, software: &Software, pg_autoct
     };
     let because = "no keeper runs, and no systemd is to run it: nothing will start it again after a reboot";
     Step::new(&server.name, Op::StartDetached, because, Action::Run(command))
-}
-
-/// `$1` PGDATA. pg_autoctl writes its pid file, then its services' pids as they start.
-const ALIVE: &str = r#"k=$(head -n 1 "/tmp/pg_autoctl$1/pg_autoctl.pid" 2>/dev/null) || k=
-if [ -n "$k" ] && kill -0 "$k" 2>/dev/null && [ "$(wc -l <"/tmp/pg_autoctl$1/pg_autoctl.pid")" -ge 6 ]; then echo alive; else echo no; fi
-"#;
-
-fn wait_alive(server: &Server, facts: &KeeperFacts) -> Step {
-    let command = Command::new(RunAs::User(server.os_user.clone()), ALIVE).args([&server.pgdata]);
-    let because = waiting(server, facts).unwrap_or_else(|| "it has just been started".to_owned());
-    let wait = Action::Wait { command, answers: vec!["alive".to_owned()], timeout: 60 };
-    Step::new(&server.name, Op::Wait(Wait::KeeperRuns), &because, wait)
 }
 
 /// What a keeper waits for that does not run yet, though its unit does.
