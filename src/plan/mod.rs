@@ -163,6 +163,7 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     world.note_who_keeps_an_old_one(&mut plan);
     well::plan(&world, &mut plan);
     promotion::plan(&world, &mut plan);
+    whole::workers_first(&world, &mut plan);
     if plan.partial.is_none() {
         restart::of_rollout(&world, &mut plan);
     }

@@ -1,11 +1,43 @@
 //! What is the whole formation's: a setting of all its groups, and steps that everybody has to be told of before.
 
-use crate::formation::{Node, NodeName};
+use crate::formation::{Node, NodeKind, NodeName};
+use crate::op::Op;
 use crate::plan::node::wait_until_settled;
+use crate::plan::wave::{Begins, Lane, Turn, Wave};
 use crate::plan::world::MonitorView;
 use crate::plan::{Plan, World};
 use crate::resource::properties;
 use crate::step::{Stage, Step};
+
+/// What a coordinator creates it creates on the workers, too, and logs in there. What they lack for that, and what they create themselves,
+/// comes before, in a wave of its own: two that create one extension at once are in each other's way.
+pub(super) fn workers_first(world: &World, plan: &mut Plan) {
+    let is = |kind: NodeKind, name: &NodeName| {
+        world.formation.nodes.get(name).is_some_and(|node| node.kind == kind)
+    };
+    let creates = |step: &Step| matches!(step.op, Op::CreateExtension { .. });
+    let is_it = |wave: &Wave| {
+        let mut of_coordinator = wave.turns().filter(|turn| is(NodeKind::Coordinator, &turn.node));
+        wave.stage == Stage::Prepare && of_coordinator.any(|turn| turn.steps.iter().any(creates))
+    };
+    let Some(at) = plan.waves.iter().position(is_it) else { return };
+    let mut lanes = Vec::new();
+    for lane in &mut plan.waves[at].lanes {
+        for turn in lane.turns.iter_mut().filter(|turn| is(NodeKind::Worker, &turn.node)) {
+            // Else it waits for its database, which Citus does not know yet.
+            let has_database = world.database(&turn.node).is_some_and(|found| found.extensions.is_some());
+            let goes_before =
+                |step: &mut Step| matches!(step.op, Op::RepairRole { .. }) || has_database && creates(step);
+            let before: Vec<Step> = turn.steps.extract_if(.., goes_before).collect();
+            lanes.extend((!before.is_empty()).then(|| Lane::of([Turn::new(&turn.node, before)])));
+        }
+        lane.turns.retain(|turn| turn.all().next().is_some());
+    }
+    plan.waves[at].lanes.retain(|lane| !lane.turns.is_empty());
+    if !lanes.is_empty() {
+        plan.waves.insert(at, Wave { stage: Stage::Prepare, begins: Begins::WithTheRest, lanes });
+    }
+}
 
 impl World<'_> {
     /// What shuts out who has not been told yet is done once everybody has: in a run of the whole formation.

@@ -343,6 +343,10 @@ pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&Datab
             continue;
         }
         let mut sql = format!("CREATE EXTENSION IF NOT EXISTS {} CASCADE;\n", ident(extension));
+        if node.kind == NodeKind::Worker {
+            // Citus has a worker that it knows create nothing for all, and refuses it also where it is there.
+            sql.insert_str(0, "SET citus.enable_ddl_propagation = off;\n");
+        }
         if *extension == "citus" && node.server.tls == Tls::Off {
             // Citus turns ssl on by ALTER SYSTEM when it finds it off; that would win over every file.
             sql.push_str("ALTER SYSTEM RESET ssl;\nSELECT pg_reload_conf();\n");

@@ -1,7 +1,7 @@
 //! What each operation does to the world: an arm each, so that a new one has to be modelled.
 
 use muster::command::{Command, Stdin};
-use muster::formation::{NodeName, Secret};
+use muster::formation::{NodeKind, NodeName, Secret};
 use muster::op::{Op, Service, Synchronous, Way};
 use muster::resource::data::{new_dir, node_dir};
 use muster::resource::database::MadeBy;
@@ -343,9 +343,28 @@ impl World {
         Ok(())
     }
 
+    /// What a coordinator with Citus creates it creates on its workers.
+    fn logs_in_at_workers(&self, on: &NodeName) -> Result<(), String> {
+        let Some(node) = self.formation.nodes.get(on).filter(|node| node.kind == NodeKind::Coordinator)
+        else {
+            return Ok(());
+        };
+        if !self.hosts[on].data().is_some_and(|data| data.extensions.contains_key("citus")) {
+            return Ok(());
+        }
+        for group in self.formation.groups().into_iter().filter(|group| *group != node.group) {
+            let data = self.writer(group).and_then(|name| self.hosts[&name].data());
+            if data.is_some_and(|data| data.lacks.contains_key(&node.username)) {
+                return Err(format!("role {} is not permitted to log in at group {group}", node.username));
+            }
+        }
+        Ok(())
+    }
+
     fn create_extension(&mut self, on: &NodeName, name: &str) -> Result<(), String> {
         let version = self.hosts[on].software.as_ref().and_then(|software| software.extensions.get(name));
         let version = version.cloned().ok_or("the extension is not available")?;
+        self.logs_in_at_workers(on)?;
         let data = self.writable(on)?;
         data.extensions.insert(name.to_owned(), version);
         if name == "pgautofailover" {

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use muster::formation::{Formation, NodeName};
 use muster::inventory::{load, parse};
+use muster::resource::database::Right;
 
 use crate::oracle::complaints;
 use crate::run::{Dice, Trouble, converge, execute, plan_for};
@@ -99,6 +100,30 @@ fn a_bare_world_is_rolled_out_in_one_run() {
         world.rest();
         assert_serves(&formation, &mut world, name);
         assert_eq!(converge(&formation, &mut world, &mut Dice(1)), 0, "{name}: there is more to do");
+    }
+}
+
+/// A coordinator creates on its workers what it creates, where a role of theirs was not yet repaired.
+#[test]
+fn what_a_coordinator_creates_comes_after_the_roles_that_it_logs_in_with() {
+    let formation = example("lab.yml");
+    let world = settled(&formation);
+    for seed in 0..5 {
+        let mut world = world.clone();
+        for group in formation.groups() {
+            let writer = world.writer(group).expect("it has a primary");
+            let username = formation.nodes[&writer].username.clone();
+            let data = world.host(&writer.0).data_mut().expect("it has data");
+            if group == 0 {
+                data.extensions.remove("pg_stat_statements");
+            } else {
+                data.lacks.insert(username, vec![Right::Valid]);
+            }
+        }
+        let plan = plan_for(&formation, &mut world);
+        let outcome = execute(&plan, &mut world, Trouble::Nothing, &mut Dice(seed));
+        assert!(outcome.failed.is_empty(), "{:#?}", outcome.failed);
+        assert_eq!(converge(&formation, &mut world, &mut Dice(1)), 0, "there is more to do");
     }
 }
 

@@ -321,6 +321,9 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("pgpass", ["mode", mode]) => host.pgpass_mode = u32::from_str_radix(mode, 8).ok()?,
         ("systemd", ["none"]) => host.systemd = false,
         ("software", ["none"]) => host.software = None,
+        ("extension", [extension, "dropped"]) => {
+            host.data_mut()?.extensions.remove(*extension);
+        }
         ("extension", [extension, "missing"]) => {
             host.software.as_mut()?.extensions.remove(*extension);
         }
@@ -427,6 +430,9 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         ("role", [role, "nologin"]) => {
             host.data_mut()?.lacks.insert((*role).to_owned(), vec![Right::Login]);
+        }
+        ("role", [role, "expired"]) => {
+            host.data_mut()?.lacks.insert((*role).to_owned(), vec![Right::Valid]);
         }
         ("role", [role, "password", password]) => {
             let kept = muster::scram::verifier(&Secret::new(*password), b"salt");
