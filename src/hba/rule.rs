@@ -233,7 +233,8 @@ fn wrong(rule: &Rule) -> Option<String> {
     let has_names = ["ident", "peer", "gss", "sspi", "cert", "oauth"].contains(&method);
     for option in &rule.options {
         let Some((name, value)) = option.split_once('=') else {
-            return Some(format!("{option} is no option: name=value"));
+            // It may be a part of a password with a blank.
+            return Some("a word behind its method is no option: name=value".to_owned());
         };
         let why = match name {
             "map" if !has_names => Some(format!("the option map is not for the method {method}")),

@@ -266,7 +266,7 @@ mod tests {
             ("host all all all cert", "the method cert is for hostssl alone"),
             ("hostssl all all all md5 clientcert=1", "1 is no value of clientcert"),
             ("host \"a b\" all 10.0.0.0/99 md5", "the mask of 10.0.0.0/99 is none"),
-            ("local \"a b\" all md5 what", "what is no option: name=value"),
+            ("local \"a b\" all md5 what", "a word behind its method is no option: name=value"),
         ] {
             let problem = rule(text).expect_err(text);
             assert_eq!(problem.message, format!("PostgreSQL refuses a rule of `hba`: {why}"), "{text}");

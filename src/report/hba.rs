@@ -8,7 +8,7 @@ use crate::formation::NodeName;
 use crate::hba::{By, Database, Kind, Line, Place, Seal, Unknown, shadows};
 use crate::links::{Judged, Page, Purpose, Says, shut_out, way};
 use crate::report::paint::Paint;
-use crate::report::text::{count, first, indented, plain, table};
+use crate::report::text::{count, first, indented, mask, plain, table};
 
 /// So many hosts are named for one purpose.
 const NAMED: usize = 4;
@@ -141,7 +141,7 @@ fn shown(text: &str) -> String {
             break;
         }
     }
-    text[..end].split_whitespace().collect::<Vec<_>>().join(" ")
+    mask(&text[..end].split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 fn outcome(page: &Page, says: &Says) -> String {

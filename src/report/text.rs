@@ -25,21 +25,30 @@ pub fn plain_bytes(bytes: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// Hides the passwords of connection strings: `password=…` up to the end of the value, `://user:…@`.
+/// Hides the passwords of connection strings and of `pg_hba.conf`: `password=…` up to the end of the value, `://user:…@`.
 /// Configuration files of hosts may hold them where muster has no say.
 pub fn mask(text: &str) -> String {
     text.split_inclusive('\n').map(mask_line).collect()
 }
 
+/// What stands before a password: in a connection string, and in the options of `pg_hba.conf`.
+const BEFORE: [&str; 3] = ["password=", "ldapbindpasswd=", "radiussecrets="];
+
 fn mask_line(line: &str) -> String {
     let mut masked = String::new();
     let mut rest = line;
-    while let Some(at) = rest.find("password=") {
-        let (before, value) = rest.split_at(at + "password=".len());
+    let next = |rest: &str| {
+        let found = BEFORE.iter().filter_map(|key| Some((rest.find(key)?, key.len())));
+        found.min().map(|(at, length)| (at, at + length))
+    };
+    while let Some((at, end)) = next(rest) {
+        // In `pg_hba.conf` the quote may stand before the name of an option, and its value goes on to the next one.
+        let is_quoted = rest[..at].ends_with('"');
+        let (before, value) = rest.split_at(end);
         masked.push_str(before);
         masked.push_str("***");
         // A quoted value may hold anything, in more than one way of quoting: nothing after it is worth a leak.
-        let end = match value.starts_with(['\'', '"', '\\']) {
+        let end = match value.starts_with(['\'', '"', '\\']) || is_quoted {
             true => value.trim_end_matches('\n').len(),
             false => value.find([' ', '\t', '\n', '\'', '"', '&']).unwrap_or(value.len()),
         };
@@ -133,6 +142,9 @@ mod tests {
             ("postgres://u:p%40@h:1/d?x=1", "postgres://u:***@h:1/d?x=1"),
             ("postgres://u@h:1/d, http://h:1/", "postgres://u@h:1/d, http://h:1/"),
             ("password_encryption = md5", "password_encryption = md5"),
+            ("host a b c ldap ldapbindpasswd=x ldapport=1", "host a b c ldap ldapbindpasswd=*** ldapport=1"),
+            ("host a b c ldap \"ldapbindpasswd=x y\" z\n", "host a b c ldap \"ldapbindpasswd=***\n"),
+            ("host a b c radius radiussecrets=\"x\" y", "host a b c radius radiussecrets=***"),
         ] {
             assert_eq!(mask(text), masked);
         }
