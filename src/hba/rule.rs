@@ -162,7 +162,7 @@ fn mask(address: IpAddr, bits: u32) -> IpAddr {
 }
 
 /// An address as `getaddrinfo` reads numbers: `10.1` is 10.0.0.1, `010.0.0.0` begins with 8.
-fn numeric(text: &str) -> Option<IpAddr> {
+pub fn numeric(text: &str) -> Option<IpAddr> {
     if text.contains(':') {
         let bare = text.split_once('%').map_or(text, |(bare, _)| bare);
         return bare.parse::<Ipv6Addr>().ok().map(IpAddr::V6);

@@ -117,7 +117,9 @@ impl Names {
         if addresses.is_empty() {
             addresses.extend(self.of_inventory(hostname));
         }
-        if there_and_back || addresses.is_empty() {
+        // A name of digits would be read as an address.
+        let is_name = crate::hba::numeric(hostname).is_none();
+        if there_and_back && is_name || addresses.is_empty() {
             return vec![hostname.to_owned()];
         }
         addresses.into_iter().map(field).collect()
@@ -324,6 +326,17 @@ all:
     }
 
     /// Nodes that see one another by translated addresses, all alike.
+    /// PostgreSQL reads `0x1f` as 0.0.0.31.
+    #[test]
+    fn a_name_of_digits_stands_in_no_rule() {
+        let text = INVENTORY.replace("hostname: a}", "hostname: '0x1f'}");
+        let formation = crate::inventory::parse("t.yml", &text, "".as_ref()).unwrap();
+        let seen = host(&[], &[], &[("0x1f", "10.0.0.2"), ("b", "10.0.0.3")]);
+        let names = Names::new(formation.servers().map(|server| (server, &seen)));
+        let fields = |name: &str| names.fields(name, &BTreeSet::new());
+        assert_eq!((fields("0x1f"), fields("b")), (vec!["10.0.0.2/32".to_owned()], vec!["b".to_owned()]));
+    }
+
     #[test]
     fn a_translated_address_is_believed_where_all_see_it() {
         let formation = formation();
