@@ -199,6 +199,14 @@ elif [ -d "$pgdata" ] && [ -f "$pgdata/PG_VERSION" ] && [ -f "$pgdata/global/pg_
     case $l in *[2367][0-7]|*[1-7]) echo "$pgdata has mode $l, with which PostgreSQL does not start: chmod 0700 it" ;; esac
     find "$pgdata" "$pgdata/log" -maxdepth 1 ! -user "$u" \( -name 'pg_*' -o -name 'postgresql*' -o -name base -o -name global -o -name log \
       -o -name PG_VERSION -o -name standby.signal \) -printf '%p belongs to %u: chown it to ' -exec echo "$u" \; 2>/dev/null | sort -u | head -n 3
+    # A server that has no room for its next file of WAL, mostly of 16 MiB, ends.
+    for f in "$pgdata/pg_wal" "$pgdata"; do
+      l=$(df -Pk "$f" 2>/dev/null | { read -r l; read -r l; set -- $l; echo "${4:-}"; })
+      case $l in
+      ''|*[!0-9]*) ;;
+      *) if [ "$l" -lt 16384 ]; then echo "$f has $((l / 1024)) MiB left on its disk: PostgreSQL ends where it cannot write its next 16 MiB of WAL; make room there"; break; fi ;;
+      esac
+    done
   } | { printf 'pgdata.spoiled:'; base64 -w0; echo; }
 elif [ -d "$pgdata" ]; then
   l=$(ls -A "$pgdata" | head -n 5 | tr '\n' ' ')

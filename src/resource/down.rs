@@ -7,6 +7,7 @@ says_why() {
   tail -n 300 "$1" 2>/dev/null | awk -v name="${1##*/}" '
     /LOG:  (starting PostgreSQL|redirecting log output)/ { fatal = said = ""; ordered = 0 }
     /LOG:  received (smart|fast|immediate) shutdown request/ { ordered = 1 }
+    /FATAL:  the database system is / { next }
     /(FATAL|PANIC):  / {
       sub(/^.*(FATAL|PANIC):  /, ""); fatal = $0
       if (fatal ~ /contains errors/ && before != "") fatal = before "; " fatal
@@ -27,6 +28,9 @@ why_down() {
   says=
   if [ -n "$f" ]; then says=$(says_why "$f"); fi
   if [ -z "$says" ] && [ "$f" = "$1/startup.log" ] && [ -n "$l" ]; then says=$(says_why "$1/log/$l"); fi
+  if [ -n "$says" ] && [ "$1/postgresql.conf" -nt "$f" ]; then
+    says="$says - that was before its postgresql.conf was changed, and nobody has tried to start it since"
+  fi
   if [ -n "$says" ]; then printf '%s\n' "$says"; fi
 }
 "#;
@@ -80,6 +84,14 @@ mod tests {
         let told = "could not open file \"pg_wal\": Permission denied";
         assert_eq!(says((STARTUP, begun), (COLLECTED, late)), told);
         assert_eq!(says((COLLECTED, late), (STARTUP, begun)), told);
+    }
+
+    #[test]
+    fn whom_a_server_sends_away_while_it_starts_tells_no_cause() {
+        let again = "LOG:  starting PostgreSQL 15.1\nFATAL:  could not write to file \"x\": No space left on device\n\
+            FATAL:  the database system is in recovery mode\nFATAL:  the database system is not yet accepting connections\n\
+            LOG:  startup process (PID 9) exited with exit code 1\nLOG:  database system is shut down";
+        assert_eq!(says(NONE, (STARTUP, again)), "could not write to file \"x\": No space left on device");
     }
 
     #[test]

@@ -14,6 +14,7 @@ use crate::resource::host::Boot;
 use crate::resource::monitor::silence_of_a_row;
 use crate::sql::{literal, local, on_monitor};
 use crate::step::{Action, Step};
+use crate::trial::TRIAL;
 
 /// Seconds in which a group comes to rest after one of its members was disturbed.
 const TO_REST: u64 = 300;
@@ -34,7 +35,7 @@ pub enum Starts {
     PgAutoctl(u32),
 }
 
-/// `$1` bin, `$2` PGDATA, `$3` start, `$4` the postmaster that is to end: where another runs by now, it has ended. `$5` the
+/// `$1` bin, `$2` PGDATA, `$3` start, `$4` the postmaster that is to end: where another runs by now, it has ended. `$6` socket directory or empty. `$5` the
 /// pg_autoctl that starts it again, as long as that one lives; empty where nobody has to.
 /// A server that does not come up with what was written since it was started gets the files back that it was started with: a put
 /// leaves them beside, and a reload keeps those that wait for a restart. Not `pg_ctl restart`: where a keeper is faster to start the server,
@@ -74,7 +75,7 @@ if [ "$pid" != "$4" ] || ! kill -0 "$4" 2>/dev/null; then
   # One that was started with what is there now: postmaster.opts is as old as its start.
   if ! [ "$2/postgresql.conf" -nt "$2/postmaster.opts" ]; then up "$@"; fi
   read -r pid <"$2/postmaster.pid"
-  set -- "$1" "$2" "$3" "$pid" "$5"
+  set -- "$1" "$2" "$3" "$pid" "$5" "$6"
 fi
 kind() { if [ -e "$1/standby.signal" ]; then echo standby; else echo primary; fi; }
 was=$(kind "$2")
@@ -83,6 +84,23 @@ for f in postgresql.conf postgresql-auto-failover.conf; do
   started=$2/.muster-started.$f
   if ! [ -e "$started" ] && [ -f "$2/.muster-old.$f" ]; then mv -fT -- "$2/.muster-old.$f" "$started"; fi
   if [ -f "$started" ] && [ "$2/$f" -nt "$2/postmaster.opts" ]; then back="$back $f"; fi
+done
+# What is new is tried before anything stops. 3: it would not start; without a folder for that nobody can say.
+tried() {
+  trap 'rm -rf -- ${scratch:+"$scratch"}' EXIT
+  scratch= bin=$1 d=$2 t=$2/postgresql.conf socket=$6 trials=/tmp but=
+  trial "$t" || { [ -n "$scratch" ] && exit 3; }
+}
+for f in postgresql.conf postgresql-auto-failover.conf postgresql.auto.conf; do
+  if [ "$2/$f" -nt "$2/postmaster.opts" ]; then
+    status=0
+    said=$(tried "$@") || status=$?
+    if [ "$status" = 3 ]; then
+      printf 'ERROR: PostgreSQL would not start with what is new, so it was not restarted: %s\n' "$said" >&2
+      exit 1
+    fi
+    break
+  fi
 done
 n=0
 # Fast shutdown, of the server in this directory alone.
@@ -190,10 +208,11 @@ pub fn restart(
     };
     let command = Command::new(
         RunAs::User(server.os_user.clone()),
-        format!("{WHY_DOWN}{}", RESTART.replace("PG_CTL", PG_CTL)),
+        format!("{WHY_DOWN}{TRIAL}{}", RESTART.replace("PG_CTL", PG_CTL)),
     );
     let (bin, pgdata, start) = (bin.to_owned(), server.pgdata.clone(), "start".to_owned());
-    let command = command.args([bin, pgdata, start, postmaster.to_string(), pg_autoctl]);
+    let socket = server.pghost.clone().unwrap_or_default();
+    let command = command.args([bin, pgdata, start, postmaster.to_string(), pg_autoctl, socket]);
     Step::new(&server.name, Op::Restart, because, Action::Run(command.timeout(700)))
 }
 

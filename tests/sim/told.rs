@@ -79,7 +79,11 @@ impl World {
                 let starts = self.hosts[&step.on].keeper.filter(|_| is_monitor);
                 args[1] == server.pgdata
                     && args[2] == "start"
-                    && args[4..] == [starts.map_or_else(String::new, |pid| pid.to_string())]
+                    && args[4..]
+                        == [
+                            starts.map_or_else(String::new, |pid| pid.to_string()),
+                            server.pghost.clone().unwrap_or_default(),
+                        ]
             }
             Op::Switchover { to, .. } => sql.contains("perform_promotion") && texts.contains(&to.0),
             Op::Maintenance { turn: Switch::On } => sql.contains("start_maintenance"),
