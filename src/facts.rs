@@ -1,6 +1,7 @@
 //! What is there, host by host: the one probe script, and how its answer becomes facts.
 
 pub mod logins;
+pub mod quorum;
 pub mod roles;
 pub mod start;
 mod told;

@@ -82,8 +82,9 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
             false => format!("--started-before {:.0}", arguments.started_before.unwrap_or(began)),
         };
         let whom = arguments.pattern.as_ref().map(|pattern| format!("{pattern} ")).unwrap_or_default();
+        let downtime = if arguments.allow_downtime { " --allow-downtime" } else { "" };
         report::log(&format!(
-            "hint: what is not restarted yet is restarted by `muster restart {whom}{rest}`\n"
+            "hint: what is not restarted yet is restarted by `muster restart {whom}{rest}{downtime}`\n"
         ));
     }
     Ok(exit)

@@ -14,6 +14,7 @@ const NEEDED: [&str; 3] = ["postgresql.conf", "pg_hba.conf", "postgresql-auto-fa
 pub fn lacks(formation: &Formation, facts: &Facts, server: &Server, seen: &Seen) -> Vec<String> {
     let mut lacks = of(server, seen);
     lacks.extend(at_boot(server, seen));
+    lacks.extend(is_for_another(formation, server, seen));
     if !server.adopted {
         let rows = facts.monitor(formation);
         let is_registered = rows.is_some_and(|monitor| monitor.row(&server.name).is_some());
@@ -24,6 +25,21 @@ pub fn lacks(formation: &Formation, facts: &Facts, server: &Server, seen: &Seen)
         }));
     }
     lacks
+}
+
+/// The user's certificate, where it is not for the name by which others connect and verify: each of them is refused once the server shows it.
+pub fn is_for_another(formation: &Formation, server: &Server, seen: &Seen) -> Option<String> {
+    let Tls::Files { cert, .. } = &server.tls else { return None };
+    let found = seen.tls.given.as_ref()?;
+    let verifies = |other: &Server| other.name != server.name && other.tls.mode() == SslMode::VerifyFull;
+    (formation.servers().any(verifies) && !found.is_for(&server.hostname)).then(|| {
+        let names = if found.names.is_empty() { "nobody".to_owned() } else { found.names.join(", ") };
+        let host = &server.hostname;
+        format!(
+            "the certificate {cert} is for {names}, and not for {host}: others connect by that name and verify it (`ssl_mode: verify-full`), and \
+             are refused once it is shown; put one for {host} there"
+        )
+    })
 }
 
 /// A keeper that lives, and that nobody would start after a reboot, though systemd is to.

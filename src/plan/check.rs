@@ -1,6 +1,6 @@
 //! What forbids planning anything for a server: found before a single step is made.
 
-use crate::facts::Seen;
+use crate::facts::{self, Seen};
 use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
 use crate::plan::{MonitorView, World, adopted, agreement, fixed, way_out};
 use crate::resource::data::{self, Pgdata, Software};
@@ -129,6 +129,9 @@ fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
     let Tls::Files { cert, .. } = &server.tls else { return None };
     if !seen.tls.unusable.is_empty() {
         return Some(format!("PostgreSQL cannot use these files for TLS: {}", seen.tls.unusable.join("; ")));
+    }
+    if let Some(why) = facts::start::is_for_another(world.formation, server, seen) {
+        return Some(why);
     }
     if seen.tls.ed25519 && server.auth == Auth::ScramSha256 {
         return Some(format!(

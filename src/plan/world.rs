@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
-use crate::facts::{Facts, Seen, Sight, Told, monitor_uri};
+use crate::facts::{Facts, Seen, Sight, Told, monitor_uri, quorum};
 use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
 use crate::plan::peer::{Peer, unfit};
 use crate::plan::{Plan, agreement, check};
@@ -104,6 +104,11 @@ impl<'a> World<'a> {
             }
         }
         world.note_what_is_not_believed(plan);
+        for (name, text) in
+            quorum::waits_for_all(formation, facts).into_iter().filter(|(name, _)| scope.has(name))
+        {
+            plan.note(&name, text);
+        }
         world.look_for_a_lost_monitor(plan);
         world.look_at_outside_monitor();
         world.leave_outside();

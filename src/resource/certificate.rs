@@ -61,6 +61,11 @@ pub(super) fn read(pem: &str) -> Result<Certificate, String> {
             }
         }
     }
+    // What has no such names is known by its common name. Source: fe-secure-openssl.c.
+    if names.is_empty() {
+        let common = certificate.subject().iter_common_name().filter_map(|name| name.as_str().ok());
+        names.extend(common.map(str::to_owned));
+    }
     Ok(Certificate {
         not_before: day(certificate.validity().not_before.timestamp())?,
         not_after: day(certificate.validity().not_after.timestamp())?,

@@ -28,6 +28,8 @@ pub struct TlsFacts {
     pub unreadable: Vec<String>,
     /// The certificate of the user's files that the server uses; `None` where it cannot be read.
     pub served: Option<Certificate>,
+    /// That of the user's file which the inventory names; `None` where there is none, or it cannot be read.
+    pub given: Option<Certificate>,
     /// Why PostgreSQL cannot use the files as they are: the user's, else muster's own.
     pub unusable: Vec<String>,
     /// Whether that certificate is an Ed25519 one.
@@ -58,6 +60,13 @@ else blind tls.key "cannot look into $d"; fi
 printf '%s\n' "$tlsfiles" | while IFS= read -r f; do
   if [ -n "$f" ] && ! [ -r "$f" ]; then printf '%s\n' "$f"; fi
 done | { printf 'tls.unreadable:'; base64 -w0; echo; }
+# The first certificate of the user's file, which may hold the key as well.
+c=$(printf '%s\n' "$tlsfiles" | head -n 1)
+if [ -n "$c" ] && [ -f "$c" ] && [ -r "$c" ]; then
+  printf 'tls.given:'
+  sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p; /^-----END CERTIFICATE-----/q' "$c" | head -c 65536 | base64 -w0
+  echo
+else none tls.given; fi
 # What PostgreSQL demands of a key (check_ssl_key_file_permissions in be-secure-common.c); the key never leaves the host.
 {
   # What is to be done about muster's own is not the user's.
@@ -166,6 +175,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
         unreadable: answers.need("tls.unreadable")?.lines().map(str::to_owned).collect(),
         // Nothing is decided by it: what is no certificate is not known.
         served: users.as_deref().and_then(|pem| read(pem).ok()),
+        given: answers.told("tls.given").and_then(|pem| read(&pem).ok()),
         unusable: answers.told_lines("tls.unusable"),
         ed25519: users.as_deref().is_some_and(is_ed25519),
         shown,

@@ -94,6 +94,7 @@ fn facts(
                 key: false,
                 unreadable: Vec::new(),
                 served: None,
+                given: None,
                 unusable: Vec::new(),
                 ed25519: false,
                 shown: Shown::Unknown,
@@ -553,4 +554,62 @@ fn odd_numbers_of_citus_are_read() {
     let citus: CitusFacts = serde_json::from_str(text).expect("it is read");
     let found = wrong(&facts(&lab(), |_, found, _| found.nodes.extend(citus.nodes.clone())));
     assert_eq!(found, ["pg_dist_node: x:70000: primary of group -1 is in pg_dist_node, and should not be"]);
+}
+
+/// The monitor raises the number by itself, for all groups, where one gets its third node.
+#[test]
+fn a_group_that_bears_no_loss_is_told() {
+    let formation = lab();
+    let with = |number: u32, lone: &str| {
+        facts(&formation, |monitor, _, _| {
+            monitor.formation = Some(crate::resource::monitor::FormationRow {
+                kind: "citus".into(),
+                dbname: "app".into(),
+                number_sync_standbys: number,
+            });
+            let counts = monitor.nodes.iter_mut().filter(|row| row.name.ends_with('r') && row.group != 1);
+            counts.for_each(|row| row.replication_quorum = row.name != lone);
+        })
+    };
+    let told = |facts: &Facts| {
+        let all = facts::quorum::waits_for_all(&formation, facts);
+        all.into_iter().map(|(name, text)| format!("{name}: {text}")).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&with(0, "")), [""; 0]);
+    let found = told(&with(1, "coord1r"));
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].starts_with("coord1: no commit of group 0 returns while coord2 is away"), "{found:?}");
+    assert!(found[1].starts_with("w1a: no commit of group 1 returns while w1b is away"), "{found:?}");
+}
+
+#[test]
+fn a_certificate_for_another_name_is_told_where_somebody_verifies_it() {
+    let tls = |mode: &str| {
+        let text = format!(
+            "all:\n  vars: {{pgdata: /d, server_cert: /c.crt, server_key: /c.key, ssl_ca_file: /ca.crt, ssl_mode: {mode}}}\n  \
+               children: {{monitor: {{hosts: {{mon: {{}}}}}}, postgres: {{hosts: {{a: {{}}, b: {{secondary: true}}}}}}}}\n"
+        );
+        crate::inventory::parse("t.yml", &text, "".as_ref()).unwrap()
+    };
+    let day = jiff::civil::date(2026, 1, 1);
+    let given = |names: &[&str]| crate::resource::certificate::Certificate {
+        not_before: day,
+        not_after: day,
+        names: names.iter().map(|name| (*name).to_owned()).collect(),
+        subject: String::new(),
+        issuer: String::new(),
+        key: String::new(),
+    };
+    let told = |mode: &str, names: &[&str]| {
+        let formation = tls(mode);
+        let all = facts(&formation, |_, _, _| {});
+        let Some(Sight::Seen(seen)) = all.hosts.get(&NodeName::from("a")) else { panic!("it is seen") };
+        let mut seen = seen.clone();
+        seen.tls.given = Some(given(names));
+        facts::start::is_for_another(&formation, &formation.nodes[&NodeName::from("a")].server, &seen)
+    };
+    assert_eq!(told("verify-full", &["b", "a"]), None);
+    assert_eq!(told("verify-ca", &["elsewhere"]), None);
+    let why = told("verify-full", &["elsewhere"]).unwrap();
+    assert!(why.starts_with("the certificate /c.crt is for elsewhere, and not for a: "), "{why}");
 }

@@ -580,6 +580,7 @@ impl Host {
             key: self.files.keys().any(|path| path.ends_with("/server.key")),
             unreadable: self.unreadable.clone(),
             served: self.served.clone(),
+            given: None,
         }
     }
 

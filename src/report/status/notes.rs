@@ -35,6 +35,7 @@ pub(super) fn notes(
             false => note(&node, "it is on its way into maintenance, and not out yet".to_owned()),
         }
     }
+    facts::quorum::waits_for_all(formation, facts).into_iter().for_each(|(name, text)| note(&name, text));
     for (name, sight) in &facts.hosts {
         match sight {
             Sight::Unreachable(failure) => note(name, format!("unreachable: {}", failure.cause())),
