@@ -71,7 +71,21 @@ impl<'a> Group<'a> {
         // Of equals the first by name.
         fit.sort_by(|one, other| one.name().cmp(other.name()));
         let best = fit.into_iter().rev().max_by_key(rank);
-        best.ok_or_else(|| Reason::NoCandidate { primary: self.primary.name().clone(), others })
+        best.ok_or_else(|| {
+            // Who is out is no member, and the one who could be taken back.
+            let is_out = |node: &&Node| {
+                world.row(node.name()).is_some_and(NodeRow::is_in_maintenance)
+                    && node.name() != self.primary.name()
+            };
+            others.extend(world.formation.group(self.primary.group).filter(is_out).map(|node| {
+                let name = node.name();
+                (
+                    name.clone(),
+                    format!("it is in maintenance (`muster maintenance off {name}` takes it back)"),
+                )
+            }));
+            Reason::NoCandidate { primary: self.primary.name().clone(), others }
+        })
     }
 }
 

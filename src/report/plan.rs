@@ -1,9 +1,10 @@
 //! The plan on the screen.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::Failure;
 use crate::formation::NodeName;
+use crate::op::Op;
 use crate::plan::{Plan, Stranger};
 use crate::report::diff::{self, Contents};
 use crate::report::paint::Paint;
@@ -91,6 +92,19 @@ fn limited(plan: &Plan) -> String {
     }
 }
 
+/// What is counted for itself at the end of a plan.
+fn heavy_word(step: &Step) -> Option<&'static str> {
+    match (&step.op, step.risk()) {
+        (Op::Switchover { .. }, _) => Some("switchover"),
+        (Op::Reboot, _) => Some("reboot"),
+        // PostgreSQL runs on.
+        (Op::Maintenance { .. }, _) => None,
+        (_, Risk::Restart) => Some("restart"),
+        (_, Risk::Destroy) => Some("removal"),
+        (_, Risk::Safe | Risk::Reload) => None,
+    }
+}
+
 /// `+` makes, `~` changes, `!` restarts or destroys, `…` waits.
 fn symbol(step: &Step, paint: Paint) -> String {
     match (&step.action, step.risk()) {
@@ -117,13 +131,11 @@ pub fn summary(plan: &Plan) -> String {
         0 => vec!["no step to do".to_owned()],
         _ => vec![format!("{} on {}", count(steps, "step"), count(nodes.len(), "node"))],
     };
-    let risky = |risk| plan.steps().filter(|(_, _, step)| step.risk() == risk).count();
-    for (risk, verb) in [(Risk::Restart, "restart"), (Risk::Destroy, "removal")] {
-        match risky(risk) {
-            0 => {}
-            many => parts.push(count(many, verb)),
-        }
+    let mut heavy: BTreeMap<&str, usize> = BTreeMap::new();
+    for verb in plan.steps().filter_map(|(_, _, step)| heavy_word(step)) {
+        *heavy.entry(verb).or_default() += 1;
     }
+    parts.extend(heavy.into_iter().map(|(verb, many)| count(many, verb)));
     if !plan.blocked.is_empty() {
         parts.push(format!("{} left alone", count(plan.blocked.len(), "node")));
     }
