@@ -51,12 +51,14 @@ comes_up() {
   done
   return 1
 }
-# Whether the pg_autoctl that is to start it does so; `$6` is "once" where its first attempt decides.
+# Whether the pg_autoctl that is to start it does so; the first word is "once" where its first attempt decides.
 is_started() {
+  attempt=$1
+  shift
   n=0
   while [ -n "$5" ] && kill -0 "$5" 2>/dev/null && [ "$n" -lt 300 ]; do
     if comes_up "$@"; then return 0; fi
-    if [ "$6" = once ] && [ -n "$(why_down "$2")" ]; then return 1; fi
+    if [ "$attempt" = once ] && [ -n "$(why_down "$2")" ]; then return 1; fi
     n=$((n + 1))
     sleep 0.1
   done
@@ -115,7 +117,7 @@ done
 # starts a second primary. After a long stop it is the keeper's to start, and nobody starts another kind of server than was stopped.
 said=
 if [ -n "$5" ]; then
-  if is_started "$@" once; then up "$@"; fi
+  if is_started once "$@"; then up "$@"; fi
   # Not while it is at it: two that start one server are in each other's way.
   said=$(why_down "$2")
   if [ -n "$said" ] && kill -0 "$5" 2>/dev/null; then said="FATAL:  $said"; else said=; fi
@@ -132,7 +134,7 @@ if [ -z "$said" ]; then said=$( (start "$1" "$2" "$3") 2>&1 ) && up "$@"; fi
 if comes_up "$@"; then up "$@"; fi
 if [ -n "$back" ]; then
   for f in $back; do mv -fT -- "$2/.muster-started.$f" "$2/$f"; done
-  if is_started "$@" again; then :; fi
+  if is_started again "$@"; then :; fi
   n=0
   # Its keeper may be at it as well, with what was there before.
   again=
