@@ -1,5 +1,14 @@
 //! Whether a server would start with a configuration: tried on its host, in a directory of its own, beside the running one.
 
+/// After [`TRIAL`], in a shell of its own: tries a start with the files as they are, in a directory under `/tmp`. `$bin`, `$d`, `$socket`, `$but` as there.
+/// It ends with 3 where the server would not start; without that directory nobody can say.
+pub const TRIED: &str = r#"tried() {
+  trap 'rm -rf -- ${scratch:+"$scratch"}' EXIT
+  scratch= t=$d/postgresql.conf trials=/tmp
+  trial "$t" || { [ -n "$scratch" ] && exit 3; }
+}
+"#;
+
 /// Defines `trial`, which prints why a server would not start and fails; `$bin`, `$t` the new file, `$d` the data directory,
 /// `$1` the path that it is for, `$socket` where muster looks for the server's socket, or empty; `$trials`, if given, where its directory is
 /// made, `$but` a file that it does without.

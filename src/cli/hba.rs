@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use clap::Args;
+use futures_util::future::join_all;
 use serde_json::json;
 
 use super::{Options, exit, plan};
@@ -53,24 +54,21 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let (fleet, facts) = plan::connect(options, options.reading(), &formation, &all).await;
     let names =
         Names::new(formation.servers().filter_map(|server| Some((server, &facts.seen(&server.name)?.host))));
+    let hosts = Hosts { formation: &formation, facts: &facts, fleet: &fleet };
     let ended = match words {
-        Some(words) => {
-            let check = check_of(&formation, &names, words)?;
-            one(options, &Hosts { formation: &formation, facts: &facts, fleet: &fleet }, servers[0], check)
-                .await
-        }
+        Some(words) => match check_of(&formation, &names, words) {
+            Ok(check) => Ok(one(options, &hosts, servers[0], check).await),
+            Err(problems) => Err(problems),
+        },
         None => {
             let strangers = facts::strangers(&formation, &facts);
-            let mut pages = Vec::new();
-            for server in &servers {
+            let page = async |server: &Server| {
                 let links = links::needed(&formation, &names, &strangers, server);
-                let hosts = Hosts { formation: &formation, facts: &facts, fleet: &fleet };
-                let page = match hosts.look(server, wanted(&links)).await {
-                    Ok((looked, read)) => Ok(links::judge(&looked, read, links)),
-                    Err(why) => Err(why),
-                };
-                pages.push((server.name.clone(), page));
-            }
+                let wanted = Wanted::about(links.iter().flat_map(Link::connections));
+                let found = hosts.look(server, wanted).await;
+                (server.name.clone(), found.map(|(looked, read)| links::judge(&looked, read, links)))
+            };
+            let pages = join_all(servers.iter().map(|server| page(server))).await;
             Ok(show(options, &facts, &pages))
         }
     };
@@ -91,21 +89,6 @@ fn show(options: &Options, facts: &Facts, pages: &[(NodeName, Result<Page, Strin
         Err(_) => facts.seen(name).is_some(),
     };
     if pages.iter().any(is_wrong) { Exit::Failed } else { Exit::Ok }
-}
-
-/// Everything that the answers are about.
-fn wanted(links: &[Link]) -> Wanted {
-    let mut wanted = Wanted::default();
-    for connection in links.iter().flat_map(Link::connections) {
-        wanted.users.insert(connection.user);
-        if let Database::Named(name) = connection.database {
-            wanted.databases.insert(name);
-        }
-        if let By::Network { from, .. } = connection.by {
-            wanted.addresses.insert(from);
-        }
-    }
-    wanted
 }
 
 struct Hosts<'a> {
@@ -187,40 +170,31 @@ fn check_of(formation: &Formation, names: &Names, words: &[String]) -> Result<Ch
 }
 
 /// Answers one connection, by each address that it may come from.
-async fn one(
-    options: &Options,
-    hosts: &Hosts<'_>,
-    server: &Server,
-    check: Check,
-) -> Result<Exit, Vec<Problem>> {
-    let mut wanted = Wanted { users: BTreeSet::from([check.user.clone()]), ..Wanted::default() };
-    if let Database::Named(name) = &check.database {
-        wanted.databases.insert(name.clone());
-    }
-    wanted.addresses.extend(&check.from);
-    let (looked, read) = match hosts.look(server, wanted).await {
+async fn one(options: &Options, hosts: &Hosts<'_>, server: &Server, check: Check) -> Exit {
+    let connections = |seal: Seal| {
+        let ways = match check.from.is_empty() {
+            true => vec![By::Socket],
+            false => check.from.iter().map(|from| By::Network { from: *from, seal }).collect(),
+        };
+        let (user, database) = (&check.user, &check.database);
+        ways.into_iter().map(|by| Connection { user: user.clone(), database: database.clone(), by })
+    };
+    let (looked, read) = match hosts.look(server, Wanted::about(connections(Seal::Tls))).await {
         Ok(found) => found,
         Err(why) => {
             report::log(&format!("{}: {why}\n", check.node));
             // A host that is away has a code of its own.
             let is_seen = hosts.facts.seen(&server.name).is_some();
-            return Ok(if is_seen { Exit::Failed } else { Exit::Ok });
+            return if is_seen { Exit::Failed } else { Exit::Ok };
         }
     };
     let page = links::judge(&looked, read, Vec::new());
     let asked = format!("{} to {} of {}", check.user, links::target(&check.database), check.node);
     let seal = check.seal.unwrap_or(if page.tls == Some(false) { Seal::Plain } else { Seal::Tls });
-    let ways: Vec<By> = match check.from.is_empty() {
-        true => vec![By::Socket],
-        false => check.from.iter().map(|from| By::Network { from: *from, seal }).collect(),
+    let says = |connection: Connection| {
+        (connection.by, Says::new(hba::answer(&page.read, &looked.ground, &connection)))
     };
-    let answers: Vec<(By, Says)> = ways
-        .into_iter()
-        .map(|by| {
-            let connection = Connection { user: check.user.clone(), database: check.database.clone(), by };
-            (by, Says::new(hba::answer(&page.read, &looked.ground, &connection)))
-        })
-        .collect();
+    let answers: Vec<(By, Says)> = connections(seal).map(says).collect();
     report::print(&match options.json {
         true => {
             let all: Vec<_> = answers.iter().map(|(by, says)| report_hba::answer(&page, *by, says)).collect();
@@ -230,5 +204,5 @@ async fn one(
     });
     let comes_in = |(_, says): &(By, Says)| matches!(says, Says::Method { .. });
     let is_taken = page.read.refused().next().is_none();
-    Ok(if is_taken && answers.iter().all(comes_in) { Exit::Ok } else { Exit::Failed })
+    if is_taken && answers.iter().all(comes_in) { Exit::Ok } else { Exit::Failed }
 }

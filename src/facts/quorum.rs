@@ -1,6 +1,8 @@
 //! Groups in which no standby may be away: the monitor waits for as many as there are.
 
-use crate::facts::{Facts, strangers};
+use std::collections::BTreeSet;
+
+use crate::facts::Facts;
 use crate::formation::{Formation, NodeName};
 
 /// For the primary of each such group what is to be known. `number_sync_standbys` is the whole formation's, and the monitor sets it to 1 by itself where a
@@ -13,19 +15,16 @@ pub fn waits_for_all(formation: &Formation, facts: &Facts) -> Vec<(NodeName, Str
         return Vec::new();
     }
     let mut notes = Vec::new();
-    for group in formation.groups().into_iter().chain(strangers(formation, facts).iter().map(|row| row.group))
-    {
+    for group in monitor.nodes.iter().map(|row| row.group).collect::<BTreeSet<u32>>() {
         let Some(primary) = monitor.primary(group) else { continue };
         let rows = monitor.nodes.iter().filter(|row| row.group == group && row.name != primary.name);
         let standbys: Vec<&str> =
             rows.filter(|row| row.replication_quorum).map(|row| row.name.as_str()).collect();
-        let name = NodeName::from(primary.name.as_str());
-        let is_told = notes.iter().any(|(told, _)| *told == name);
-        if standbys.is_empty() || standbys.len() > number as usize || is_told {
+        if standbys.is_empty() || standbys.len() > number as usize {
             continue;
         }
         notes.push((
-            name,
+            NodeName::from(primary.name.as_str()),
             format!(
                 "no commit of group {group} returns while {} is away: number_sync_standbys is {number} on the monitor, which sets it so by itself where a \
                  group has three nodes; `number_sync_standbys: 0` in the inventory lets the others go on",

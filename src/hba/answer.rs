@@ -197,7 +197,7 @@ pub(super) fn is_within(from: IpAddr, address: IpAddr, mask: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read::{Ask, Files, Given, read};
+    use super::super::read::read_text;
     use super::*;
 
     const USERS: &str = "\
@@ -214,8 +214,7 @@ host    all                 \"all\"     samehost        md5
 ";
 
     fn at(connection: &Connection, ground: &Ground) -> Option<usize> {
-        let files = Files::from([(Ask::File("f".to_owned()), Given::Text(USERS.to_owned()))]);
-        let read = read("f", &files, ground.release);
+        let read = read_text("f", USERS, ground.release);
         assert_eq!(read.refused().count(), 0);
         match answer(&read, ground, connection) {
             Answer::Line(line, _) => Some(line.at.line),

@@ -69,7 +69,7 @@ fn has_bits(mask: IpAddr, least: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::read::{Ask, Files, Given, read};
+    use super::super::read::read_text;
     use super::*;
 
     #[test]
@@ -87,8 +87,7 @@ hostnossl x         bob     db.example          md5
 local   all         all                         peer
 local   y           all                         trust
 ";
-        let files = Files::from([(Ask::File("f".to_owned()), Given::Text(text.to_owned()))]);
-        let read = read("f", &files, 15);
+        let read = read_text("f", text, 15);
         let pairs: Vec<(usize, usize)> =
             shadows(&read).iter().map(|(line, first)| (line.at.line, first.at.line)).collect();
         assert_eq!(pairs, [(2, 1), (4, 1), (8, 7), (11, 10)]);

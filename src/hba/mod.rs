@@ -12,7 +12,7 @@ mod rule;
 
 pub use answer::{Answer, By, Connection, Database, Ground, Seal, Unknown, answer};
 pub use cover::shadows;
-pub use read::{Ask, Files, Given, Line, Place, Read, read};
+pub use read::{Ask, Files, Given, Line, Place, Read, read, read_text};
 pub use rule::{Kind, METHODS, Origin, Rule, numeric};
 
 /// Why a server would refuse a line by itself, and its whole file with it; `None` where it takes it. What only a host can tell (a file that the line

@@ -74,6 +74,11 @@ impl Read {
     }
 }
 
+/// Reads the text of one file, of which nothing else is known.
+pub fn read_text(path: &str, text: &str, release: u32) -> Read {
+    read(path, &Files::from([(Ask::File(path.to_owned()), Given::Text(text.to_owned()))]), release)
+}
+
 /// Reads the file at a path, of what was looked at. `release`: the server's major version.
 pub fn read(path: &str, files: &Files, release: u32) -> Read {
     let mut reader = Reader { files, release, read: Read::default() };

@@ -2,7 +2,7 @@
 
 use crate::hba::{self, Answer, By, Connection, Database, Ground, Kind, Place, Read, Rule, Seal, Unknown};
 use crate::links::look::Looked;
-use crate::links::needed::Link;
+use crate::links::needed::{HEALTH_CHECK, Link};
 
 /// What a server's file says to everybody who has to come in.
 #[derive(Clone, Debug)]
@@ -107,8 +107,7 @@ impl Page {
     /// Lines that let anybody in who comes from beyond the host itself, for reasons that are not the formation's own: the health check's
     /// user may do nothing but connect.
     pub fn trusting(&self) -> impl Iterator<Item = &hba::Line> {
-        let is_health_check =
-            |rule: &Rule| rule.users.iter().all(|user| user.text == "pgautofailover_monitor");
+        let is_health_check = |rule: &Rule| rule.users.iter().all(|user| user.text == HEALTH_CHECK);
         self.read.rules().filter_map(move |(line, rule)| {
             let is_open = rule.method == "trust" && rule.kind != Kind::Local && !rule.from.is_own_host();
             (is_open && !is_health_check(rule)).then_some(line)
@@ -143,9 +142,7 @@ fn judged(read: &Read, ground: &Ground, links: Vec<Link>) -> Vec<Judged> {
 /// What a file that is to be placed would certainly send away though it is needed: the first of it, and why. What only the host knows (files
 /// that the file names, names of addresses) keeps nobody out here.
 pub fn would_shut_out(text: &str, release: u32, links: Vec<Link>) -> Option<(Judged, String)> {
-    const FILE: &str = "pg_hba.conf";
-    let files = hba::Files::from([(hba::Ask::File(FILE.to_owned()), hba::Given::Text(text.to_owned()))]);
-    let read = hba::read(FILE, &files, release);
+    let read = hba::read_text("pg_hba.conf", text, release);
     if !read.missing.is_empty() {
         return None;
     }

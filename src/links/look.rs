@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{Formation, Server};
-use crate::hba::{Ask, Files, Given, Ground};
+use crate::hba::{Ask, By, Connection, Database, Files, Given, Ground};
 use crate::probe::{self, Answer, Answers};
 use crate::session::PSQL;
 use crate::sql::literal;
@@ -21,6 +21,23 @@ pub struct Wanted {
     pub addresses: BTreeSet<IpAddr>,
     /// Files that others name.
     pub files: Vec<Ask>,
+}
+
+impl Wanted {
+    /// All that the answers to these connections hang on.
+    pub fn about(connections: impl IntoIterator<Item = Connection>) -> Wanted {
+        let mut wanted = Wanted::default();
+        for Connection { user, database, by } in connections {
+            wanted.users.insert(user);
+            if let Database::Named(name) = database {
+                wanted.databases.insert(name);
+            }
+            if let By::Network { from, .. } = by {
+                wanted.addresses.insert(from);
+            }
+        }
+        wanted
+    }
 }
 
 /// What a host said.

@@ -89,7 +89,7 @@ struct Needed<'a> {
 }
 
 /// The user of the monitor's health checks. Source: `health_check_worker.c` of the monitor, 2.0.
-const HEALTH_CHECK: &str = "pgautofailover_monitor";
+pub(super) const HEALTH_CHECK: &str = "pgautofailover_monitor";
 /// The user of standbys.
 const REPLICATOR: &str = "pgautofailover_replicator";
 

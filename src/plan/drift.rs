@@ -74,19 +74,29 @@ fn as_read<'t>(found: &'t DataDirectory, conf: &'t str) -> [&'t str; 3] {
     [file("postgresql-auto-failover.conf"), conf, file("postgresql.auto.conf")]
 }
 
+fn rendered_hba(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+    strangers: &[&NodeRow],
+) -> Result<String, Problem> {
+    match node {
+        Some(node) => {
+            let monitor = hba::monitor_host(&world.formation.monitor);
+            hba::for_node(&world.templates, world.formation, monitor, node, &world.names, strangers)
+        }
+        None => hba::for_monitor(&world.templates, world.formation, server, &world.names),
+    }
+}
+
+/// The same, which is to be placed: it keeps nobody out that the formation needs.
 fn hba(
     world: &World,
     server: &Server,
     node: Option<&Node>,
     strangers: &[&NodeRow],
 ) -> Result<String, Problem> {
-    let text = match node {
-        Some(node) => {
-            let monitor = hba::monitor_host(&world.formation.monitor);
-            hba::for_node(&world.templates, world.formation, monitor, node, &world.names, strangers)
-        }
-        None => hba::for_monitor(&world.templates, world.formation, server, &world.names),
-    }?;
+    let text = rendered_hba(world, server, node, strangers)?;
     let release = world.seen(&server.name).software.as_ref().map_or(15, |software| software.major);
     let mut links = links::needed(world.formation, &world.names, strangers, server);
     // Whose rules are the user's alone may have others in mind; but without its own host nobody could mend it.
@@ -255,7 +265,7 @@ pub(super) fn drifted(
     let wanted = hba(world, server, node, &strangers)?;
     let least = match strangers.is_empty() {
         true => wanted.clone(),
-        false => hba(world, server, node, &[])?,
+        false => rendered_hba(world, server, node, &[])?,
     };
     let rules = hba::drift(found_rules, &wanted, &least);
     // Of a node that is elsewhere than the inventory says, the rules in place are the ones that let it in.

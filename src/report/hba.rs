@@ -9,6 +9,7 @@ use crate::hba::{By, Database, Kind, Line, Place, Seal, Unknown, shadows};
 use crate::links::{Judged, Page, Purpose, Says, shut_out, way};
 use crate::report::paint::Paint;
 use crate::report::text::{count, first, indented, mask, plain, table};
+use crate::resource::adopted::rules::compared;
 
 /// So many hosts are named for one purpose.
 const NAMED: usize = 4;
@@ -133,15 +134,7 @@ fn place(page: &Page, at: &Place) -> String {
 
 /// A rule on one line, without what stands behind it for people.
 fn shown(text: &str) -> String {
-    let (mut quoted, mut end) = (false, text.len());
-    for (index, c) in text.char_indices() {
-        quoted ^= c == '"';
-        if c == '#' && !quoted {
-            end = index;
-            break;
-        }
-    }
-    mask(&text[..end].split_whitespace().collect::<Vec<_>>().join(" "))
+    mask(&compared(text))
 }
 
 fn outcome(page: &Page, says: &Says) -> String {

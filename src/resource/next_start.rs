@@ -9,21 +9,15 @@ use crate::resource::given::has_word;
 use crate::resource::guc;
 use crate::resource::overruled::{AUTO, OF_KEEPERS, OF_STANDBYS, read};
 
-/// After [`crate::trial::TRIAL`]; `$pid`, `$bin`, `$pgdata`, `$pghost`. A server that runs with more of `ALTER SYSTEM` than keepers set is
+/// After [`TRIAL`](crate::trial::TRIAL) and [`TRIED`](crate::trial::TRIED); `$pid`, `$bin`, `$pgdata`, `$pghost`. A server that runs with more of `ALTER SYSTEM` than keepers set is
 /// tried with what it would start with now, in a directory of its own; what it does not start with either without that is not told here.
 pub const PROBE: &str = r#"
-tried() {
-  trap 'rm -rf -- ${scratch:+"$scratch"}' EXIT
-  scratch=
-  t=$pgdata/postgresql.conf d=$pgdata socket=$pghost trials=/tmp
-  trial "$t" || { [ -n "$scratch" ] && exit 3; }
-}
 a=
 if [ -n "$pid" ] && [ -n "$bin" ] && [ -f "$pgdata/postgresql.conf" ] &&
   grep -qvE '^ *(#|$|(synchronous_standby_names|default_transaction_read_only|primary_conninfo|primary_slot_name) *=)' "$pgdata/postgresql.auto.conf" 2>/dev/null; then
-  a=$(but='' tried)
+  a=$(d=$pgdata socket=$pghost; tried)
   if [ $? != 3 ]; then a=
-  elif (but=postgresql.auto.conf; tried) >/dev/null; then :
+  elif (d=$pgdata socket=$pghost but=postgresql.auto.conf; tried) >/dev/null; then :
   else a=; fi
 fi
 if [ -n "$a" ]; then printf 'next_start:'; printf '%s\n' "$a" | base64 -w0; echo; else none next_start; fi
@@ -77,7 +71,10 @@ trial() {
   if [ -n "$said" ]; then echo "$said"; return 1; fi; }
 pgdata=$1 pid=7 bin=/bin pghost=
 "#;
-        let probe = PROBE.replace("trials=/tmp", "trials=$pgdata").replace("base64 -w0", "cat");
+        let probe = [crate::trial::TRIED, PROBE]
+            .concat()
+            .replace("trials=/tmp", "trials=$pgdata")
+            .replace("base64 -w0", "cat");
         let mut shell = std::process::Command::new("sh");
         shell.args(["-c", &format!("{stub}{probe}"), "sh"]).arg(dir.path());
         let output = shell.env("ALL", all).env("WITHOUT", without).output().unwrap();

@@ -14,7 +14,7 @@ use crate::resource::host::Boot;
 use crate::resource::monitor::silence_of_a_row;
 use crate::sql::{literal, local, on_monitor};
 use crate::step::{Action, Step};
-use crate::trial::TRIAL;
+use crate::trial::{TRIAL, TRIED};
 
 /// Seconds in which a group comes to rest after one of its members was disturbed.
 const TO_REST: u64 = 300;
@@ -87,16 +87,11 @@ for f in postgresql.conf postgresql-auto-failover.conf; do
   if ! [ -e "$started" ] && [ -f "$2/.muster-old.$f" ]; then mv -fT -- "$2/.muster-old.$f" "$started"; fi
   if [ -f "$started" ] && [ "$2/$f" -nt "$2/postmaster.opts" ]; then back="$back $f"; fi
 done
-# What is new is tried before anything stops. 3: it would not start; without a folder for that nobody can say.
-tried() {
-  trap 'rm -rf -- ${scratch:+"$scratch"}' EXIT
-  scratch= bin=$1 d=$2 t=$2/postgresql.conf socket=$6 trials=/tmp but=
-  trial "$t" || { [ -n "$scratch" ] && exit 3; }
-}
+# What is new is tried before anything stops.
 for f in postgresql.conf postgresql-auto-failover.conf postgresql.auto.conf; do
   if [ "$2/$f" -nt "$2/postmaster.opts" ]; then
     status=0
-    said=$(tried "$@") || status=$?
+    said=$(bin=$1 d=$2 socket=$6; tried) || status=$?
     if [ "$status" = 3 ]; then
       printf 'ERROR: PostgreSQL would not start with what is new, so it was not restarted: %s\n' "$said" >&2
       exit 1
@@ -210,7 +205,7 @@ pub fn restart(
     };
     let command = Command::new(
         RunAs::User(server.os_user.clone()),
-        format!("{WHY_DOWN}{TRIAL}{}", RESTART.replace("PG_CTL", PG_CTL)),
+        format!("{WHY_DOWN}{TRIAL}{TRIED}{}", RESTART.replace("PG_CTL", PG_CTL)),
     );
     let (bin, pgdata, start) = (bin.to_owned(), server.pgdata.clone(), "start".to_owned());
     let socket = server.pghost.clone().unwrap_or_default();

@@ -51,7 +51,18 @@ pub enum Shown {
     Certificate { certificate: Certificate, of_file: Option<bool> },
 }
 
-/// `$pgdata`, and the user's files in `$tlsfiles`, one path a line.
+/// Says the first certificate of the file `$2` as `$1`. The file may hold the key as well, which never leaves the host.
+pub const CERTIFICATE: &str = r#"
+certificate() {
+  if [ -f "$2" ] && [ -r "$2" ]; then
+    printf '%s:' "$1"
+    sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p; /^-----END CERTIFICATE-----/q' "$2" | head -c 65536 | base64 -w0
+    echo
+  else none "$1"; fi
+}
+"#;
+
+/// After [`CERTIFICATE`]; `$pgdata`, and the user's files in `$tlsfiles`, one path a line.
 pub const PROBE: &str = r#"
 file tls.cert "$pgdata.node/server.crt"
 if [ -f "$pgdata.node/server.key" ]; then say tls.key 1
@@ -60,13 +71,7 @@ else blind tls.key "cannot look into $d"; fi
 printf '%s\n' "$tlsfiles" | while IFS= read -r f; do
   if [ -n "$f" ] && ! [ -r "$f" ]; then printf '%s\n' "$f"; fi
 done | { printf 'tls.unreadable:'; base64 -w0; echo; }
-# The first certificate of the user's file, which may hold the key as well.
-c=$(printf '%s\n' "$tlsfiles" | head -n 1)
-if [ -n "$c" ] && [ -f "$c" ] && [ -r "$c" ]; then
-  printf 'tls.given:'
-  sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p; /^-----END CERTIFICATE-----/q' "$c" | head -c 65536 | base64 -w0
-  echo
-else none tls.given; fi
+certificate tls.given "$(printf '%s\n' "$tlsfiles" | head -n 1)"
 # What PostgreSQL demands of a key (check_ssl_key_file_permissions in be-secure-common.c); the key never leaves the host.
 {
   # What is to be done about muster's own is not the user's.
@@ -132,8 +137,7 @@ pub fn at(server: &Server) -> String {
     format!("{}:{}", crate::sql::uri_host(host), server.pgport)
 }
 
-/// Once `ask` is there: the user's certificate, from where the running server has it, else the inventory. The file may
-/// hold the key as well, which never leaves the host.
+/// Once `ask` is there, after [`CERTIFICATE`]: the user's certificate, from where the running server has it, else the inventory.
 pub const PROBE_SERVED: &str = r#"
 if [ -n "$tlsfiles" ]; then
   c=
@@ -143,11 +147,7 @@ if [ -n "$tlsfiles" ]; then
   /*) ;;
   *) c=$pgdata/$c ;;
   esac
-  if [ -f "$c" ] && [ -r "$c" ]; then
-    printf 'tls.served:'
-    sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p; /^-----END CERTIFICATE-----/q' "$c" | head -c 65536 | base64 -w0
-    echo
-  else none tls.served; fi
+  certificate tls.served "$c"
 else none tls.served; fi
 "#;
 
@@ -293,7 +293,7 @@ mod tests {
         std::fs::write(at("broken.crt"), "-----BEGIN CERTIFICATE-----\nx\n").unwrap();
         let read = |server: &str, file: &str| {
             let ask = "ask() { out=$says rc=${says:+0}; rc=${rc:-2}; }\n";
-            let script = format!("{}{ask}{PROBE_SERVED}say end ''\n", crate::probe::FUNCTIONS);
+            let script = format!("{}{CERTIFICATE}{ask}{PROBE_SERVED}say end ''\n", crate::probe::FUNCTIONS);
             let mut shell = std::process::Command::new("sh");
             shell.args(["-c", &script]).env("says", server).env("pgdata", dir.path());
             shell.env("pid", if server.is_empty() { "" } else { "1" }).env("tlsfiles", file);

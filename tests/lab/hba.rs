@@ -236,16 +236,7 @@ fn connection(chance: &mut StdRng) -> Connection {
 /// As `muster hba` looks: again, until no file names another one.
 fn look(lab: &Lab, host: &str, formation: &Formation, bin: &str, all: &[Connection]) -> (Looked, hba::Read) {
     let server = &formation.nodes[&NodeName::from("h")].server;
-    let mut wanted = Wanted::default();
-    for Connection { user, database, by } in all {
-        wanted.users.insert(user.clone());
-        if let Database::Named(name) = database {
-            wanted.databases.insert(name.clone());
-        }
-        if let By::Network { from, .. } = by {
-            wanted.addresses.insert(*from);
-        }
-    }
+    let mut wanted = Wanted::about(all.iter().cloned());
     loop {
         let question = links::question(formation, server, bin, &wanted);
         let quoted: Vec<String> =

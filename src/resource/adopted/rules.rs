@@ -1,6 +1,6 @@
 //! Rules in a `pg_hba.conf` that is not muster's: those of the user are put in the wanted order, pg_autoctl's stay.
 
-use crate::hba::{self, Answer, Ask, By, Connection, Database, Files, Given, Ground};
+use crate::hba::{self, Answer, By, Connection, Database, Ground};
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 
 /// What pg_autoctl writes after each rule it adds.
@@ -32,8 +32,7 @@ pub fn others(text: &str) -> Vec<String> {
 pub fn lets_in(text: &str, dbname: &str, user: &str) -> bool {
     /// That which knows most of what a line may say.
     const RELEASE: u32 = 18;
-    let files = Files::from([(Ask::File(String::new()), Given::Text(text.to_owned()))]);
-    let read = hba::read("", &files, RELEASE);
+    let read = hba::read_text("pg_hba.conf", text, RELEASE);
     let database = Database::Named(dbname.to_owned());
     let connection = Connection { user: user.to_owned(), database, by: By::Socket };
     match hba::answer(&read, &Ground { release: RELEASE, ..Ground::default() }, &connection) {
@@ -126,8 +125,8 @@ fn tidy(line: &str) -> String {
     words(line, Comment::Kept)
 }
 
-/// What PostgreSQL reads of a line.
-fn compared(line: &str) -> String {
+/// What PostgreSQL reads of a line: one space between words, outside quotes, and no comment.
+pub fn compared(line: &str) -> String {
     words(line, Comment::Dropped)
 }
 
