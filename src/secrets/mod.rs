@@ -19,6 +19,7 @@ use crate::formation::Secret;
 use crate::program::{self, Errors, PATIENCE, Silent};
 
 mod age;
+pub mod folder;
 mod passwords;
 mod reference;
 mod vault;
