@@ -10,8 +10,10 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod kept;
 mod restart_policy;
 mod tls;
+pub use kept::{Kept, Password};
 pub use restart_policy::RestartPolicy;
 pub use tls::{SslMode, Tls};
 
@@ -99,8 +101,11 @@ pub struct Formation {
     /// `--dbname`, the same on every node. `citus` where the formation has a coordinator, else `postgres`.
     pub dbname: String,
     pub monitor: Monitor,
-    /// `monitor_password` of a monitor that has no nodes yet; else theirs is the one.
+    /// `monitor_password` of a monitor that has no nodes yet, or one that muster keeps; else theirs is the one.
     pub lone_monitor_password: Option<Secret>,
+    /// What muster keeps where no password is given.
+    #[serde(skip)]
+    pub kept: Kept,
     /// Coordinator, workers and standalone nodes; the monitor is not among them. None at all: a monitor alone.
     pub nodes: BTreeMap<NodeName, Node>,
     /// `number_sync_standbys`; `None` leaves the monitor's own choice alone.

@@ -78,6 +78,11 @@ pub enum Reason {
         user: String,
         why: String,
     },
+    /// Passwords that this machine does not have are not made anew, with the cause.
+    PasswordElsewhere {
+        why: String,
+        folder: String,
+    },
     /// The monitor and the inventory have a node in different groups.
     OtherGroup {
         node: NodeName,
@@ -292,6 +297,7 @@ impl Reason {
             | Reason::NoMonitorThere { .. }
             | Reason::MonitorDiffers(_)
             | Reason::MonitorPassword { .. }
+            | Reason::PasswordElsewhere { .. }
             | Reason::OtherGroup { .. }
             | Reason::NobodyToFollow { .. }
             | Reason::NobodyToCopy { .. }

@@ -220,6 +220,7 @@ pub fn together(name: &str, monitor: Monitor, facts: &MonitorFacts, mut nodes: V
         dbname,
         monitor,
         lone_monitor_password: None,
+        kept: Default::default(),
         number_sync_standbys: number,
         nodes: nodes.into_iter().map(|node| (node.name().clone(), node)).collect(),
         templates: BTreeMap::new(),

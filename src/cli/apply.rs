@@ -1,5 +1,6 @@
 //! `muster apply`: do what is still to do, after showing it.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead as _, IsTerminal as _};
 use std::path::{Path, PathBuf};
 
@@ -22,6 +23,7 @@ use crate::report::recap::{self, Outcomes};
 use crate::report::text::count;
 use crate::resource::lock::Over;
 use crate::scope::Scope;
+use crate::secrets::kept;
 use crate::uri::{self, Known, Uri};
 
 /// Plans in a run: one, and those that can only be made once the one before is done. More would be a circle.
@@ -70,7 +72,7 @@ impl Whole {
 pub(super) async fn run(options: &Options, whole: &Whole) -> Result<Exit, Vec<Problem>> {
     let saved = whole.saved.as_deref().map(Saved::read).transpose()?;
     let goal = whole.policy.goal(saved.as_ref().map(Saved::goal));
-    carry_out(options, &whole.arguments, &options.load()?, saved, &|| goal.clone()).await
+    carry_out(options, &whole.arguments, &options.load_for_goal(&goal)?, saved, &|| goal.clone()).await
 }
 
 /// Of a verb of its own: its plan can be saved as a rollout's by `plan --out`.
@@ -165,6 +167,8 @@ struct Rounds<'a> {
     /// Who has agreed to this plan is not asked, and gets no other.
     saved: Option<Saved>,
     formation: &'a Formation,
+    /// The same, once the passwords that it makes are on this machine's disk.
+    kept: Option<Formation>,
     scope: &'a Scope,
     goal: &'a dyn Fn() -> Goal,
     fleet: &'a Fleet,
@@ -186,7 +190,9 @@ async fn rounds(
     let over = if arguments.break_lock { Over::Anybody } else { Over::Nobody };
     let locks = Locks::new(fleet, formation, over);
     let sender = Some(sender);
-    let mut run = Rounds { options, arguments, saved, formation, scope, goal, fleet, stop, sender, locks };
+    let kept = None;
+    let mut run =
+        Rounds { options, arguments, saved, formation, kept, scope, goal, fleet, stop, sender, locks };
     let ended = run.all(facts).await;
     run.locks.release().await;
     ended
@@ -215,7 +221,10 @@ impl Rounds<'_> {
             let mut executed = Outcomes::new();
             if !plan.is_empty() {
                 match self.agree(&plan).await? {
-                    Agreed::Run => executed = self.execute(&plan).await,
+                    Agreed::Run => {
+                        self.keep()?;
+                        executed = self.execute(&plan).await;
+                    }
                     Agreed::Stale(now) => {
                         report::log("the hosts have changed since they were looked at; the plan is now:\n");
                         facts = now;
@@ -255,7 +264,7 @@ impl Rounds<'_> {
     }
 
     fn plan(&self, facts: &Facts) -> Result<Plan, Vec<Problem>> {
-        (self.goal)().plan(self.formation, self.scope, facts, today()).map_err(|problem| vec![problem])
+        (self.goal)().plan(self.formation(), self.scope, facts, today()).map_err(|problem| vec![problem])
     }
 
     /// What was shown is what runs: whoever may have changed something since the look, another run or anybody while
@@ -294,6 +303,19 @@ impl Rounds<'_> {
         Ok(Agreed::Stale(facts))
     }
 
+    fn formation(&self) -> &Formation {
+        self.kept.as_ref().unwrap_or(self.formation)
+    }
+
+    /// Passwords are on this machine's disk before any host gets one.
+    fn keep(&mut self) -> Result<(), Vec<Problem>> {
+        if self.kept.is_none() && !self.formation.kept.made.is_empty() {
+            kept::write(self.formation).map_err(|problem| vec![problem])?;
+            self.kept = Some(self.formation.clone().making(BTreeMap::new()));
+        }
+        Ok(())
+    }
+
     async fn execute(&self, plan: &Plan) -> Outcomes {
         let stop = self.stop.clone();
         let screen = Screen::open(self.options.running(), plan.steps().count(), "starting", stop.clone());
@@ -304,9 +326,9 @@ impl Rounds<'_> {
 
     /// `None` where the operator has said stop: nothing is under way that would have to finish.
     async fn look(&self) -> Option<Facts> {
-        let (mut stopped, sight) = (self.stop.clone(), self.scope.sight(self.formation));
+        let (mut stopped, sight) = (self.stop.clone(), self.scope.sight(self.formation()));
         tokio::select! {
-            facts = self.fleet.gather(self.formation, &sight) => Some(facts),
+            facts = self.fleet.gather(self.formation(), &sight) => Some(facts),
             _ = stopped.wait_for(|stop| !matches!(stop, Stop::Go)) => None,
         }
     }

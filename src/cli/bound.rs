@@ -16,7 +16,7 @@ use sha2::Sha256;
 
 use super::{Options, problem};
 use crate::error::Problem;
-use crate::formation::{Connection, Formation, Host, Monitor, NodeName, Secret, Server};
+use crate::formation::{Connection, Formation, Host, Monitor, NodeName, Password, Secret, Server};
 use crate::ssh::settings::{Proxy, Settings};
 
 /// 32 MiB and some tenths of a second for a secret; a hundred different ones are still made in seconds.
@@ -142,6 +142,9 @@ fn secrets<'f>(
     servers: &[&'f Server],
 ) -> Vec<(&'static str, NodeName, &'f Secret)> {
     let mut all = Vec::new();
+    // What is not made yet is another one in each run.
+    let is_made = |password: Password| formation.kept.made.contains_key(&password);
+    let kept = |secret: Option<&'f Secret>, password| secret.filter(|_| !is_made(password));
     for server in servers {
         let node = formation.nodes.get(&server.name);
         let lone = formation.lone_monitor_password.as_ref().filter(|_| node.is_none());
@@ -152,9 +155,15 @@ fn secrets<'f>(
         let of_server = [
             ("`ansible_password`", server.host.password.as_ref()),
             ("`ansible_become_password`", server.host.becoming.password.as_ref()),
-            ("`password`", node.and_then(|node| node.password.as_ref())),
-            ("`replication_password`", node.and_then(|node| node.replication_password.as_ref())),
-            ("`monitor_password`", node.and_then(|node| node.monitor_password.as_ref()).or(lone)),
+            ("`password`", kept(node.and_then(|node| node.password.as_ref()), Password::User)),
+            (
+                "`replication_password`",
+                kept(node.and_then(|node| node.replication_password.as_ref()), Password::Replication),
+            ),
+            (
+                "`monitor_password`",
+                kept(node.and_then(|node| node.monitor_password.as_ref()).or(lone), Password::Monitor),
+            ),
             ("the password in `monitor`", external),
         ];
         all.extend(

@@ -16,6 +16,8 @@ use crate::error::{Exit, Problem};
 use crate::formation::Monitor;
 use crate::plan::Goal;
 use crate::report;
+use crate::secrets::folder::Env;
+use crate::secrets::kept;
 use crate::ssh::config;
 
 /// What was asked for; the environment is not looked at yet.
@@ -148,9 +150,11 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     }
     if !made.missing.is_empty() {
         let what = format!("--auth needs {}, and a password has no option", made.missing.join(", "));
-        let hint = "write the inventory with --print-inventory, give the passwords there, and go on with `muster -i FILE apply`";
+        let hint = "give the monitor's URI with its password in PG_AUTOCTL_MONITOR; or write the inventory with \
+                    --print-inventory, give it there, and go on with `muster -i FILE apply`";
         return Err(vec![Problem::new(what).hint(hint)]);
     }
+    let formation = kept::made(kept::read(formation, &Env::of_this_process())?);
     let formation = options.accept(formation)?;
     match arguments.plan {
         true => apply::check(options, &arguments.run, &formation, &Goal::ROLLOUT, None).await,

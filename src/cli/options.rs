@@ -18,6 +18,8 @@ use crate::report;
 use crate::report::paint::Paint;
 use crate::report::progress::Mode;
 use crate::scope::Scope;
+use crate::secrets::folder::Env;
+use crate::secrets::kept;
 use crate::ssh::settings::Jumps;
 use crate::ssh::{Credentials, Overrides, Transport};
 
@@ -79,7 +81,22 @@ impl Options {
 
     /// As [`load`](Options::load), for a command that has a use for some passwords alone.
     pub(super) fn load_for(&self, need: Need) -> Result<Formation, Vec<Problem>> {
-        self.accept(crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)?)
+        let formation = crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)?;
+        let formation = match need {
+            Need::Everything => kept::read(formation, &Env::of_this_process())?,
+            Need::Login | Need::Nothing => formation,
+        };
+        self.accept(formation)
+    }
+
+    /// As [`load`](Options::load), for a run that brings a formation about: it makes the passwords that nobody gives and
+    /// no file has. None is written here.
+    pub(super) fn load_for_goal(&self, goal: &Goal) -> Result<Formation, Vec<Problem>> {
+        let formation = self.load()?;
+        Ok(match goal {
+            Goal::Rollout { .. } => kept::made(formation),
+            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) | Goal::Reboot(_) => formation,
+        })
     }
 
     /// A formation that was read: what is to be said of it, and whether its hosts can be reached as it says.

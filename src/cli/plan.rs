@@ -73,7 +73,8 @@ impl Show {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let (formation, goal) = (options.load()?, arguments.policy.goal(None));
+    let goal = arguments.policy.goal(None);
+    let formation = options.load_for_goal(&goal)?;
     let plan = show(options, &arguments.show, &formation, &goal, arguments.out.as_deref()).await?;
     let changes = if arguments.detailed_exitcode && !plan.is_empty() { Exit::Changes } else { Exit::Ok };
     Ok(exit::or(exit::of(&exit::outcomes(&plan)), changes))

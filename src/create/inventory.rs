@@ -72,6 +72,7 @@ pub fn inventory(
     let has = |name: &str| given.iter().find(|given| given.row.name == name);
     let mut of_host = Vec::new();
     let mut missing = Vec::new();
+    let mut has_monitor_password = false;
     for given in given {
         let value = match value(given) {
             Ok(Some(value)) => value,
@@ -96,6 +97,7 @@ pub fn inventory(
             of_host.push((line(&value.shown), given.spelled()));
         } else {
             if value.shown != value.complete {
+                has_monitor_password = true;
                 writer.line(
                     "    # Its password is in PG_AUTOCTL_MONITOR; here it belongs behind the user's name.",
                     None,
@@ -111,26 +113,17 @@ pub fn inventory(
     if let Some(auth) =
         has("auth").filter(|auth| ["md5", "scram-sha-256", "password"].contains(&auth.value.as_str()))
     {
-        missing = match kind {
-            Kind::Monitor => vec!["monitor_password"],
-            Kind::Postgres | Kind::Coordinator | Kind::Worker => vec!["password", "replication_password"],
-        };
         writer.line(
             &format!(
-                "    # auth is {}, so these are needed; see \"Authentication and passwords\" in docs/inventory.md:",
+                "    # auth is {}: muster makes the passwords and keeps them on this machine; see docs/inventory.md.",
                 auth.value
             ),
             None,
         );
-        for name in &missing {
-            writer.both(&format!("    # {name}: …"), &format!("    {name}: missing"), Some(auth.spelled()));
-        }
-        if kind != Kind::Monitor {
-            writer.both(
-                "    # monitor_password: …   (unless the monitor's URI has it)",
-                "    monitor_password: missing",
-                Some(auth.spelled()),
-            );
+        if kind != Kind::Monitor && !has_monitor_password {
+            missing.push("monitor_password");
+            writer.line("    # The monitor's is needed, in its URI or here:", None);
+            writer.both("    # monitor_password: …", "    monitor_password: missing", Some(auth.spelled()));
         }
     }
     writer.line("  children:", None);

@@ -26,7 +26,7 @@ pub fn trouble(formation: &Formation, server: &Server, seen: &Seen) -> Vec<Strin
     let differing = passwords.into_iter().filter(differs);
     said.extend(
         differing
-            .map(|(role, _)| format!("its role {role} has not the password of the inventory: apply sets it")),
+            .map(|(role, _)| format!("its role {role} has not the password that is wanted: apply sets it")),
     );
     said
 }

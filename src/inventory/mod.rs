@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use crate::error::Problem;
 use crate::formation::{
-    Formation, Keeper, Listed, ListedGroup, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster, Seed,
+    Formation, Keeper, Kept, Listed, ListedGroup, Monitor, MonitorUri, Node, NodeKind, NodeName, Roster, Seed,
 };
 use crate::secrets::Keyring;
 
@@ -355,6 +355,8 @@ fn formation(
         }
         _ => Default::default(),
     };
+    let secrets = node.host.given("secrets_dir").zip(node.host.text("secrets_dir"));
+    let given = secrets.map(|(given, folder)| resolved(source.base(given.span), &folder));
     keepers(&members, source);
     let mut monitor = match node.host.given("monitor").map(|given| &given.value) {
         Some(Value::Monitor(uri)) => {
@@ -382,6 +384,7 @@ fn formation(
         dbname,
         monitor: monitor?,
         lone_monitor_password,
+        kept: Kept { given, ..Kept::default() },
         nodes,
         number_sync_standbys,
         templates,

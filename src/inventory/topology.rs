@@ -8,7 +8,7 @@ use super::source::{Source, Span, quote};
 use super::value::Value;
 use super::variables::{Scope, VARIABLES};
 use crate::error::Problem;
-use crate::formation::{Auth, Node, NodeKind, Server, Standing};
+use crate::formation::{Node, NodeKind, Server, Standing};
 
 /// A host with what became of it; the parts that could not be read are absent.
 pub(super) struct Member {
@@ -277,31 +277,40 @@ fn reached(server: &Server) -> String {
     format!("{}:{}", server.host.address, server.host.port.unwrap_or(22))
 }
 
-/// A password method without a password locks the nodes out of each other.
+/// A password method without a password locks the nodes out of each other: muster makes those that nobody gives. What is
+/// given for some, or is another's to say, it does not.
 fn passwords(members: &[Member], source: &mut Source) {
+    let given = |name: &str| members.iter().any(|member| member.host.given(name).is_some());
     let uri_has_password = members.iter().any(|member| {
         let given = member.host.given("monitor").map(|given| &given.value);
         matches!(given, Some(Value::Monitor(uri)) if uri.password.is_some())
     });
+    let is_monitor = |member: &&Member| member.role == Some(Role::Monitor);
+    let monitor = members.iter().find(is_monitor).and_then(|member| member.server.as_ref());
+    let is_monitor_ours = monitor.is_some_and(|server| !server.adopted);
     for member in members {
         // The keepers of adopted servers have theirs already.
         let Some(server) = member.server.as_ref().filter(|server| !server.adopted) else { continue };
-        let method = match &server.auth {
-            Auth::Md5 | Auth::ScramSha256 => server.auth.as_str(),
-            Auth::Other(method) if method == "password" => method,
-            Auth::Trust | Auth::Other(_) => continue,
-        };
+        if !server.auth.is_password() {
+            continue;
+        }
         let needed: &[&str] = match member.role {
             Some(Role::Monitor) => &["monitor_password"],
             _ if uri_has_password => &["password", "replication_password"],
             _ => &["password", "replication_password", "monitor_password"],
         };
         for name in needed.iter().filter(|name| member.host.given(name).is_none()) {
-            let problem = Problem::new(format!("`auth: {method}` needs `{name}`"));
-            let hint = match source.nearly(name) {
+            let near = source.nearly(name);
+            let is_made = *name != "monitor_password" || is_monitor_ours;
+            if is_made && near.is_none() && !given(name) {
+                continue;
+            }
+            let problem = Problem::new(format!("`auth: {}` needs `{name}`", server.auth.as_str()));
+            let hint = match near {
                 Some((near, at)) => {
                     format!("is it {} on {}? give it as `{name}`", quote(&near), source.line(at))
                 }
+                None if is_made => format!("others have one: give `{name}` here, too, or nowhere"),
                 None => format!("give `{name}`, or another `auth`"),
             };
             source.problem(member.host.span_of("auth"), problem.hint(hint));

@@ -252,6 +252,13 @@ pub static VARIABLES: &[Variable] = &[
         From("none"),
         "The password of autoctl_node on the monitor; for a password method in auth.",
     ),
+    row(
+        "secrets_dir",
+        Formation,
+        LOCAL_FILE,
+        From("~/.local/share/muster/MONITORHOST-FORMATION"),
+        "The folder in which muster keeps the passwords that it makes; relative to the inventory.",
+    ),
     // Network encryption. One choice; where nothing is said, encryption without own certificates.
     row(
         "ssl_self_signed",

@@ -8,6 +8,7 @@ mod drift;
 mod fixed;
 mod follow;
 mod goal;
+mod kept;
 mod left_alone;
 mod maintenance;
 mod monitor;
@@ -161,6 +162,7 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
     whole::wait_for_primaries(&world, of_formation, &mut plan);
     world.monitor_password(&mut plan);
     world.note_who_keeps_an_old_one(&mut plan);
+    world.note_made_passwords(&mut plan);
     well::plan(&world, &mut plan);
     promotion::plan(&world, &mut plan);
     whole::workers_first(&world, &mut plan);

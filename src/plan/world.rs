@@ -114,6 +114,7 @@ impl<'a> World<'a> {
         world.leave_outside();
         world.look_at_coordinator(plan);
         world.look_at_groups(plan);
+        world.hold_made_passwords(plan);
         world.hold_monitor_password(plan);
         world.number_nodes();
         world

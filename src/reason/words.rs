@@ -66,6 +66,11 @@ impl fmt::Display for Reason {
             Reason::MonitorPassword { user, why } => {
                 write!(f, "{user} has another password on the monitor than monitor_password says, and {why}")
             }
+            Reason::PasswordElsewhere { why, folder } => write!(
+                f,
+                "no password is made in place of one: {why}. Copy {folder} from the machine that made it, or give the password in the \
+                 inventory"
+            ),
             Reason::OtherGroup { node, of_monitor, of_inventory } => write!(
                 f,
                 "the monitor has {node} in group {of_monitor}, the inventory in group {of_inventory}: correct that first"

@@ -404,7 +404,7 @@ pub fn wants_password(
         Kept::Md5 => {
             Some(format!("auth is {method}, and it is kept as an md5 hash, which that does not take"))
         }
-        Kept::Other => Some("the inventory has another one".to_owned()),
+        Kept::Other => Some("another one is wanted".to_owned()),
     }
 }
 

@@ -20,6 +20,7 @@ use crate::program::{self, Errors, PATIENCE, Silent};
 
 mod age;
 pub mod folder;
+pub mod kept;
 mod passwords;
 mod reference;
 mod vault;

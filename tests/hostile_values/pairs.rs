@@ -141,6 +141,7 @@ fn every_text_has_its_place() {
     // Of this machine alone: files, and options of ssh, which `tests/ssh_config.rs` compares with ssh.
     let local = [
         "templates_dir",
+        "secrets_dir",
         "ansible_ssh_private_key_file",
         "known_hosts",
         "host_key",

@@ -3,6 +3,7 @@
 //! No host but this machine is asked (`ansible_connection: local`); `tests/lab/secrets.rs` does the same with real ones.
 
 mod found;
+mod kept;
 mod poison;
 mod vault;
 

@@ -402,7 +402,7 @@ fn mistakes_are_told_of_the_option_they_are_in() {
             "postgres",
             &["--auth", "scram-sha-256"],
             &[],
-            "error: --auth needs password, replication_password, and a password has no option",
+            "error: --auth needs monitor_password, and a password has no option",
         ),
         (
             "postgres",
@@ -462,7 +462,7 @@ fn no_password_is_on_a_command_line_or_printed() {
         assert!(!text.contains("p0ison"), "{text}");
     }
     let scram = muster(&[&printing[..], &["--auth", "scram-sha-256", "--monitor", URI]].concat(), &[]);
-    assert!(scram.stdout.contains("    # replication_password: …\n"), "{}", scram.stdout);
+    assert!(scram.stdout.contains("    # monitor_password: …\n"), "{}", scram.stdout);
 }
 
 #[test]

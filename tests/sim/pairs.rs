@@ -92,6 +92,7 @@ const SAMPLES: &[Sample] = &[
     row("dbname", Citus, ["dbname: citus", "dbname: shop"], Refused("dbname")),
     row("monitor", Outside, [URI, URI_PREFER], Converges),
     row("number_sync_standbys", All, ["number_sync_standbys: 0", "number_sync_standbys: 1"], Converges),
+    row("secrets_dir", All, ["", "secrets_dir: kept"], ChangesNothing),
     row("templates_dir", All, ["", "templates_dir: TEMPLATES"], Converges),
     row("pgdata", All, ["pgdata: /srv/pg", "pgdata: /srv/other"], Refused("")),
     row("pgport", Standby, ["secondary: true", "secondary: true, pgport: 5433"], Refused("5433")),

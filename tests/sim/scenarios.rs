@@ -67,7 +67,7 @@ fn every_scenario_plans_what_it_says() {
                 .unwrap_or_else(|problems| panic!("{name}: {problems:#?}")),
         };
         let (own, others) = inventory.split_once("---- others\n").unzip();
-        let (formation, others) = (read(own.unwrap_or(inventory)), others.map(read));
+        let (formation, others) = (made(read(own.unwrap_or(inventory))), others.map(read));
         let mut lines = facts.lines().filter(|line| !line.is_empty()).peekable();
         let mut world = World::bare(&together(&formation, others.as_ref()));
         // Most begin with the same few formations as they are when settled.
@@ -103,6 +103,13 @@ fn every_scenario_plans_what_it_says() {
         }
     }
     assert!(wrong.is_empty(), "{wrong}");
+}
+
+/// With passwords that its run makes, where the inventory leaves them to muster.
+fn made(mut formation: Formation) -> Formation {
+    formation.kept.folder = "FOLDER".to_owned();
+    let lacking = formation.lacking();
+    formation.making(lacking.into_iter().map(|password| (password, Secret::new("made"))).collect())
 }
 
 pub(crate) fn scope(formation: &Formation, limit: &str) -> Scope {
@@ -433,6 +440,9 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         ("role", [role, "expired"]) => {
             host.data_mut()?.lacks.insert((*role).to_owned(), vec![Right::Valid]);
+        }
+        ("role", [role, "passwordless"]) => {
+            host.data_mut()?.verifiers.remove(*role)?;
         }
         ("role", [role, "password", password]) => {
             let kept = muster::scram::verifier(&Secret::new(*password), b"salt");
