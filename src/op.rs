@@ -25,6 +25,7 @@ pub enum Risk {
 /// | `resource::settings` | `Reload` |
 /// | `resource::{database, monitor}` | `CreateRole`, `RepairRole`, `SetPassword`, `CreateDatabase`, `CreateExtension` |
 /// | `resource::monitor` | `CreateFormation`, `Register`, `TellSystemIdentifier` |
+/// | `resource::rotation` | `Rotate` |
 /// | `plan::replicate` | `Report` |
 /// | `resource::replication` | `BaseBackup`, `CompareSettings`, `CreateSlots`, `Synchronous` |
 /// | `resource::properties` | `SetPriority`, `SetQuorum`, `SetNumberSyncStandbys` |
@@ -72,6 +73,11 @@ pub enum Op {
     },
     SetPassword {
         role: String,
+    },
+    /// Roles and the file in which a server and its keeper find passwords get new ones, at one moment.
+    Rotate {
+        roles: Vec<String>,
+        path: Option<String>,
     },
     CreateDatabase {
         name: String,
@@ -281,6 +287,11 @@ impl Op {
             Op::CreateRole { name } => format!("create role {name}"),
             Op::RepairRole { name } => format!("repair role {name}"),
             Op::SetPassword { role } => format!("set the password of {role}"),
+            Op::Rotate { roles, path } => {
+                let roles = (!roles.is_empty()).then(|| format!("set the password of {}", roles.join(", ")));
+                let path = path.as_ref().map(|path| format!("write {path}"));
+                roles.into_iter().chain(path).collect::<Vec<_>>().join(" and ")
+            }
             Op::CreateDatabase { name } => format!("create database {name}"),
             Op::CreateExtension { name, dbname: Some(dbname) } => {
                 format!("create extension {name} in {dbname}")
@@ -339,6 +350,7 @@ impl Op {
             | Op::CreateRole { .. }
             | Op::RepairRole { .. }
             | Op::SetPassword { .. }
+            | Op::Rotate { .. }
             | Op::CreateDatabase { .. }
             | Op::CreateExtension { .. }
             | Op::CreateSlots { .. }

@@ -26,6 +26,8 @@ pub enum Stage {
     Keeper,
     /// What the monitor is told of a node that it has, and what may be done only once every keeper has been told.
     Adjust,
+    /// Roles and those who come with them get other passwords.
+    Rotate,
     /// Waiting until all is quiet.
     Settle,
     /// Servers end and start again, one of a group after the other.
@@ -39,12 +41,13 @@ pub enum Stage {
 }
 
 impl Stage {
-    pub const ALL: [Stage; 10] = [
+    pub const ALL: [Stage; 11] = [
         Stage::Prepare,
         Stage::Replicate,
         Stage::Metadata,
         Stage::Keeper,
         Stage::Adjust,
+        Stage::Rotate,
         Stage::Settle,
         Stage::Restart,
         Stage::Switchover,
@@ -59,6 +62,7 @@ impl Stage {
             Stage::Metadata => "metadata",
             Stage::Keeper => "keeper",
             Stage::Adjust => "adjust",
+            Stage::Rotate => "rotate",
             Stage::Settle => "settle",
             Stage::Restart => "restart",
             Stage::Switchover => "switchover",

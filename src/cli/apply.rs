@@ -141,6 +141,10 @@ pub(super) async fn carry_out(
     let ended = rounds(options, (arguments, saved), (formation, &scope, goal), &fleet, facts).await;
     fleet.close().await;
     let (outcomes, exit) = ended?;
+    let changes_passwords = matches!(goal(), Goal::Rollout { .. } | Goal::Rotation(_));
+    if exit == Exit::Ok && scope.is_whole() && changes_passwords {
+        kept::settle(formation).map_err(|problem| vec![problem])?;
+    }
     // After a no nothing was done that could be summed up.
     if exit != Exit::Interrupted || !outcomes.is_empty() || options.json {
         // A run that did all of it has registered every node.

@@ -27,6 +27,7 @@ mod lock;
 mod log;
 mod maintenance;
 mod options;
+mod password;
 mod ping;
 mod plan;
 mod private;
@@ -98,6 +99,8 @@ enum Command {
     Hba(hba::Arguments),
     /// Show the certificates of the servers.
     Cert(cert::Arguments),
+    /// Take new passwords for the formation's roles.
+    Password(password::Arguments),
     /// Show every version on every host.
     Version(version::Arguments),
     /// Show what is seen of each host.
@@ -149,6 +152,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Uri(arguments) => uri::run(options, arguments).await,
             Command::Hba(arguments) => hba::run(options, arguments).await,
             Command::Cert(arguments) => cert::run(options, arguments).await,
+            Command::Password(arguments) => password::run(options, arguments).await,
             Command::Version(arguments) => version::run(options, arguments).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
             Command::SshCheck(arguments) => ssh_check::run(options, arguments).await,
@@ -206,6 +210,7 @@ impl Command {
             Command::Switchover(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Maintenance(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Reboot(arguments) if arguments.run.changes() => Purpose::Deeds,
+            Command::Password(arguments) if arguments.changes() => Purpose::Deeds,
             Command::Exec(_) | Command::Psql(_) | Command::Ssh(_) => Purpose::Answers,
             Command::Apply(_)
             | Command::Create(_)
@@ -220,6 +225,7 @@ impl Command {
             | Command::Uri(_)
             | Command::Hba(_)
             | Command::Cert(_)
+            | Command::Password(_)
             | Command::Version(_)
             | Command::Facts(_)
             | Command::SshCheck(_)

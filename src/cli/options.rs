@@ -10,7 +10,7 @@ use super::keyring;
 use crate::bounded;
 use crate::command::Failure;
 use crate::error::Problem;
-use crate::formation::{Formation, Host, Listed, NodeName, Roster, Server};
+use crate::formation::{Formation, Host, Listed, NodeName, Password, Roster, Server};
 use crate::inventory::{Hosts, Need};
 use crate::pattern;
 use crate::plan::Goal;
@@ -81,7 +81,7 @@ impl Options {
 
     /// As [`load`](Options::load), for a command that has a use for some passwords alone.
     pub(super) fn load_for(&self, need: Need) -> Result<Formation, Vec<Problem>> {
-        let formation = crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)?;
+        let formation = self.read(need)?;
         let formation = match need {
             Need::Everything => kept::read(formation, &Env::of_this_process())?,
             Need::Login | Need::Nothing => formation,
@@ -89,14 +89,31 @@ impl Options {
         self.accept(formation)
     }
 
+    /// With new passwords in place of those that are chosen by the formation as it is.
+    pub(super) fn load_to_rotate(
+        &self,
+        choose: impl Fn(&Formation) -> Result<BTreeSet<Password>, Vec<Problem>>,
+    ) -> Result<(Formation, BTreeSet<Password>), Vec<Problem>> {
+        let (formation, env) = (self.read(Need::Everything)?, Env::of_this_process());
+        let chosen = choose(&kept::read(formation.clone(), &env)?)?;
+        Ok((self.accept(kept::rotated(formation, &env, &chosen)?)?, chosen))
+    }
+
+    fn read(&self, need: Need) -> Result<Formation, Vec<Problem>> {
+        crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)
+    }
+
     /// As [`load`](Options::load), for a run that brings a formation about: it makes the passwords that nobody gives and
     /// no file has. None is written here.
     pub(super) fn load_for_goal(&self, goal: &Goal) -> Result<Formation, Vec<Problem>> {
-        let formation = self.load()?;
-        Ok(match goal {
-            Goal::Rollout { .. } => kept::made(formation),
-            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) | Goal::Reboot(_) => formation,
-        })
+        match goal {
+            Goal::Rollout { .. } => Ok(kept::made(self.load()?)),
+            Goal::Rotation(wanted) => {
+                let formation = self.read(Need::Everything)?;
+                self.accept(kept::rotated(formation, &Env::of_this_process(), &wanted.passwords)?)
+            }
+            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) | Goal::Reboot(_) => self.load(),
+        }
     }
 
     /// A formation that was read: what is to be said of it, and whether its hosts can be reached as it says.
@@ -173,9 +190,11 @@ impl Options {
     pub(super) fn scope_of(&self, formation: &Formation, goal: &Goal) -> Result<Scope, Vec<Problem>> {
         match goal {
             Goal::Rollout { .. } => self.scope(formation),
-            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) | Goal::Reboot(_) => {
-                Ok(Scope::whole())
-            }
+            Goal::Restart(_)
+            | Goal::Switchover(_)
+            | Goal::Maintenance(_)
+            | Goal::Reboot(_)
+            | Goal::Rotation(_) => Ok(Scope::whole()),
         }
     }
 

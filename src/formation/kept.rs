@@ -2,16 +2,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use serde::{Deserialize, Serialize};
+
 use super::{Auth, Formation, Monitor, Secret, Server};
 
 /// One for the whole formation, by the variable that would give it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Password {
     /// Of `username`.
+    #[serde(rename = "password")]
     User,
     /// Of `pgautofailover_replicator`.
+    #[serde(rename = "replication_password")]
     Replication,
     /// Of `autoctl_node`, on a monitor of the inventory.
+    #[serde(rename = "monitor_password")]
     Monitor,
 }
 
@@ -35,8 +40,10 @@ pub struct Kept {
     pub given: Option<String>,
     /// The folder that was looked into, for messages; empty where no password is left to muster.
     pub folder: String,
-    /// Those that no file has: this run makes them. The roles must have none yet.
+    /// Those that this run makes, and writes before its first step. A role has none yet, but of a rotation.
     pub made: BTreeMap<Password, Secret>,
+    /// Those that take the place of others: both are kept until the rotation is complete.
+    pub rotating: BTreeSet<Password>,
 }
 
 impl Formation {
@@ -70,6 +77,16 @@ impl Formation {
             self.lone_monitor_password = of(Password::Monitor);
         }
         self
+    }
+
+    /// Whether the formation logs in with such a password that can be changed from here.
+    pub fn uses(&self, password: Password) -> bool {
+        match (password, &self.monitor) {
+            (Password::User, _) => self.nodes.values().any(|node| node.password.is_some()),
+            (Password::Replication, _) => self.nodes.values().any(|node| node.replication_password.is_some()),
+            (Password::Monitor, Monitor::Managed(_)) => self.monitor_password().is_some(),
+            (Password::Monitor, Monitor::External(_)) => false,
+        }
     }
 
     /// The same with passwords that this run makes.

@@ -11,6 +11,7 @@ use crate::formation::{Formation, Node, NodeName, RestartPolicy};
 use crate::plan::maintenance::{self, Maintenance};
 use crate::plan::reboot::{self, Reboot};
 use crate::plan::restart::{self, Restart};
+use crate::plan::rotation::{self, Rotation};
 use crate::plan::switchover::{self, Switchover};
 use crate::plan::{Plan, World, rolling, within};
 use crate::scope::Scope;
@@ -29,6 +30,8 @@ pub enum Goal {
     Maintenance(Maintenance),
     /// Hosts that have booted anew.
     Reboot(Reboot),
+    /// Roles with other passwords.
+    Rotation(Rotation),
 }
 
 impl Goal {
@@ -66,6 +69,7 @@ impl Goal {
             Goal::Maintenance(wanted) => {
                 in_turns(&wanted.nodes, &|world, plan| maintenance::plan(world, wanted, plan))
             }
+            Goal::Rotation(wanted) => Ok(rotation::plan(formation, facts, today, wanted)),
             Goal::Reboot(wanted) => {
                 let chosen = reboot::with_neighbours(facts, &wanted.nodes);
                 in_turns(&chosen, &|world, plan| reboot::plan(world, wanted, plan))

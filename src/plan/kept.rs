@@ -22,7 +22,8 @@ impl World<'_> {
     /// Leaves the whole formation alone where a password is not this run's to make.
     pub(super) fn hold_made_passwords(&mut self, plan: &mut Plan) {
         let kept = &self.formation.kept;
-        let why = kept.made.iter().find_map(|(password, made)| self.not_to_be_made(*password, made));
+        let made = kept.made.iter().filter(|(password, _)| !kept.rotating.contains(password));
+        let why = made.into_iter().find_map(|(password, made)| self.not_to_be_made(*password, made));
         let Some(why) = why else { return };
         let why = Reason::PasswordElsewhere { why, folder: kept.folder.clone() };
         for server in self.formation.servers() {
@@ -116,7 +117,15 @@ impl World<'_> {
     pub(super) fn note_made_passwords(&self, plan: &mut Plan) {
         let kept = &self.formation.kept;
         let Some(server) = self.formation.servers().next() else { return };
-        if kept.made.is_empty() || self.is_excluded(&server.name) {
+        if self.is_excluded(&server.name) {
+            return;
+        }
+        let rotating: Vec<&str> = kept.rotating.iter().map(|password| password.as_str()).collect();
+        if !rotating.is_empty() {
+            let what = rotating.join(", ");
+            plan.note(&server.name, format!("a rotation of {what} was cut off: this run completes it"));
+        }
+        if kept.made.is_empty() {
             return;
         }
         let names: Vec<&str> = kept.made.keys().map(|password| password.as_str()).collect();

@@ -21,6 +21,7 @@ mod reboot;
 mod replicate;
 mod restart;
 mod rolling;
+mod rotation;
 mod switchover;
 mod told;
 mod wave;
@@ -49,6 +50,7 @@ pub use goal::Goal;
 pub use maintenance::Maintenance;
 pub use reboot::{LeftOut, Reboot};
 pub use restart::{Downtime, Restart, Which};
+pub use rotation::Rotation;
 pub use switchover::Switchover;
 pub use wave::{Begins, Lane, Turn, Wave};
 

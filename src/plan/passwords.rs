@@ -15,11 +15,11 @@ use crate::scram::{self, Kept};
 use crate::step::Stage;
 
 /// Seconds after which a keeper that does not report is taken for one that does not log in at all.
-const SILENT: u64 = 30;
+pub(super) const SILENT: u64 = 30;
 
 impl World<'_> {
     /// Whether the monitor's role has another password than the inventory.
-    fn monitor_password_changes(&self) -> bool {
+    pub(super) fn monitor_password_changes(&self) -> bool {
         let Monitor::Managed(server) = &self.formation.monitor else { return false };
         let database = self.facts.seen(&server.name).and_then(|seen| seen.database.as_ref());
         let found = database.and_then(|database| database.verifiers.get(monitor::USER));
@@ -95,10 +95,16 @@ impl World<'_> {
     pub(super) fn note_who_keeps_an_old_one(&self, plan: &mut Plan) {
         let mut kept = BTreeSet::new();
         for (_, server, step) in plan.steps() {
-            let Op::SetPassword { role } = &step.op else { continue };
-            let holds = |node: &&Node| self.holds(node, server, role);
-            let left = self.formation.nodes.values().filter(|node| self.is_excluded(node.name()));
-            kept.extend(left.filter(holds).map(|node| (node.name().clone(), role.clone())));
+            let roles = match &step.op {
+                Op::SetPassword { role } => std::slice::from_ref(role),
+                Op::Rotate { roles, .. } => roles.as_slice(),
+                _ => continue,
+            };
+            for role in roles {
+                let holds = |node: &&Node| self.holds(node, server, role);
+                let left = self.formation.nodes.values().filter(|node| self.is_excluded(node.name()));
+                kept.extend(left.filter(holds).map(|node| (node.name().clone(), role.clone())));
+            }
         }
         for (node, role) in kept {
             let what = match role == monitor::USER {

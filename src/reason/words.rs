@@ -68,8 +68,8 @@ impl fmt::Display for Reason {
             }
             Reason::PasswordElsewhere { why, folder } => write!(
                 f,
-                "no password is made in place of one: {why}. Copy {folder} from the machine that made it, or give the password in the \
-                 inventory"
+                "no password is made in place of one: {why}. Copy {folder} from the machine that made it, give the password in the \
+                 inventory, or take new ones with `muster password rotate`"
             ),
             Reason::OtherGroup { node, of_monitor, of_inventory } => write!(
                 f,

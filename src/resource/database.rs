@@ -274,7 +274,7 @@ pub fn wanted_extensions(node: &Node) -> &'static [&'static str] {
 }
 
 /// A step ends though no standby confirms it: what a failover then loses, a rerun makes again.
-const NO_WAIT: &str = "SET synchronous_commit = 'local';\n";
+pub const NO_WAIT: &str = "SET synchronous_commit = 'local';\n";
 
 /// Roles, database and extensions of a node that takes writes; what is there is left as it is.
 pub fn steps(formation: &Formation, node: &Node, bin: &str, facts: Option<&DatabaseFacts>) -> Vec<Step> {
@@ -411,16 +411,28 @@ pub fn wants_password(
 /// The server gets a SCRAM verifier, whatever `auth` is: the method md5 takes one as well. Its log and pg_stat_statements do not
 /// get to see even that.
 pub fn set_password(name: &str, password: &Secret, salt: &[u8]) -> Stdin {
-    Stdin::Hidden(Secret::new(format!(
-        "SET log_statement = 'none';\nSET log_min_duration_statement = -1;\nSET log_min_error_statement = 'panic';\n\
-         SET log_transaction_sample_rate = 0;\nSET log_min_duration_sample = -1;\n\
-         SET debug_print_parse = off;\nSET debug_print_rewritten = off;\nSET debug_print_plan = off;\n\
-         SET pg_stat_statements.track_utility = off;\nSET lock_timeout = '20s';\n\
-         {NO_WAIT}ALTER ROLE {} PASSWORD {};\n",
-        ident(name),
-        literal(scram::verifier(password, salt).reveal())
-    )))
+    let verifier = scram::verifier(password, salt);
+    Stdin::Hidden(Secret::new(format!("{UNTOLD}{NO_WAIT}{}", alter_role(name, &verifier).reveal())))
 }
+
+/// A statement that gives a role a verifier; behind [`UNTOLD`].
+pub fn alter_role(name: &str, verifier: &Secret) -> Secret {
+    Secret::new(format!("ALTER ROLE {} PASSWORD {};\n", ident(name), literal(verifier.reveal())))
+}
+
+/// What comes before it: nothing of it is to be in a log.
+pub const UNTOLD: &str = "\
+SET log_statement = 'none';
+SET log_min_duration_statement = -1;
+SET log_min_error_statement = 'panic';
+SET log_transaction_sample_rate = 0;
+SET log_min_duration_sample = -1;
+SET debug_print_parse = off;
+SET debug_print_rewritten = off;
+SET debug_print_plan = off;
+SET pg_stat_statements.track_utility = off;
+SET lock_timeout = '20s';
+";
 
 #[cfg(test)]
 mod tests {

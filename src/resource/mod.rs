@@ -28,6 +28,7 @@ pub mod psql;
 pub mod refused;
 pub mod replication;
 pub mod rolling;
+pub mod rotation;
 pub mod settings;
 pub mod streaming;
 pub mod tls;

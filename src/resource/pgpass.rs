@@ -33,26 +33,41 @@ pub fn step(
     found: Option<&Secret>,
     mode: Option<u32>,
 ) -> Option<Step> {
-    let lines = lines(node, uri);
-    let there = found.map_or("", Secret::reveal);
-    let open = open(mode);
-    if lines.is_empty() {
-        return None;
-    }
-    let because = match open {
-        _ if !lines.iter().all(|(_, line)| there.lines().any(|found| found == line)) => {
+    let (path, text) = wanted(node, uri, host, found)?;
+    let because = match open(mode) {
+        _ if !holds(node, uri, found) => {
             "servers and keepers find the passwords of their peers and of the monitor there".to_owned()
         }
         Some(mode) => format!("its mode is {mode:04o}: libpq reads none that others may read"),
         None => return None,
     };
+    let file = File::new(path, &node.server.os_user, Content::Hidden(text)).mode(0o600);
+    let file = file.before(found.map(|_| String::new()));
+    Some(Step::write(node.name(), file, Risk::Safe, because))
+}
+
+/// Whether every line that the node needs is there.
+pub fn holds(node: &Node, uri: &MonitorUri, found: Option<&Secret>) -> bool {
+    let there = found.map_or("", Secret::reveal);
+    lines(node, uri).iter().all(|(_, line)| there.lines().any(|found| found == line))
+}
+
+/// Where it is, and all that is to be in it; `None` where the node needs none.
+pub fn wanted(
+    node: &Node,
+    uri: &MonitorUri,
+    host: &HostFacts,
+    found: Option<&Secret>,
+) -> Option<(String, Secret)> {
+    let lines = lines(node, uri);
+    if lines.is_empty() {
+        return None;
+    }
+    let there = found.map_or("", Secret::reveal);
     let is_ours = |line: &&str| lines.iter().any(|(start, _)| line.starts_with(start.as_str()));
     let kept = there.lines().filter(|line| !is_ours(line));
     let all: Vec<&str> = lines.iter().map(|(_, line)| line.as_str()).chain(kept).collect();
-    let content = Content::Hidden(Secret::new(all.join("\n") + "\n"));
-    let file = File::new(format!("{}/.pgpass", host.home), &node.server.os_user, content).mode(0o600);
-    let file = file.before(found.map(|_| String::new()));
-    Some(Step::write(node.name(), file, Risk::Safe, because))
+    Some((format!("{}/.pgpass", host.home), Secret::new(all.join("\n") + "\n")))
 }
 
 /// The mode of a file that others may read, too.

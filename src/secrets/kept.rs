@@ -1,9 +1,9 @@
 //! The files of passwords that muster has made: read by every run, written by the first that rolls out with them.
 //!
-//! A file holds one password and a line end, its mode is 0600, and that of the folder 0700. Nothing that is there is ever
-//! written over.
+//! A file holds one password and a line end, its mode is 0600, and that of the folder 0700. `NAME.next` is one that is to take the
+//! place of `NAME`: it does so only once the formation has it everywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, File};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
@@ -17,7 +17,7 @@ use super::folder::{self, Env};
 use super::{Lines, text};
 use crate::bounded;
 use crate::error::Problem;
-use crate::formation::{Formation, Secret};
+use crate::formation::{Formation, Password, Secret};
 
 /// Letters and digits alone: 190 bits, and the same text in a URI, in `~/.pgpass` and in a shell.
 const LENGTH: usize = 32;
@@ -28,7 +28,20 @@ const MOST_BYTES: u64 = 1024;
 ///
 /// # Errors
 /// Files that are there and cannot be used.
-pub fn read(mut formation: Formation, env: &Env) -> Result<Formation, Vec<Problem>> {
+pub fn read(formation: Formation, env: &Env) -> Result<Formation, Vec<Problem>> {
+    rotated(formation, env, &BTreeSet::new())
+}
+
+/// As [`read`], with new ones in place of these; they are written by [`write`] alone. A rotation that was cut off goes on with what it
+/// has made.
+///
+/// # Errors
+/// As [`read`].
+pub fn rotated(
+    mut formation: Formation,
+    env: &Env,
+    anew: &BTreeSet<Password>,
+) -> Result<Formation, Vec<Problem>> {
     let lacking = formation.lacking();
     if lacking.is_empty() {
         return Ok(formation);
@@ -36,22 +49,67 @@ pub fn read(mut formation: Formation, env: &Env) -> Result<Formation, Vec<Proble
     let folder = place(&formation, env).map_err(|problem| vec![problem])?;
     formation.kept.folder = folder.display().to_string();
     check_folder(&folder).map_err(|problem| vec![problem])?;
-    let (mut found, mut problems) = (BTreeMap::new(), Vec::new());
+    let (mut found, mut made, mut problems) = (BTreeMap::new(), BTreeMap::new(), Vec::new());
     for password in lacking {
-        match of_file(&folder.join(password.as_str())) {
-            Ok(Some(secret)) => {
+        match look(&folder, password) {
+            Ok(Kept::Next(secret)) => {
+                formation.kept.rotating.insert(password);
                 found.insert(password, secret);
             }
-            Ok(None) => {}
+            Ok(Kept::No | Kept::One(_)) if anew.contains(&password) => {
+                formation.kept.rotating.insert(password);
+                made.insert(password, new());
+            }
+            Ok(Kept::One(secret)) => {
+                found.insert(password, secret);
+            }
+            Ok(Kept::No) => {}
             Err(problem) => problems.push(problem),
         }
     }
-    if problems.is_empty() { Ok(formation.with_passwords(&found)) } else { Err(problems) }
+    if problems.is_empty() { Ok(formation.with_passwords(&found).making(made)) } else { Err(problems) }
+}
+
+/// What is there of a password.
+enum Kept {
+    No,
+    One(Secret),
+    /// One that is to take another's place.
+    Next(Secret),
+}
+
+fn look(folder: &Path, password: Password) -> Result<Kept, Problem> {
+    if let Some(secret) = of_file(&folder.join(next(password)))? {
+        return Ok(Kept::Next(secret));
+    }
+    Ok(of_file(&folder.join(password.as_str()))?.map_or(Kept::No, Kept::One))
+}
+
+/// The file of one that is to take another's place.
+fn next(password: Password) -> String {
+    format!("{}.next", password.as_str())
+}
+
+/// What has taken the place of others is kept as what there is. For a formation that has got all of it.
+///
+/// # Errors
+/// What could not be written.
+pub fn settle(formation: &Formation) -> Result<(), Problem> {
+    let folder = Path::new(&formation.kept.folder);
+    for password in &formation.kept.rotating {
+        let (from, to) = (folder.join(next(*password)), folder.join(password.as_str()));
+        match fs::rename(&from, &to) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(cannot("write", &to, &error)),
+            Ok(()) | Err(_) => {}
+        }
+    }
+    if formation.kept.rotating.is_empty() { Ok(()) } else { synced(folder) }
 }
 
 /// The same with new passwords for what no file has; they are written by [`write`] alone.
 pub fn made(formation: Formation) -> Formation {
-    let made = formation.lacking().into_iter().map(|password| (password, new())).collect();
+    let made: BTreeMap<Password, Secret> =
+        formation.lacking().into_iter().map(|password| (password, new())).collect();
     formation.making(made)
 }
 
@@ -74,7 +132,11 @@ pub fn write(formation: &Formation) -> Result<(), Problem> {
     }
     make_folder(folder)?;
     for (password, secret) in &formation.kept.made {
-        put(folder, password.as_str(), secret)?;
+        let name = match formation.kept.rotating.contains(password) {
+            true => next(*password),
+            false => password.as_str().to_owned(),
+        };
+        put(folder, &name, secret)?;
     }
     Ok(())
 }

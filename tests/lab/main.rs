@@ -22,6 +22,7 @@ mod layouts;
 mod limits;
 mod looks;
 mod names;
+mod passwords;
 mod reboots;
 mod refusals;
 mod rolling;

@@ -184,3 +184,60 @@ fn files_are_made_whole_closed_and_once() {
     assert!(texts.contains(&node.password.as_ref().expect("it is kept").reveal().to_owned()));
     assert!(again.monitor_password().is_some());
 }
+
+/// A rotation keeps both until it is complete, and goes on with the one that it has made.
+#[test]
+fn a_rotation_keeps_both() {
+    use std::collections::BTreeSet;
+
+    use muster::formation::Password;
+    use muster::inventory::parse;
+    use muster::secrets::folder::Env;
+    use muster::secrets::kept::{made, read, rotated, settle, write};
+
+    let home = tempfile::tempdir().expect("a folder can be made");
+    let env = Env { data_home: Some(home.path().to_owned()), home: None };
+    let raw = || parse("x.yml", INVENTORY, Path::new("")).expect("it is right");
+    let load = || read(raw(), &env).expect("it is read");
+    write(&made(load())).expect("it is written");
+    let folder = home.path().join("muster/mon1.example-default");
+    let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let (old, others) = (text("password"), (text("replication_password"), text("monitor_password")));
+    let anew = BTreeSet::from([Password::User]);
+    let rotating = rotated(raw(), &env, &anew).expect("it is read");
+    assert_eq!(text("password.next"), None, "nothing is written yet");
+    write(&rotating).expect("it is written");
+    let next = text("password.next");
+    assert!(next.is_some() && next != old && text("password") == old);
+    let mode = fs::metadata(folder.join("password.next")).expect("it is there").permissions().mode() & 0o777;
+    assert_eq!(mode, 0o600);
+    // Cut off here: an apply wants the new one, and another rotation makes no third.
+    let password = |formation: &muster::formation::Formation| {
+        let node = formation.nodes.values().next().expect("there is one");
+        node.password.as_ref().map(|secret| format!("{}\n", secret.reveal()))
+    };
+    assert_eq!(password(&load()), next);
+    let again = rotated(raw(), &env, &anew).expect("it is read");
+    assert!(password(&again) == next && again.kept.made.is_empty());
+    settle(&again).expect("it is written");
+    assert_eq!((text("password"), text("password.next")), (next, None));
+    assert_eq!((text("replication_password"), text("monitor_password")), others);
+    settle(&load()).expect("there is nothing to do");
+}
+
+#[test]
+fn what_cannot_be_rotated_is_said() {
+    let operator = Operator::new();
+    let (code, said) = operator.muster(&["password", "rotate", "nobody", "--check"]);
+    assert!(code == 1 && said.contains("`nobody` is no role"), "{said}");
+    let (code, said) = operator.muster(&["-l", "pg1", "password", "rotate", "--check"]);
+    assert!(code == 1 && said.contains("--limit is not for this command"), "{said}");
+    for word in ["postgres", "password", "autoctl_node", "pgautofailover_replicator"] {
+        let (code, said) = operator.muster(&["password", "rotate", word, "--check"]);
+        assert_eq!(code, 4, "{word}: {said}");
+    }
+    operator.inventory(&INVENTORY.replace("scram-sha-256", "trust"));
+    let (code, said) = operator.muster(&["password", "rotate", "--check"]);
+    assert!(code == 1 && said.contains("uses no password"), "{said}");
+    assert!(!operator.path("home/.local").exists(), "nothing was written");
+}

@@ -6,6 +6,7 @@ use muster::op::{Op, Service, Synchronous, Way};
 use muster::resource::data::{new_dir, node_dir};
 use muster::resource::database::MadeBy;
 use muster::resource::monitor::DBNAME;
+use muster::sql::ident;
 use muster::state::State;
 use muster::step::{Action, Content, File, Step};
 
@@ -188,6 +189,21 @@ impl World {
                 *data.roles.get_mut(name).ok_or("role does not exist")? = true;
                 let (_, kept) = sql.split_once("PASSWORD '").expect("it is a literal");
                 data.verifiers.insert(name.clone(), Secret::new(kept.trim_end().trim_end_matches("';")));
+            }
+            Op::Rotate { roles, path } => {
+                let (file, sql) = sql.split_at(args[5].parse().expect("it is a length"));
+                for role in roles {
+                    let data = self.writable(on)?;
+                    *data.roles.get_mut(role).ok_or("role does not exist")? = true;
+                    let (_, kept) =
+                        sql.split_once(&format!("{} PASSWORD '", ident(role))).expect("it is set");
+                    let (kept, _) = kept.split_once('\'').expect("it is a literal");
+                    data.verifiers.insert(role.clone(), Secret::new(kept));
+                }
+                if let Some(path) = path {
+                    self.host(&on.0).files.insert(path.clone(), file.to_owned());
+                    self.host(&on.0).pgpass_mode = 0o600;
+                }
             }
             Op::CreateSlots { .. } => {
                 let (names, _) = values(&sql);

@@ -14,6 +14,7 @@ mod metadata;
 mod monitor;
 mod oracle;
 mod pairs;
+mod passwords;
 mod rolling;
 mod run;
 mod scenarios;

@@ -20,10 +20,12 @@ use std::fs;
 use std::path::Path;
 
 use jiff::civil::Date;
-use muster::formation::{Formation, NodeName, Secret};
+use muster::formation::{Formation, NodeName, Password, Secret};
 use muster::inventory::parse;
 use muster::op::Switch;
-use muster::plan::{Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Switchover, Which, plan};
+use muster::plan::{
+    Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Rotation, Switchover, Which, plan,
+};
 use muster::resource::certificate::Certificate;
 use muster::resource::citus::CitusNode;
 use muster::resource::database::Right;
@@ -119,7 +121,7 @@ pub(crate) fn scope(formation: &Formation, limit: &str) -> Scope {
 }
 
 /// What a run is for: nothing for a rollout; `restart [pending] [downtime] [HOST…]`, `switchover GROUP [HOST]`,
-/// `maintenance on|off HOST…`, `reboot [again] [downtime] [HOST…]`.
+/// `rotate [PASSWORD…]`, `maintenance on|off HOST…`, `reboot [again] [downtime] [HOST…]`.
 fn goal(formation: &Formation, line: &str) -> Option<Goal> {
     let mut words = line.split_whitespace();
     let verb = words.next();
@@ -144,6 +146,10 @@ fn goal(formation: &Formation, line: &str) -> Option<Goal> {
             serial: None,
             canary: None,
         }),
+        (Some("rotate"), words) => {
+            let named = |password: &Password| words.is_empty() || words.contains(&password.as_str());
+            Goal::Rotation(Rotation { passwords: Password::ALL.into_iter().filter(named).collect() })
+        }
         (Some("reboot"), words) => Goal::Reboot(Reboot {
             nodes: hosts(words),
             up_for: 60,
@@ -323,6 +329,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         ("listens", ["on", port]) => host.port = port.parse().ok(),
         ("stale", ["pid", pid]) => host.stale = pid.parse().ok(),
+        ("pgpass", ["gone"]) => drop(host.files.remove("/var/lib/postgresql/.pgpass")),
         ("port", ["taken"]) => host.port_taken = true,
         ("warns", _) => host.warnings.push(rest.to_owned()),
         ("pgpass", ["mode", mode]) => host.pgpass_mode = u32::from_str_radix(mode, 8).ok()?,

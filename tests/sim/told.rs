@@ -41,6 +41,10 @@ impl World {
             Op::CreateRole { name } | Op::CreateDatabase { name } => texts.contains(name),
             Op::RepairRole { name } => sql.contains(&format!("ALTER ROLE {} WITH ", ident(name))),
             Op::SetPassword { role } => sql.contains(&format!("ALTER ROLE {} PASSWORD", ident(role))),
+            Op::Rotate { roles, path } => {
+                roles.iter().all(|role| sql.contains(&format!("ALTER ROLE {} PASSWORD", ident(role))))
+                    && args[4] == path.as_deref().unwrap_or_default()
+            }
             Op::CreateExtension { name, dbname } => {
                 sql.contains(name) && dbname.as_ref().is_none_or(|dbname| args[4] == *dbname)
             }
