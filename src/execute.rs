@@ -10,6 +10,7 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use crate::authority::Signer;
 use crate::command::{Command, Failure, RunAs};
 use crate::event::{Event, NodeOutcome};
 use crate::fleet::{Events, Fleet};
@@ -17,7 +18,7 @@ use crate::formation::NodeName;
 use crate::op::{Op, Wait};
 use crate::plan::{Begins, Lane, Plan, Turn};
 use crate::resource::lock::{self, Holder, Over};
-use crate::step::{Action, Check, IN_VAIN, Stage, Step};
+use crate::step::{Action, Check, IN_VAIN, Issue, Stage, Step};
 
 /// Pauses between two questions of a `Wait`: short at first, as most answers change at once.
 const PAUSES: [u64; 5] = [150, 250, 400, 600, 800];
@@ -35,12 +36,13 @@ pub enum Stop {
 }
 
 /// Runs the plan to its end and tells how each node fared; of each node that has a step the holder has the turn.
+/// What is to be signed the signer signs.
 pub async fn execute(
     plan: &Plan,
     fleet: &Fleet,
     events: &Events,
     stop: watch::Receiver<Stop>,
-    holder: &Holder,
+    (holder, signer): (&Holder, &Signer),
 ) -> BTreeMap<NodeName, NodeOutcome> {
     let mut outcomes: BTreeMap<NodeName, NodeOutcome> = BTreeMap::new();
     for (node, why) in &plan.blocked {
@@ -50,7 +52,7 @@ pub async fn execute(
         outcomes.entry(node.clone()).or_default().unreachable = Some(failure.cause());
     }
     let (failed, _) = watch::channel::<BTreeSet<NodeName>>(outcomes.keys().cloned().collect());
-    let run = Run { plan, fleet, events, stop, failed, holder };
+    let run = Run { plan, fleet, events, stop, failed, holder, signer };
     let mut lost = None;
     for wave in &plan.waves {
         run.send(Event::StageStarted { stage: wave.stage, seconds: fleet.seconds() });
@@ -91,6 +93,7 @@ struct Run<'a> {
     events: &'a Events,
     stop: watch::Receiver<Stop>,
     holder: &'a Holder,
+    signer: &'a Signer,
     /// Nodes that will not get any further in this run.
     failed: watch::Sender<BTreeSet<NodeName>>,
 }
@@ -181,7 +184,7 @@ impl Run<'_> {
         let is_about_settings = match &step.action {
             Action::Put(file) => matches!(file.check, Check::Configuration { .. }),
             Action::Run(_) => step.op == Op::Reload,
-            Action::Wait { .. } => false,
+            Action::Issue(_) | Action::Wait { .. } => false,
         };
         match self.plan.given.get(&step.on).filter(|_| is_about_settings) {
             Some(given) => failure.pointing(|said| given.told(said)),
@@ -225,6 +228,7 @@ impl Run<'_> {
                     (Op::Reboot, End::Failed(Failure::Lost { .. } | Failure::TimedOut { .. })) => End::Done,
                     (_, end) => end,
                 },
+                Action::Issue(issue) => self.issue(&step.on, issue, &guarded).await,
                 Action::Wait { command, answers, timeout } => {
                     self.wait(step, &guarded(command), answers, Duration::from_secs(*timeout)).await
                 }
@@ -245,6 +249,18 @@ impl Run<'_> {
         match self.fleet.run(on, command).await {
             Ok(_) => End::Done,
             Err(failure) => End::Failed(failure),
+        }
+    }
+
+    /// Two commands, and a signature between them.
+    async fn issue(&self, on: &NodeName, issue: &Issue, guarded: &impl Fn(&Command) -> Command) -> End {
+        let request = match self.fleet.run(on, &guarded(&issue.request())).await {
+            Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
+            Err(failure) => return End::Failed(failure),
+        };
+        match self.signer.sign(issue, &request) {
+            Ok(issued) => self.once(on, &guarded(&issue.place(&issued))).await,
+            Err(why) => End::Failed(Failure::Refused { status: 65, stderr: why }),
         }
     }
 

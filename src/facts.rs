@@ -207,7 +207,9 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
                 .map(String::as_str)
                 .collect()
         }
-        crate::formation::Tls::Off | crate::formation::Tls::SelfSigned { .. } => Vec::new(),
+        crate::formation::Tls::Off
+        | crate::formation::Tls::SelfSigned { .. }
+        | crate::formation::Tls::Managed { .. } => Vec::new(),
     };
     let mut script = String::from("set +e\n");
     for (index, name) in PARAMETERS.iter().enumerate() {

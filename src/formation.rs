@@ -10,9 +10,11 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod authority;
 mod kept;
 mod restart_policy;
 mod tls;
+pub use authority::{Authority, SigningKey};
 pub use kept::{Kept, Password};
 pub use restart_policy::RestartPolicy;
 pub use tls::{SslMode, Tls};
@@ -112,6 +114,10 @@ pub struct Formation {
     pub number_sync_standbys: Option<u32>,
     /// Name (`postgresql.conf.j2`) and text of the templates that replace muster's own.
     pub templates: BTreeMap<String, String>,
+    /// `ca_dir`: where the formation's own certificate authority is on this machine; `None` is the usual place.
+    pub ca_dir: Option<String>,
+    /// What signs where `ssl` is `managed`; it is found once a command begins.
+    pub authority: Option<Authority>,
     /// Whom the inventory names, for patterns that select hosts.
     #[serde(skip)]
     pub roster: Roster,
@@ -216,6 +222,9 @@ pub struct MonitorUri {
     /// What an operator gave it as, for hints: [`MONITOR_VARIABLE`], or an option.
     #[serde(skip)]
     pub given_as: &'static str,
+    /// Whether the formation's own monitor is there: then each host verifies it with its own files.
+    #[serde(skip)]
+    pub is_own: bool,
 }
 
 /// The inventory's variable for the URI of a monitor.

@@ -57,6 +57,7 @@
 //! no files, no clock, no printing. `tests/architecture.rs` holds the table, and enforces it.
 
 pub mod adopt;
+pub mod authority;
 pub mod bounded;
 pub mod cli;
 pub mod command;
@@ -72,6 +73,7 @@ pub mod formation;
 pub mod fsm;
 pub mod hba;
 pub mod inventory;
+pub mod issue;
 pub mod links;
 pub mod op;
 pub mod pattern;

@@ -21,6 +21,7 @@ pub enum Risk {
 /// | Made by | Arms |
 /// |---|---|
 /// | `resource::{settings, tls, pgpass, citus, keeper}`, `plan::{drift, follow, replicate, adopted}` | `Write` |
+/// | `resource::managed` | `Issue` |
 /// | `resource::data` | `Initdb`, `Install`, `RemoveStalePid`, `Start`, `Stop` |
 /// | `resource::settings` | `Reload` |
 /// | `resource::{database, monitor}` | `CreateRole`, `RepairRole`, `SetPassword`, `CreateDatabase`, `CreateExtension` |
@@ -38,6 +39,12 @@ pub enum Risk {
 pub enum Op {
     Write {
         path: String,
+        risk: Risk,
+    },
+
+    /// A new key, and a certificate that the formation's own authority signs.
+    Issue {
+        names: Vec<String>,
         risk: Risk,
     },
 
@@ -276,6 +283,7 @@ impl Op {
     pub fn title(&self) -> String {
         match self {
             Op::Write { path, .. } => format!("write {path}"),
+            Op::Issue { names, .. } => format!("issue a certificate for {}", names.join(", ")),
             Op::Initdb { pgdata } => format!("initdb {pgdata}"),
             Op::BaseBackup { from } => format!("pg_basebackup from {from}"),
             Op::CompareSettings { of } => format!("compare its settings with those of {of}"),
@@ -334,7 +342,7 @@ impl Op {
 
     pub fn risk(&self) -> Risk {
         match self {
-            Op::Write { risk, .. } => *risk,
+            Op::Write { risk, .. } | Op::Issue { risk, .. } => *risk,
             Op::Stop { serving: Serving::Somebody } | Op::Restart | Op::Switchover { .. } => Risk::Restart,
             Op::Maintenance { turn: Switch::On } | Op::Reboot => Risk::Restart,
             Op::Reload | Op::Renew { .. } | Op::Synchronous { serving: Serving::Somebody, .. } => {

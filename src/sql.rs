@@ -126,11 +126,9 @@ pub fn remote(
 
 /// `sslrootcert` and `sslcrl` where the mode verifies, else nothing.
 pub fn ssl_files(tls: &Tls) -> (&str, &str) {
-    match tls {
-        Tls::Files { ca, crl, mode, .. } if *mode >= SslMode::VerifyCa => {
-            (ca.as_deref().unwrap_or_default(), crl.as_deref().unwrap_or_default())
-        }
-        Tls::Files { .. } | Tls::Off | Tls::SelfSigned { .. } => ("", ""),
+    match tls.mode() >= SslMode::VerifyCa {
+        true => (tls.ca().unwrap_or_default(), tls.crl().unwrap_or_default()),
+        false => ("", ""),
     }
 }
 
@@ -165,7 +163,7 @@ pub fn monitor_env(command: Command, uri: &MonitorUri) -> Command {
 pub fn on_monitor(node: &Node, bin: &str, uri: &MonitorUri, sql: String) -> Command {
     let script = format!("bin=$1\n{MONITOR}monitor\n");
     let command = Command::new(RunAs::User(node.server.os_user.clone()), script).args([bin]);
-    monitor_env(command, uri).stdin(Stdin::Text(sql))
+    monitor_env(command, &uri.seen_from(&node.server.tls)).stdin(Stdin::Text(sql))
 }
 
 /// sh functions by which a probe asks a server, and tells its answer from what psql says beside it. What is said is for
@@ -284,6 +282,27 @@ impl MonitorUri {
         ))
     }
 
+    /// As a host with this idea of encryption uses it: the files that it verifies the formation's own monitor with are its
+    /// own. A host that has none does not verify.
+    pub fn seen_from(&self, tls: &Tls) -> MonitorUri {
+        let is_verified = |(key, mode): &(String, String)| {
+            key == "sslmode" && SslMode::parse(mode).is_some_and(|mode| mode >= SslMode::VerifyCa)
+        };
+        if !self.is_own || !self.parameters.iter().any(is_verified) {
+            return self.clone();
+        }
+        let mut parameters = self.parameters.clone();
+        parameters.retain(|(key, _)| key != "sslrootcert" && key != "sslcrl");
+        if tls.ca().is_none() {
+            let sslmode = parameters.iter_mut().find(|(key, _)| key == "sslmode");
+            sslmode.into_iter().for_each(|(_, mode)| *mode = SslMode::Require.as_str().to_owned());
+        }
+        let files = [("sslrootcert", tls.ca()), ("sslcrl", tls.crl())];
+        let files = files.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.to_owned())));
+        parameters.extend(files);
+        MonitorUri { parameters, ..self.clone() }
+    }
+
     /// The URI to show: the same without the password.
     pub fn shown(&self) -> String {
         MonitorUri { password: None, ..self.clone() }.text().reveal().to_owned()
@@ -312,17 +331,9 @@ pub(crate) fn percent_value(text: &str) -> String {
 
 /// `sslmode=… [sslrootcert=… [sslcrl=…]]` for a server's peers, as pg_autoctl writes it.
 pub fn ssl_conninfo(tls: &Tls) -> String {
-    let mode = tls.mode();
-    let mut text = format!("sslmode={}", mode.as_str());
-    if mode < SslMode::VerifyCa {
-        return text;
-    }
-    if let Tls::Files { ca, crl, .. } = tls {
-        for (key, path) in [("sslrootcert", ca), ("sslcrl", crl)] {
-            if let Some(path) = path {
-                text.push_str(&format!(" {key}={}", conninfo_value(path)));
-            }
-        }
+    let mut text = format!("sslmode={}", tls.mode().as_str());
+    for (key, path) in tls.verified_with() {
+        text.push_str(&format!(" {key}={}", conninfo_value(path)));
     }
     text
 }
@@ -390,6 +401,7 @@ mod tests {
                 ("sslrootcert".into(), "/etc/ca.crt".into()),
             ],
             given_as: crate::formation::MONITOR_VARIABLE,
+            is_own: false,
         };
         let query = "sslmode=require&sslrootcert=/etc/ca.crt";
         assert_eq!(

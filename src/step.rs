@@ -10,6 +10,7 @@ use crate::formation::NodeName;
 use crate::op::Op;
 
 pub use crate::file::{Check, Content, File, Running};
+pub use crate::issue::Issue;
 pub use crate::op::Risk;
 
 /// Kinds of work in their order; a stage begins when the one before has ended on every node.
@@ -100,6 +101,8 @@ pub enum Action {
     /// Whole content, owner, mode; written beside, fsynced, moved into place.
     Put(File),
     Run(Command),
+    /// The host makes a key, the formation's authority signs, and the certificate goes back.
+    Issue(Issue),
     /// `command` again and again until its trimmed output is one of `answers`.
     Wait {
         command: Command,
@@ -143,7 +146,7 @@ impl Step {
                 let that = Action::Put(File { content, ..that.clone() });
                 *self == Step { action: that, ..other.clone() }
             }
-            (Action::Put(_) | Action::Run(_) | Action::Wait { .. }, _) => self == other,
+            (Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Wait { .. }, _) => self == other,
         }
     }
 

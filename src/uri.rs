@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use crate::facts::monitor_uri;
-use crate::formation::{Formation, Node, NodeName, SslMode, Tls};
+use crate::formation::{Formation, Monitor, Node, NodeName, Tls};
 use crate::resource::monitor::NodeRow;
 use crate::sql::{percent, percent_value, uri_host};
 
@@ -41,7 +41,16 @@ pub fn uris(formation: &Formation, known: &Known) -> Vec<Uri> {
 }
 
 pub fn monitor(formation: &Formation) -> Uri {
-    Uri { kind: "monitor", name: "monitor".to_owned(), uri: monitor_uri(formation).shown() }
+    let mut uri = monitor_uri(formation);
+    if let (Monitor::Managed(server), Some(ca)) = (&formation.monitor, own_authority(formation)) {
+        uri = uri.seen_from(&Tls::Managed { dir: String::new(), ca, mode: server.tls.mode() });
+    }
+    Uri { kind: "monitor", name: "monitor".to_owned(), uri: uri.shown() }
+}
+
+/// The file by which clients on this machine verify what the formation's own authority has signed.
+fn own_authority(formation: &Formation) -> Option<String> {
+    Some(format!("{}/ca.crt", formation.authority.as_ref()?.dir))
 }
 
 /// Whoever takes writes in one group; `None` where the inventory has no such group.
@@ -86,15 +95,10 @@ fn addresses<'a>(ours: &[&'a Node], known: &Known<'a>, group: u32, cluster: &str
 }
 
 /// Parameters that matter to a client of `node`: `sslmode`, and the files of `verify-ca` and above.
-pub fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
+fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
     let tls = &node.server.tls;
     let mut parameters = vec![("sslmode", tls.mode().as_str())];
-    if let Tls::Files { ca, crl, mode, .. } = tls
-        && *mode >= SslMode::VerifyCa
-    {
-        parameters.extend(ca.iter().map(|path| ("sslrootcert", path.as_str())));
-        parameters.extend(crl.iter().map(|path| ("sslcrl", path.as_str())));
-    }
+    parameters.extend(tls.verified_with());
     parameters
 }
 
@@ -109,7 +113,14 @@ fn group_uri(formation: &Formation, known: &Known, group: u32, cluster: &str) ->
     if cluster == MAIN {
         parameters.push("target_session_attrs=read-write".to_owned());
     }
-    let ssl = nodes.first().map(|node| ssl_parameters(node)).unwrap_or_default();
+    let mut ssl = nodes.first().map(|node| ssl_parameters(node)).unwrap_or_default();
+    let own = own_authority(formation)
+        .filter(|_| nodes.first().is_some_and(|node| matches!(node.server.tls, Tls::Managed { .. })));
+    for (key, value) in &mut ssl {
+        if let (&mut "sslrootcert", Some(own)) = (key, &own) {
+            *value = own;
+        }
+    }
     parameters.extend(ssl.iter().map(|(key, value)| format!("{key}={}", percent_value(value))));
     format!("postgres://{}/{}?{}", hosts.join(","), percent(&formation.dbname), parameters.join("&"))
 }

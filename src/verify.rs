@@ -5,7 +5,7 @@
 
 use crate::command::{Command, Failure, Output, RunAs, Stdin};
 use crate::facts::{self, Facts, Seen, Sight, Told};
-use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret, Server, Tls};
+use crate::formation::{Formation, Keeper, Monitor, Node, NodeKind, NodeName, Secret, Server, SslMode, Tls};
 use crate::resource::meant;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::overruled::Plain;
@@ -346,7 +346,11 @@ fn client(formation: &Formation, cluster: &str, expects: Expects, from: &Node, b
     }
     let Some(entry) = nodes.first() else { return command };
     command = command.env("PGUSER", &Secret::new(&entry.username));
-    for (key, value) in uri::ssl_parameters(entry) {
+    // Each host verifies with its own files.
+    let of = if from.server.tls.ca().is_some() { &from.server.tls } else { &entry.server.tls };
+    let mode = std::iter::once(("sslmode", entry.server.tls.mode().as_str()));
+    let files = of.verified_with().into_iter().filter(|_| entry.server.tls.mode() >= SslMode::VerifyCa);
+    for (key, value) in mode.chain(files) {
         let name = match key {
             "sslmode" => "PGSSLMODE",
             "sslrootcert" => "PGSSLROOTCERT",

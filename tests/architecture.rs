@@ -29,6 +29,8 @@ const RANKS: &[(&str, Does)] = &[
     // From what was found to the text of an inventory, which it reads once more.
     ("adopt", Core),
     ("inventory", Shell),
+    // What signs for the formation, on this machine.
+    ("authority", Shell),
     ("secrets", Shell),
     // A command line as the text of an inventory.
     ("create", Core),
@@ -57,6 +59,7 @@ const RANKS: &[(&str, Does)] = &[
     ("template", Core),
     // The words.
     ("step", Core),
+    ("issue", Core),
     ("file", Core),
     ("session", Core),
     ("trial", Core),

@@ -72,6 +72,8 @@ fn tls(server: &Server) -> Lines {
     match &server.tls {
         Tls::Off => vec![("no_ssl", "true".to_owned())],
         Tls::SelfSigned { mode } => self_signed(*mode),
+        // Nothing that pg_autoctl made is.
+        Tls::Managed { .. } => vec![("ssl", "managed".to_owned())],
         Tls::Files { cert, key, ca: None, crl: None, mode }
             if *cert == format!("{}/server.crt", server.pgdata)
                 && *key == format!("{}/server.key", server.pgdata) =>

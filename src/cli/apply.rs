@@ -12,6 +12,7 @@ use super::lock::{self, Locks, No, Taken};
 use super::saved::Saved;
 use super::screen::Screen;
 use super::{Options, exit, plan, signals, today};
+use crate::authority::Signer;
 use crate::error::{Exit, Problem};
 use crate::execute::{Stop, execute};
 use crate::facts::{self, Facts};
@@ -227,7 +228,7 @@ impl Rounds<'_> {
                 match self.agree(&plan).await? {
                     Agreed::Run => {
                         self.keep()?;
-                        executed = self.execute(&plan).await;
+                        executed = self.execute(&plan).await?;
                     }
                     Agreed::Stale(now) => {
                         report::log("the hosts have changed since they were looked at; the plan is now:\n");
@@ -320,12 +321,18 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    async fn execute(&self, plan: &Plan) -> Outcomes {
+    async fn execute(&self, plan: &Plan) -> Result<Outcomes, Vec<Problem>> {
         let stop = self.stop.clone();
+        // What signs is kept on this machine before any host trusts it.
+        let signer = match &self.formation.authority {
+            Some(authority) if plan.is_to_sign() => Signer::of(authority).map_err(|problem| vec![problem])?,
+            Some(_) | None => Signer::Nobody,
+        };
         let screen = Screen::open(self.options.running(), plan.steps().count(), "starting", stop.clone());
-        let executed = execute(plan, self.fleet, screen.events(), stop, self.locks.holder()).await;
+        let by = (self.locks.holder(), &signer);
+        let executed = execute(plan, self.fleet, screen.events(), stop, by).await;
         screen.close().await;
-        executed
+        Ok(executed)
     }
 
     /// `None` where the operator has said stop: nothing is under way that would have to finish.

@@ -1,12 +1,17 @@
 //! `muster cert`: the certificates of the servers.
 
+use std::collections::BTreeSet;
+
 use clap::{Args, Subcommand};
 use serde_json::json;
 
-use super::{Options, exit, plan, today};
+use super::{Options, apply, exit, plan, today};
 use crate::error::{Exit, Problem};
+use crate::formation::{NodeName, Server, Tls};
+use crate::plan::{Certificates, Goal};
 use crate::report;
 use crate::report::cert::{Line, State};
+use crate::resource::managed::Renew;
 use crate::resource::tls::RENEW_DAYS;
 use crate::scope::Scope;
 
@@ -27,21 +32,62 @@ enum What {
         #[arg(long, value_name = "DAYS", default_value_t = RENEW_DAYS)]
         within: i32,
     },
+    /// Have new keys and certificates made, though the ones that are there are good. Servers are reloaded, sessions live on.
+    Renew {
+        /// Hosts and groups, as Ansible's patterns.
+        #[arg(default_value = "all")]
+        pattern: String,
+        #[command(flatten)]
+        run: apply::Verb,
+    },
+}
+
+impl Arguments {
+    pub(super) fn changes(&self) -> bool {
+        match &self.what {
+            What::Status { .. } => false,
+            What::Renew { run, .. } => run.changes(),
+        }
+    }
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let What::Status { pattern, within } = &arguments.what;
+    match &arguments.what {
+        What::Status { pattern, within } => status(options, pattern, *within).await,
+        What::Renew { pattern, run } => renew(options, pattern, run).await,
+    }
+}
+
+async fn renew(options: &Options, pattern: &str, run: &apply::Verb) -> Result<Exit, Vec<Problem>> {
+    let formation = options.load()?;
+    let servers = options.select(&formation, pattern)?;
+    let is_made = |server: &&&Server| match server.tls {
+        Tls::SelfSigned { .. } | Tls::Managed { .. } => true,
+        Tls::Off | Tls::Files { .. } => false,
+    };
+    let nodes: BTreeSet<NodeName> =
+        servers.iter().filter(is_made).map(|server| server.name.clone()).collect();
+    if nodes.is_empty() {
+        let problem = Problem::new(format!("`{pattern}` selects no server whose certificate muster makes"));
+        let hint = "where server_cert is given, put a new file there: `muster apply` has the server read it";
+        return Err(vec![problem.hint(hint)]);
+    }
+    let goal = || Goal::Certificates(Certificates { nodes: nodes.clone(), renew: Renew::Always });
+    run.carry_out(options, &formation, &goal).await
+}
+
+async fn status(options: &Options, pattern: &str, within: i32) -> Result<Exit, Vec<Problem>> {
     let formation = options.load()?;
     let servers = options.select(&formation, pattern)?;
     let scope = Scope::of(&formation, servers.iter().map(|server| server.name.clone()));
     let facts = plan::look(options, &formation, &servers).await;
     let lines: Vec<Line> = servers
         .iter()
-        .map(|server| Line::new(&formation, server, facts.seen(&server.name), today(), *within))
+        .map(|server| Line::new(&formation, server, facts.seen(&server.name), today(), within))
         .collect();
     report::print(&match options.json {
         true => report::json::result("certificates", &lines, &[("within_days", json!(within))]),
-        false => report::cert::text(&lines, *within, options.paint()),
+        false => report::cert::text(&lines, within, options.paint()),
     });
     let worst = lines.iter().map(|line| line.state).max();
     let exit = match worst {

@@ -14,6 +14,7 @@ mod adopt;
 mod answers;
 mod apply;
 mod bound;
+mod ca;
 mod cert;
 mod create;
 mod exec;
@@ -97,8 +98,10 @@ enum Command {
     Uri(uri::Arguments),
     /// Show which line of each pg_hba.conf answers each connection that the formation needs, and what none answers.
     Hba(hba::Arguments),
-    /// Show the certificates of the servers.
+    /// Show the certificates of the servers, or have new ones made.
     Cert(cert::Arguments),
+    /// Replace the formation's own certificate authority.
+    Ca(ca::Arguments),
     /// Take new passwords for the formation's roles.
     Password(password::Arguments),
     /// Show every version on every host.
@@ -152,6 +155,7 @@ pub fn run(arguments: &Arguments) -> Exit {
             Command::Uri(arguments) => uri::run(options, arguments).await,
             Command::Hba(arguments) => hba::run(options, arguments).await,
             Command::Cert(arguments) => cert::run(options, arguments).await,
+            Command::Ca(arguments) => ca::run(options, arguments).await,
             Command::Password(arguments) => password::run(options, arguments).await,
             Command::Version(arguments) => version::run(options, arguments).await,
             Command::Facts(arguments) => facts::run(options, arguments).await,
@@ -210,6 +214,8 @@ impl Command {
             Command::Switchover(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Maintenance(arguments) if arguments.run.changes() => Purpose::Deeds,
             Command::Reboot(arguments) if arguments.run.changes() => Purpose::Deeds,
+            Command::Cert(arguments) if arguments.changes() => Purpose::Deeds,
+            Command::Ca(arguments) if arguments.changes() => Purpose::Deeds,
             Command::Password(arguments) if arguments.changes() => Purpose::Deeds,
             Command::Exec(_) | Command::Psql(_) | Command::Ssh(_) => Purpose::Answers,
             Command::Apply(_)
@@ -225,6 +231,7 @@ impl Command {
             | Command::Uri(_)
             | Command::Hba(_)
             | Command::Cert(_)
+            | Command::Ca(_)
             | Command::Password(_)
             | Command::Version(_)
             | Command::Facts(_)

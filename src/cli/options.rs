@@ -6,7 +6,8 @@ use std::sync::{Arc, OnceLock};
 
 use clap::{Args, ValueEnum};
 
-use super::keyring;
+use super::{keyring, today};
+use crate::authority;
 use crate::bounded;
 use crate::command::Failure;
 use crate::error::Problem;
@@ -112,7 +113,11 @@ impl Options {
                 let formation = self.read(Need::Everything)?;
                 self.accept(kept::rotated(formation, &Env::of_this_process(), &wanted.passwords)?)
             }
-            Goal::Restart(_) | Goal::Switchover(_) | Goal::Maintenance(_) | Goal::Reboot(_) => self.load(),
+            Goal::Restart(_)
+            | Goal::Switchover(_)
+            | Goal::Maintenance(_)
+            | Goal::Reboot(_)
+            | Goal::Certificates(_) => self.load(),
         }
     }
 
@@ -120,7 +125,8 @@ impl Options {
     pub(super) fn accept(&self, formation: Formation) -> Result<Formation, Vec<Problem>> {
         warn(&formation.warnings);
         self.check_ways(formation.servers().map(|server| &server.host))?;
-        Ok(formation)
+        let authority = authority::find(&formation, today()).map_err(|problem| vec![problem])?;
+        Ok(Formation { authority, ..formation })
     }
 
     pub(super) fn inventories(&self) -> Result<&[String], Vec<Problem>> {
@@ -194,6 +200,7 @@ impl Options {
             | Goal::Switchover(_)
             | Goal::Maintenance(_)
             | Goal::Reboot(_)
+            | Goal::Certificates(_)
             | Goal::Rotation(_) => Ok(Scope::whole()),
         }
     }

@@ -80,7 +80,7 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
         // A client that verifies reads its authority for every connection.
         let is_needed_now = match &server.tls {
             Tls::Files { ca: Some(ca), mode, .. } => *mode >= SslMode::VerifyCa && unreadable.contains(ca),
-            Tls::Files { .. } | Tls::Off | Tls::SelfSigned { .. } => false,
+            Tls::Files { .. } | Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } => false,
         };
         let when = match is_needed_now && server.keeper != Keeper::None {
             true => "its keeper needs it for every connection, and PostgreSQL at its next start",
@@ -94,7 +94,7 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
     if server.tls != Tls::Off && !seen.tls.unusable.is_empty() {
         let why = seen.tls.unusable.join("; ");
         let way = match server.tls {
-            Tls::SelfSigned { .. } => ": apply makes a new pair",
+            Tls::SelfSigned { .. } | Tls::Managed { .. } => ": apply makes a new pair",
             Tls::Files { .. } | Tls::Off => "",
         };
         said.push(format!(
@@ -108,7 +108,7 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
     let is_gone = |name: &&str| found.files.get(*name).is_none_or(Option::is_none);
     let mut gone: Vec<&str> = NEEDED.into_iter().filter(is_gone).collect();
     gone.extend(found.standby_conf.is_none().then_some(STANDBY_CONF));
-    if let Tls::SelfSigned { .. } = server.tls {
+    if let Tls::SelfSigned { .. } | Tls::Managed { .. } = server.tls {
         gone.extend((!seen.tls.file).then_some("server.crt"));
         gone.extend((!seen.tls.key).then_some("server.key"));
     }

@@ -10,6 +10,9 @@ pub enum Tls {
     Off,
     /// `--ssl-self-signed`: muster makes a key pair for this node alone.
     SelfSigned { mode: SslMode },
+    /// `ssl: managed`: the formation's own certificate authority signs what the host makes. `dir` is where the pair lies on
+    /// the target, `ca` the file of certificates that are trusted there.
+    Managed { dir: String, ca: String, mode: SslMode },
     /// `--server-cert`, `--server-key`, `--ssl-ca-file`, `--ssl-crl-file`: paths on the target.
     Files { cert: String, key: String, ca: Option<String>, crl: Option<String>, mode: SslMode },
 }
@@ -58,7 +61,38 @@ impl Tls {
     pub fn mode(&self) -> SslMode {
         match self {
             Tls::Off => SslMode::Prefer,
-            Tls::SelfSigned { mode } | Tls::Files { mode, .. } => *mode,
+            Tls::SelfSigned { mode } | Tls::Managed { mode, .. } | Tls::Files { mode, .. } => *mode,
         }
+    }
+
+    /// Signed by the formation's own authority, in this folder of the target.
+    pub fn managed(dir: String, mode: SslMode) -> Tls {
+        Tls::Managed { ca: format!("{dir}/ca.crt"), dir, mode }
+    }
+
+    /// The path of the certificates that others are verified with.
+    pub fn ca(&self) -> Option<&str> {
+        match self {
+            Tls::Off | Tls::SelfSigned { .. } => None,
+            Tls::Managed { ca, .. } => Some(ca),
+            Tls::Files { ca, .. } => ca.as_deref(),
+        }
+    }
+
+    /// The path of the list of revoked certificates.
+    pub fn crl(&self) -> Option<&str> {
+        match self {
+            Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } => None,
+            Tls::Files { crl, .. } => crl.as_deref(),
+        }
+    }
+
+    /// What who connects verifies others with, as (libpq's keyword, path): nothing where the mode does not verify.
+    pub fn verified_with(&self) -> Vec<(&'static str, &str)> {
+        if self.mode() < SslMode::VerifyCa {
+            return Vec::new();
+        }
+        let files = [("sslrootcert", self.ca()), ("sslcrl", self.crl())];
+        files.into_iter().filter_map(|(key, path)| Some((key, path?))).collect()
     }
 }

@@ -357,6 +357,8 @@ fn formation(
     };
     let secrets = node.host.given("secrets_dir").zip(node.host.text("secrets_dir"));
     let given = secrets.map(|(given, folder)| resolved(source.base(given.span), &folder));
+    let ca_dir = (node.host.given("ca_dir").zip(node.host.text("ca_dir")))
+        .map(|(given, folder)| resolved(source.base(given.span), &folder));
     keepers(&members, source);
     let mut monitor = match node.host.given("monitor").map(|given| &given.value) {
         Some(Value::Monitor(uri)) => {
@@ -388,6 +390,8 @@ fn formation(
         nodes,
         number_sync_standbys,
         templates,
+        ca_dir,
+        authority: None,
         roster,
         seed: Seed(rand::random()),
         outside,

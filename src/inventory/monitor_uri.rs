@@ -29,6 +29,7 @@ pub fn parse(uri: &str) -> Result<MonitorUri, &'static str> {
         dbname: or_default(decoded(dbname)?, "pg_auto_failover"),
         parameters: parameters(query)?,
         given_as: MONITOR_VARIABLE,
+        is_own: false,
     };
     match uri.text().reveal().len() > LONGEST {
         true => Err("the URI is too long: pg_autoctl reads 1023 bytes of it"),

@@ -85,9 +85,9 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
     let name = node_name(host, source);
     let adopted = host.flag("adopted");
     let is_resolvable = is_named(host, &hostname, source);
-    let encryption = tls::read(host, source);
-    let hba_edit = hba_edit(host, source);
     let pgdata = host.text("pgdata").map(|pgdata| normal(&pgdata));
+    let encryption = tls::read(host, pgdata.as_deref(), source);
+    let hba_edit = hba_edit(host, source);
     let keeper = keeper(host, adopted, source);
     let settings = merged_settings(host, role, source);
     Some(Server {

@@ -13,7 +13,10 @@ use crate::resource::guc::{self, Wrong};
 pub(super) const OWNED: &[(&str, &str)] = &[
     ("port", "use the variable `pgport`"),
     ("listen_addresses", "use the variable `listen`"),
-    ("ssl", "use the variable `ssl_self_signed` or `no_ssl`, or `server_cert` and `server_key`"),
+    (
+        "ssl",
+        "use the variable `ssl: managed`, `ssl_self_signed` or `no_ssl`, or `server_cert` and `server_key`",
+    ),
     ("ssl_cert_file", "use the variable `server_cert`"),
     ("ssl_key_file", "use the variable `server_key`"),
     ("ssl_ca_file", "use the variable `ssl_ca_file`, beside `settings`"),

@@ -8,6 +8,7 @@ use crate::formation::{SslMode, Tls};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Choice {
+    Managed,
     SelfSigned,
     Off,
     Files,
@@ -23,12 +24,13 @@ pub(super) fn as_found(tls: Tls, pgdata: Option<&str>) -> Tls {
             crl: None,
             mode,
         },
-        (tls @ (Tls::Off | Tls::SelfSigned { .. } | Tls::Files { .. }), _) => tls,
+        (tls @ (Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } | Tls::Files { .. }), _) => tls,
     }
 }
 
 /// The variables that make a choice.
 const CHOICES: &[(&str, Choice)] = &[
+    ("ssl", Choice::Managed),
     ("ssl_self_signed", Choice::SelfSigned),
     ("no_ssl", Choice::Off),
     ("server_cert", Choice::Files),
@@ -38,7 +40,9 @@ const CHOICES: &[(&str, Choice)] = &[
 ];
 
 /// Reads the choice; `None` where a problem was reported.
-pub(super) fn read(host: &Host, source: &mut Source) -> Option<Tls> {
+///
+/// `pgdata`: the data directory beside which muster's own files lie.
+pub(super) fn read(host: &Host, pgdata: Option<&str>, source: &mut Source) -> Option<Tls> {
     let (choice, from) = decide(host, source)?;
     let levels = &host.levels[from..];
     let given = |name: &str| levels.iter().rev().find_map(|level| level.get(name));
@@ -59,6 +63,15 @@ pub(super) fn read(host: &Host, source: &mut Source) -> Option<Tls> {
     match choice {
         Choice::Off => Some(Tls::Off),
         Choice::SelfSigned => Some(Tls::SelfSigned { mode: mode.unwrap_or(SslMode::Require) }),
+        Choice::Managed => {
+            if let (true, Some(given)) = (host.flag("adopted"), given("ssl")) {
+                let problem = Problem::new("`ssl: managed` cannot be with `adopted`");
+                let hint = "an adopted server keeps its own files: say ssl_self_signed, no_ssl, or server_cert with server_key";
+                source.problem(given.key_span, problem.hint(hint));
+                return None;
+            }
+            Some(Tls::managed(format!("{}.node", pgdata?), mode.unwrap_or(SslMode::VerifyFull)))
+        }
         Choice::Files => {
             let there = CHOICES.iter().filter(|(_, choice)| *choice == Choice::Files);
             let there: Vec<&Given> = there.filter_map(|(name, _)| given(name)).collect();
@@ -94,7 +107,7 @@ fn unfit(choice: Choice, mode: SslMode, ca: Option<&Given>) -> Option<Problem> {
             let problem = Problem::new(format!("`ssl_mode: {word}` needs `ssl_ca_file`"));
             Some(problem.hint("give the certificate authority's file, or `ssl_mode: require`"))
         }
-        Choice::Off | Choice::SelfSigned | Choice::Files => None,
+        Choice::Off | Choice::Managed | Choice::SelfSigned | Choice::Files => None,
     }
 }
 
@@ -137,7 +150,7 @@ fn choices(level: &Level) -> impl Iterator<Item = (Choice, &Given)> {
         let chosen = match given.value {
             Value::Flag(flag) => flag,
             // A wrong path still says which choice was meant; a wrong flag does not.
-            _ => *choice == Choice::Files,
+            _ => matches!(choice, Choice::Files | Choice::Managed),
         };
         chosen.then_some((*choice, given))
     })
@@ -147,8 +160,11 @@ fn conflict(one: &Given, other: &Given, source: &mut Source) {
     let (first, second) = if one.key_span < other.key_span { (one, other) } else { (other, one) };
     let problem =
         Problem::new(format!("`{}` cannot be with `{}`", second.variable.name, first.variable.name));
+    // `create` has no option for it.
+    let managed =
+        if [one, other].iter().any(|given| given.variable.name == "ssl") { "ssl: managed, " } else { "" };
     let hint = format!(
-        "the other is on {}; choose one: ssl_self_signed, no_ssl, or server_cert with server_key",
+        "the other is on {}; choose one: {managed}ssl_self_signed, no_ssl, or server_cert with server_key",
         source.line(first.key_span)
     );
     source.problem(second.key_span, problem.hint(hint));

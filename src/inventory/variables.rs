@@ -261,6 +261,13 @@ pub static VARIABLES: &[Variable] = &[
     ),
     // Network encryption. One choice; where nothing is said, encryption without own certificates.
     row(
+        "ssl",
+        Server,
+        Choice(&["managed"]),
+        From("none"),
+        "managed: the formation has a certificate authority of its own. Each host makes its key, the authority signs, and everybody verifies everybody.",
+    ),
+    row(
         "ssl_self_signed",
         Server,
         Flag,
@@ -284,6 +291,13 @@ pub static VARIABLES: &[Variable] = &[
         Choice(SSL_MODES),
         From("verify-full with ssl_ca_file, else require"),
         "sslmode of the connection strings.",
+    ),
+    row(
+        "ca_dir",
+        Formation,
+        LOCAL_FILE,
+        From("a folder of the formation's below $XDG_DATA_HOME/muster"),
+        "Where ssl: managed keeps its certificate authority, ca.crt and ca.key, on the machine that muster runs on; relative to the inventory.",
     ),
     // Citus and failover.
     row(

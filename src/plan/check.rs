@@ -126,6 +126,11 @@ fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
             missing.join(", ")
         ));
     }
+    if let Some(trust) = &world.trust
+        && let Some(why) = trust.refusal(server, &seen.tls, world.today)
+    {
+        return Some(why);
+    }
     let Tls::Files { cert, .. } = &server.tls else { return None };
     if !seen.tls.unusable.is_empty() {
         return Some(format!("PostgreSQL cannot use these files for TLS: {}", seen.tls.unusable.join("; ")));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{Formation, HbaEdit, Node, Secret, Server};
+use crate::formation::{Formation, HbaEdit, Node, Secret, Server, Tls};
 use crate::links::{self, Purpose};
 use crate::plan::World;
 use crate::plan::rolling::{self, Share};
@@ -235,10 +235,17 @@ pub(super) fn drifted(
             Some(found) => format!("it is not what its keeper writes{}", after_restart(found, &own)),
             None => GONE.to_owned(),
         };
-        match settings::with_tls_still(found(name).unwrap_or_default(), &own).filter(|_| drift.running) {
-            Some(still) => {
+        let before = found(name).unwrap_or_default();
+        let still = settings::with_tls_still(before, &own)
+            .map(|still| (still, "TLS stays on until nobody asks for it any more"))
+            .or_else(|| {
+                let still = settings::with_peers_still(before, &own)?;
+                Some((still, "its peers are verified once all of them have their certificates"))
+            });
+        match still.filter(|_| drift.running) {
+            Some((still, why)) => {
                 if found(name) != Some(&still) {
-                    put(name, still, "TLS stays on until nobody asks for it any more");
+                    put(name, still, why);
                 }
                 last.push(write(name, own, &because));
             }
@@ -258,7 +265,7 @@ pub(super) fn drifted(
         }
         put(name, wanted, &because);
     }
-    let ends_tls = !last.is_empty();
+    let ends_tls = !last.is_empty() && server.tls == Tls::Off;
     let found_rules = found("pg_hba.conf");
     // The rules for strangers are their keepers' work and this node's: they are missed only where others are.
     let strangers = world.strangers();

@@ -10,6 +10,7 @@ use crate::facts::Facts;
 use crate::formation::{Formation, Node, NodeName, RestartPolicy};
 use crate::plan::maintenance::{self, Maintenance};
 use crate::plan::reboot::{self, Reboot};
+use crate::plan::renew::{self, Certificates};
 use crate::plan::restart::{self, Restart};
 use crate::plan::rotation::{self, Rotation};
 use crate::plan::switchover::{self, Switchover};
@@ -30,6 +31,8 @@ pub enum Goal {
     Maintenance(Maintenance),
     /// Hosts that have booted anew.
     Reboot(Reboot),
+    /// Servers with other certificates.
+    Certificates(Certificates),
     /// Roles with other passwords.
     Rotation(Rotation),
 }
@@ -73,6 +76,15 @@ impl Goal {
             Goal::Reboot(wanted) => {
                 let chosen = reboot::with_neighbours(facts, &wanted.nodes);
                 in_turns(&chosen, &|world, plan| reboot::plan(world, wanted, plan))
+            }
+            Goal::Certificates(wanted) => {
+                let (mut plan, whole) = (Plan::default(), Scope::whole());
+                let world = World::new(formation, &whole, facts, today, &mut plan);
+                renew::plan(&world, wanted, &mut plan);
+                plan.blocked.retain(|name, _| wanted.nodes.contains(name));
+                plan.unreachable.retain(|name, _| wanted.nodes.contains(name));
+                plan.notes.retain(|name, _| wanted.nodes.contains(name));
+                Ok(plan)
             }
         }
     }

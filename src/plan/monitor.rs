@@ -7,7 +7,8 @@ use crate::plan::drift::{Drift, drifted, install_configuration, reload};
 use crate::plan::{MonitorView, Plan, World, adopted, node};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
-use crate::resource::{data, monitor, tls};
+use crate::resource::managed::Renew;
+use crate::resource::{data, monitor};
 use crate::step::{Action, Stage, Step};
 
 pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
@@ -37,10 +38,11 @@ fn steps(world: &World, server: &Server, plan: &mut Plan) -> Result<(Vec<Step>, 
     let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
     let bin = software.bin.as_str();
     let is_kept = seen.keeper.alive.is_some();
-    let mut steps = tls::steps(server, &seen.tls, world.today);
+    let (mut steps, signed_later) = world.certificate(server, seen, Renew::WhereNeeded, plan);
     let mut last = Vec::new();
     match &seen.pgdata {
         Pgdata::Empty | Pgdata::Foreign(_) => {
+            steps.extend(signed_later);
             steps.push(data::initdb(
                 server,
                 software,
@@ -56,6 +58,7 @@ fn steps(world: &World, server: &Server, plan: &mut Plan) -> Result<(Vec<Step>, 
             let drift = Drift::new(server, found, &seen.node_conf);
             let mut changes = drifted(world, server, None, &drift)?;
             let changed = !changes.now.is_empty() || (!steps.is_empty() && running);
+            changes.last.splice(0..0, signed_later);
             steps.append(&mut changes.now);
             plan.held.extend(changes.held.take().map(|held| (server.name.clone(), held)));
             last = changes.last(server, None, bin);

@@ -12,10 +12,11 @@ use crate::plan::{Plan, World, adopted, follow};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
+use crate::resource::managed::Renew;
 use crate::resource::monitor::{NodeRow, silence_of_a_row};
 use crate::resource::replication;
 use crate::resource::rolling::once_heard;
-use crate::resource::{citus, data, database, overruled as system, pgpass, properties, streaming, tls};
+use crate::resource::{citus, data, database, overruled as system, pgpass, properties, streaming};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
 
@@ -156,10 +157,11 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     let bin = world.bin(node.name());
     let is_primary = world.is_primary(node);
     plan.add(Stage::Prepare, node.name(), citus::hook_steps(node, bin, &world.formation.dbname, &seen.hook));
-    let mut steps = tls::steps(server, &seen.tls, world.today);
+    let (mut steps, signed_later) = world.certificate(server, seen, Renew::WhereNeeded, plan);
     let mut last = Vec::new();
     match &seen.pgdata {
         Pgdata::Empty | Pgdata::Foreign(_) => {
+            steps.extend(signed_later);
             steps.extend(node_conf(server, node, &seen.node_conf));
             if is_primary {
                 let software = seen.software.as_ref().expect("a server without PostgreSQL is refused");
@@ -177,6 +179,7 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             let drift = Drift::new(server, found, &seen.node_conf);
             let mut changes = drifted(world, server, Some(node), &drift)?;
             let changed = !changes.now.is_empty() || !steps.is_empty();
+            changes.last.splice(0..0, signed_later);
             steps.append(&mut changes.now);
             plan.held.extend(changes.held.take().map(|held| (node.name().clone(), held)));
             last = changes.last(server, Some(node), bin);

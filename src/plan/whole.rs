@@ -45,7 +45,7 @@ impl World<'_> {
         if steps.is_empty() {
             return;
         }
-        let what = "stricter rules, or no TLS any more, wait for";
+        let what = "what could shut others out (stricter rules, another certificate or authority, no TLS any more) waits for";
         if !self.scope.is_whole() {
             plan.note(
                 node,

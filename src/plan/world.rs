@@ -12,6 +12,7 @@ use crate::reason::Reason;
 use crate::resource::data::{self, Pgdata};
 use crate::resource::database::DatabaseFacts;
 use crate::resource::keeper;
+use crate::resource::managed::Trust;
 use crate::resource::meant;
 use crate::resource::monitor::{MonitorFacts, NodeRow};
 use crate::resource::names::Names;
@@ -28,6 +29,8 @@ pub(super) struct World<'a> {
     pub(super) templates: Templates,
     pub(super) names: Names,
     pub(super) uri: MonitorUri,
+    /// What `ssl: managed` has every host trust.
+    pub(super) trust: Option<Trust>,
     pub(super) monitor: MonitorView<'a>,
     /// Ids that nodes have on the monitor, or will be registered with.
     ids: BTreeMap<NodeName, u64>,
@@ -62,6 +65,7 @@ impl<'a> World<'a> {
             templates: Templates::new(&formation.templates),
             names: Names::new(seen),
             uri: monitor_uri(formation),
+            trust: Trust::of(formation, |server| Some(&facts.seen(&server.name)?.tls)),
             monitor: MonitorView::Fresh,
             ids: BTreeMap::new(),
             excluded: BTreeMap::new(),

@@ -59,6 +59,7 @@ impl Line {
             from: match &server.tls {
                 Tls::Off => "off".to_owned(),
                 Tls::SelfSigned { .. } => "self-signed".to_owned(),
+                Tls::Managed { .. } => "managed".to_owned(),
                 Tls::Files { cert, .. } => cert.clone(),
             },
             certificate: None,
@@ -78,12 +79,14 @@ impl Line {
         let tls = &seen.tls;
         let found = match &server.tls {
             Tls::Files { .. } => &tls.served,
-            Tls::Off | Tls::SelfSigned { .. } => &tls.certificate,
+            Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } => &tls.certificate,
         };
         let renews = |days: i32| match &server.tls {
             Tls::Files { .. } => "put a new one there: `apply` has the server read it".to_owned(),
-            Tls::Off | Tls::SelfSigned { .. } if days <= RENEW_DAYS => "`apply` makes a new one".to_owned(),
-            Tls::Off | Tls::SelfSigned { .. } => {
+            Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } if days <= RENEW_DAYS => {
+                "`apply` makes a new one".to_owned()
+            }
+            Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } => {
                 format!("`apply` makes a new one in the last {RENEW_DAYS} days")
             }
         };
@@ -213,6 +216,8 @@ mod tests {
                 subject: format!("CN={name}"),
                 issuer: "CN=Some CA".to_owned(),
                 key: "EC 256".to_owned(),
+                signed_with: None,
+                own_key: None,
             }),
             days: Some(3),
             shown: Some(state != State::Wrong),

@@ -65,7 +65,7 @@ fn line(node: &NodeName, step: &Step, contents: Contents, paint: Paint) -> Strin
     let line = format!("    {} {}{on} {because}\n", symbol(step, paint), plain(&step.title()));
     match &step.action {
         Action::Put(file) => line + &indented(&diff::text(file, contents, paint), 8),
-        Action::Run(_) | Action::Wait { .. } => line,
+        Action::Run(_) | Action::Issue(_) | Action::Wait { .. } => line,
     }
 }
 
@@ -112,7 +112,7 @@ fn symbol(step: &Step, paint: Paint) -> String {
         (_, Risk::Restart | Risk::Destroy) => paint.red("!"),
         (_, Risk::Reload) => paint.yellow("~"),
         (Action::Put(file), Risk::Safe) if file.before.is_some() => paint.yellow("~"),
-        (Action::Put(_) | Action::Run(_), Risk::Safe) => paint.green("+"),
+        (Action::Put(_) | Action::Run(_) | Action::Issue(_), Risk::Safe) => paint.green("+"),
     }
 }
 

@@ -294,11 +294,17 @@ fn line(formation: &Formation, facts: &Facts, server: &Server, today: Date) -> L
         // What a client is shown, not what lies in a file: a server that was not reloaded has the old one.
         certificate_days: match (&server.tls, seen.map(|seen| &seen.tls.shown)) {
             (Tls::Off, _) => Look::Absent,
-            (Tls::SelfSigned { .. } | Tls::Files { .. }, Some(Shown::Certificate { certificate, .. })) => {
-                Look::Is(days(today, certificate.not_after))
+            (
+                Tls::SelfSigned { .. } | Tls::Managed { .. } | Tls::Files { .. },
+                Some(Shown::Certificate { certificate, .. }),
+            ) => Look::Is(days(today, certificate.not_after)),
+            (Tls::SelfSigned { .. } | Tls::Managed { .. } | Tls::Files { .. }, Some(Shown::Nothing)) => {
+                Look::Absent
             }
-            (Tls::SelfSigned { .. } | Tls::Files { .. }, Some(Shown::Nothing)) => Look::Absent,
-            (Tls::SelfSigned { .. } | Tls::Files { .. }, Some(Shown::Unknown) | None) => Look::Unknown,
+            (
+                Tls::SelfSigned { .. } | Tls::Managed { .. } | Tls::Files { .. },
+                Some(Shown::Unknown) | None,
+            ) => Look::Unknown,
         },
     }
 }

@@ -3,6 +3,7 @@
 use jiff::Timestamp;
 use jiff::civil::Date;
 use serde::Serialize;
+use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
 /// What matters of an X.509 certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -16,6 +17,11 @@ pub struct Certificate {
     pub issuer: String,
     /// `EC 256`, `RSA 2048`: the algorithm of its key, and the bits where they are known.
     pub key: String,
+    /// The identifier of the key that signed it, and that of its own key, in hexadecimal digits, where it says them.
+    #[serde(skip)]
+    pub signed_with: Option<String>,
+    #[serde(skip)]
+    pub own_key: Option<String>,
 }
 
 impl Certificate {
@@ -40,8 +46,7 @@ pub(super) fn usual(name: &str) -> String {
 }
 
 /// The first certificate of a text.
-pub(super) fn read(pem: &str) -> Result<Certificate, String> {
-    use x509_parser::prelude::{FromDer, GeneralName, X509Certificate};
+pub fn read(pem: &str) -> Result<Certificate, String> {
     let broken = |why: String| format!("the certificate cannot be read: {why}");
     let (_, block) =
         x509_parser::pem::parse_x509_pem(pem.as_bytes()).map_err(|why| broken(why.to_string()))?;
@@ -73,7 +78,73 @@ pub(super) fn read(pem: &str) -> Result<Certificate, String> {
         subject: certificate.subject().to_string(),
         issuer: certificate.issuer().to_string(),
         key: key(certificate.public_key()),
+        signed_with: identifier(&certificate, |extension| match extension {
+            ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref().map(|id| id.0),
+            _ => None,
+        }),
+        own_key: identifier(&certificate, |extension| match extension {
+            ParsedExtension::SubjectKeyIdentifier(found) => Some(found.0),
+            _ => None,
+        }),
     })
+}
+
+fn identifier<'a>(
+    certificate: &'a X509Certificate<'a>,
+    of: impl Fn(&'a ParsedExtension<'a>) -> Option<&'a [u8]>,
+) -> Option<String> {
+    let bytes = certificate.extensions().iter().find_map(|extension| of(extension.parsed_extension()))?;
+    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// Every certificate of a text, each as PEM by itself.
+pub fn blocks(text: &str) -> Vec<String> {
+    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
+    const END: &str = "-----END CERTIFICATE-----";
+    let mut blocks = Vec::new();
+    let mut block: Option<String> = None;
+    for line in text.lines().map(str::trim) {
+        if line == BEGIN {
+            block = Some(String::new());
+        }
+        if let Some(begun) = &mut block {
+            begun.push_str(line);
+            begun.push('\n');
+        }
+        if line == END {
+            blocks.extend(block.take());
+        }
+    }
+    blocks
+}
+
+/// The certificate of an authority.
+///
+/// # Errors
+/// In words, where it is none, or cannot be known again in what it signs.
+pub fn authority(pem: &str) -> Result<Certificate, String> {
+    let found = read(pem)?;
+    let is_authority = with(pem, |certificate| {
+        certificate.basic_constraints().ok().flatten().is_some_and(|found| found.value.ca)
+    });
+    if is_authority != Some(true) {
+        return Err("it is not the certificate of an authority (basic constraints: CA)".to_owned());
+    }
+    if found.own_key.is_none() {
+        return Err("it has no subject key identifier, by which what it signs is known".to_owned());
+    }
+    Ok(found)
+}
+
+/// The bits of a certificate's public key.
+pub fn public_key(pem: &str) -> Option<Vec<u8>> {
+    with(pem, |certificate| certificate.public_key().subject_public_key.data.to_vec())
+}
+
+fn with<T>(pem: &str, of: impl Fn(&X509Certificate) -> T) -> Option<T> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+    let (_, certificate) = X509Certificate::from_der(&block.contents).ok()?;
+    Some(of(&certificate))
 }
 
 fn key(public: &x509_parser::x509::SubjectPublicKeyInfo) -> String {
@@ -91,10 +162,7 @@ const ED25519: &str = "1.3.101.112";
 
 /// libpq finds no digest for its channel binding with such a signature.
 pub(super) fn is_ed25519(pem: &str) -> bool {
-    use x509_parser::prelude::{FromDer, X509Certificate};
-    let Ok((_, block)) = x509_parser::pem::parse_x509_pem(pem.as_bytes()) else { return false };
-    X509Certificate::from_der(&block.contents)
-        .is_ok_and(|(_, found)| found.signature_algorithm.algorithm.to_id_string() == ED25519)
+    with(pem, |found| found.signature_algorithm.algorithm.to_id_string() == ED25519) == Some(true)
 }
 
 fn ip(bytes: &[u8]) -> Option<String> {

@@ -37,7 +37,8 @@ pub fn refusal(server: &Server, home: &str, facts: &ClientFacts, found: &Pgdata)
     };
     let signs_itself = match &server.tls {
         Tls::SelfSigned { .. } => true,
-        Tls::Off | Tls::Files { .. } => false,
+        // With `sslrootcert` that file is not read.
+        Tls::Off | Tls::Managed { .. } | Tls::Files { .. } => false,
     };
     (is_new && signs_itself && facts.files.contains("root.crt")).then(|| {
         format!(
@@ -53,6 +54,7 @@ pub fn notes(server: &Server, home: &str, facts: &ClientFacts) -> Vec<String> {
     let (mode, has_ca) = match &server.tls {
         Tls::Off => (None, false),
         Tls::SelfSigned { mode } => (Some(*mode), false),
+        Tls::Managed { mode, .. } => (Some(*mode), true),
         Tls::Files { ca, mode, .. } => (Some(*mode), ca.is_some()),
     };
     let mut notes = Vec::new();

@@ -14,6 +14,7 @@ pub mod host;
 pub mod installed;
 pub mod keeper;
 pub mod lock;
+pub mod managed;
 pub mod meant;
 pub mod monitor;
 pub mod moved;

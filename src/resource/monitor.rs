@@ -368,7 +368,7 @@ pub fn register(
         node.cluster().to_owned(),
     ]);
     let op = Op::Register { id, group: node.group, kind: node.kind };
-    Step::new(node.name(), op, because, Action::Run(monitor_env(command, uri)))
+    Step::new(node.name(), op, because, Action::Run(monitor_env(command, &uri.seen_from(&node.server.tls))))
 }
 
 /// `$1` bin, `$2` PGDATA, `$3` node id.
@@ -387,7 +387,12 @@ pub fn set_system_identifier(node: &Node, id: u64, bin: &str, uri: &MonitorUri) 
         &id.to_string(),
     ]);
     let because = "the monitor knows a group by the system identifier of its data";
-    Step::new(node.name(), Op::TellSystemIdentifier, because, Action::Run(monitor_env(command, uri)))
+    Step::new(
+        node.name(),
+        Op::TellSystemIdentifier,
+        because,
+        Action::Run(monitor_env(command, &uri.seen_from(&node.server.tls))),
+    )
 }
 
 /// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user, `$6` formation, `$7` id, `$8` group, `$9` state.
@@ -425,7 +430,7 @@ pub fn report(
         &node.group.to_string(),
         state.as_str(),
     ]);
-    monitor_env(command, uri)
+    monitor_env(command, &uri.seen_from(&node.server.tls))
 }
 
 /// Asks whether the keeper of a node reports: `reported`, or for how long it has not.
@@ -480,21 +485,16 @@ pub fn wait_for_primary(
 
 /// The connection that nodes use: what `--monitor` is to pg_autoctl.
 pub fn uri(server: &Server, password: Option<&Secret>) -> MonitorUri {
-    let mut parameters = vec![("sslmode".to_owned(), server.tls.mode().as_str().to_owned())];
-    if let crate::formation::Tls::Files { ca, crl, mode, .. } = &server.tls
-        && *mode >= crate::formation::SslMode::VerifyCa
-    {
-        for (key, path) in [("sslrootcert", ca), ("sslcrl", crl)] {
-            parameters.extend(path.iter().map(|path| (key.to_owned(), path.clone())));
-        }
-    }
+    let mode = std::iter::once(("sslmode", server.tls.mode().as_str()));
+    let parameters = mode.chain(server.tls.verified_with());
     MonitorUri {
         host: server.hostname.clone(),
         port: server.pgport,
         user: USER.to_owned(),
         password: password.cloned(),
         dbname: DBNAME.to_owned(),
-        parameters,
+        parameters: parameters.map(|(key, value)| (key.to_owned(), value.to_owned())).collect(),
         given_as: MONITOR_VARIABLE,
+        is_own: true,
     }
 }

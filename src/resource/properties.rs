@@ -43,7 +43,7 @@ fn in_turn(
         Command::new(RunAs::User(node.server.os_user.clone()), format!("bin=$1\n{MONITOR}{IN_TURN}"));
     let voters = voters.map_or(String::new(), |voters| voters.to_string());
     let command = command.args([bin.to_owned(), formation.name.clone(), voters]);
-    monitor_env(command, uri).stdin(Stdin::Text(sql)).timeout(60)
+    monitor_env(command, &uri.seen_from(&node.server.tls)).stdin(Stdin::Text(sql)).timeout(60)
 }
 
 fn set(formation: &Formation, node: &Node, function: &str, to: &str) -> String {

@@ -87,6 +87,7 @@ mod tests {
             dbname: "pg_auto_failover".into(),
             parameters: Vec::new(),
             given_as: crate::formation::MONITOR_VARIABLE,
+            is_own: false,
         };
         let at = "psql: psql: error: connection to server at \"mon\" (10.0.0.1), port 5999 failed:";
         for (said, cause, look) in [

@@ -168,7 +168,7 @@ fn own_server_and_monitor(
     let command = Command::new(RunAs::User(server.os_user.clone()), script)
         .args([bin, server.pghost.as_deref().unwrap_or_default(), &server.pgport.to_string()])
         .args([node.username.as_str(), formation]);
-    monitor_env(command, uri)
+    monitor_env(command, &uri.seen_from(&node.server.tls))
 }
 
 fn has_slot(node_id: u64) -> String {

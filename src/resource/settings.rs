@@ -86,11 +86,9 @@ pub fn auto_failover_conf(server: &Server, node: Option<&Node>, host: &HostFacts
         Auth::Trust | Auth::Other(_) => {}
     }
     set("ssl", if server.tls == Tls::Off { "off" } else { "on" });
-    if let Tls::Files { ca, crl, .. } = &server.tls {
-        for (name, path) in [("ssl_ca_file", ca), ("ssl_crl_file", crl)] {
-            if let Some(path) = path {
-                set(name, &quoted(path));
-            }
+    for (name, path) in [("ssl_ca_file", server.tls.ca()), ("ssl_crl_file", server.tls.crl())] {
+        if let Some(path) = path {
+            set(name, &quoted(path));
         }
     }
     if let Some((certificate, key)) = tls::paths(server) {
@@ -130,6 +128,20 @@ pub fn with_tls_still(found: &str, wanted: &str) -> Option<String> {
     }
     let still: String = found.lines().filter(is_tls).map(|line| format!("{line}\n")).collect();
     Some(wanted.replacen(off, &still, 1))
+}
+
+/// What has a node ask its Citus peers for more, with what it asks for now: those whose certificate is no such yet would be
+/// given up. `None` where it asks for no more than now.
+pub fn with_peers_still(found: &str, wanted: &str) -> Option<String> {
+    let line =
+        |text: &str| text.lines().find(|line| line.starts_with("citus.node_conninfo = ")).map(str::to_owned);
+    let mode = |line: &str| {
+        let word = line.split(['\'', ' ']).find_map(|word| word.strip_prefix("sslmode="))?;
+        crate::formation::SslMode::parse(word)
+    };
+    let (now, then) = (line(found)?, line(wanted)?);
+    let verifies = mode(&then)? >= crate::formation::SslMode::VerifyCa;
+    (verifies && mode(&now)? < mode(&then)?).then(|| wanted.replacen(&then, &now, 1))
 }
 
 fn tuning(host: &HostFacts) -> String {

@@ -9,6 +9,7 @@ use crate::formation::{Secret, Server, Tls};
 use crate::probe::{Answer, Answers};
 use crate::resource::certificate::{Certificate, is_ed25519, read, usual};
 use crate::resource::data::node_dir;
+use crate::resource::managed::Renew;
 use crate::step::{Content, File, Risk, Step};
 
 /// Days a self-signed certificate is valid. pg_autoctl's are for 365 and never renewed; a rerun renews these.
@@ -30,6 +31,9 @@ pub struct TlsFacts {
     pub served: Option<Certificate>,
     /// That of the user's file which the inventory names; `None` where there is none, or it cannot be read.
     pub given: Option<Certificate>,
+    /// The certificates that `ssl: managed` has the host trust, as PEM; `None` where there is no such file.
+    #[serde(skip)]
+    pub authority: Option<String>,
     /// Why PostgreSQL cannot use the files as they are: the user's, else muster's own.
     pub unusable: Vec<String>,
     /// Whether that certificate is an Ed25519 one.
@@ -65,6 +69,7 @@ certificate() {
 /// After [`CERTIFICATE`]; `$pgdata`, and the user's files in `$tlsfiles`, one path a line.
 pub const PROBE: &str = r#"
 file tls.cert "$pgdata.node/server.crt"
+file tls.authority "$pgdata.node/ca.crt"
 if [ -f "$pgdata.node/server.key" ]; then say tls.key 1
 elif sees "$pgdata.node/server.key"; then say tls.key 0
 else blind tls.key "cannot look into $d"; fi
@@ -176,6 +181,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
         // Nothing is decided by it: what is no certificate is not known.
         served: users.as_deref().and_then(|pem| read(pem).ok()),
         given: answers.told("tls.given").and_then(|pem| read(&pem).ok()),
+        authority: answers.told("tls.authority"),
         unusable: answers.told_lines("tls.unusable"),
         ed25519: users.as_deref().is_some_and(is_ed25519),
         shown,
@@ -190,12 +196,15 @@ pub fn paths(server: &Server) -> Option<(String, String)> {
             let dir = node_dir(server);
             Some((format!("{dir}/server.crt"), format!("{dir}/server.key")))
         }
+        Tls::Managed { dir, .. } => Some((format!("{dir}/server.crt"), format!("{dir}/server.key"))),
         Tls::Files { cert, key, .. } => Some((cert.clone(), key.clone())),
     }
 }
 
 /// A new pair where there is none, or where the one there is ends soon, is for another name, or keeps PostgreSQL from its next start.
-pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
+///
+/// `renew`: a new one though the one there is good.
+pub fn steps(server: &Server, facts: &TlsFacts, today: Date, renew: Renew) -> Vec<Step> {
     let Tls::SelfSigned { .. } = server.tls else { return Vec::new() };
     let names = names(server);
     let because = match &facts.certificate {
@@ -212,6 +221,7 @@ pub fn steps(server: &Server, facts: &TlsFacts, today: Date) -> Vec<Step> {
         Some(_) if !facts.unusable.is_empty() => {
             format!("PostgreSQL does not start with the pair as it is: {}", facts.unusable.join("; "))
         }
+        Some(_) if renew == Renew::Always => "a new one is asked for".to_owned(),
         Some(_) => return Vec::new(),
     };
     let risk = if facts.file { Risk::Reload } else { Risk::Safe };

@@ -95,6 +95,7 @@ fn facts(
                 unreadable: Vec::new(),
                 served: None,
                 given: None,
+                authority: None,
                 unusable: Vec::new(),
                 ed25519: false,
                 shown: Shown::Unknown,
@@ -599,6 +600,8 @@ fn a_certificate_for_another_name_is_told_where_somebody_verifies_it() {
         subject: String::new(),
         issuer: String::new(),
         key: String::new(),
+        signed_with: None,
+        own_key: None,
     };
     let told = |mode: &str, names: &[&str]| {
         let formation = tls(mode);

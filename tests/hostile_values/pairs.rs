@@ -142,6 +142,7 @@ fn every_text_has_its_place() {
     let local = [
         "templates_dir",
         "secrets_dir",
+        "ca_dir",
         "ansible_ssh_private_key_file",
         "known_hosts",
         "host_key",

@@ -134,6 +134,7 @@ pub(crate) fn words(formation: &Formation, rule: Option<&str>) -> Vec<Word> {
         add(&what, vec![("title".to_owned(), step.title()), ("because".to_owned(), step.because.clone())]);
         match &step.action {
             Action::Put(file) => add(&format!("{what}, file"), of_file(file, rule)),
+            Action::Issue(issue) => add(&format!("{what}, command"), of_command(&issue.request())),
             Action::Run(command) | Action::Wait { command, .. } => {
                 add(&format!("{what}, command"), of_command(command))
             }

@@ -30,6 +30,7 @@ mod rollout;
 mod secrets;
 mod settings;
 mod sudoers;
+mod trust;
 mod truth;
 mod turns;
 mod waits;

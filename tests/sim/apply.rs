@@ -1,7 +1,9 @@
 //! What each operation does to the world: an arm each, so that a new one has to be modelled.
 
+use muster::authority::Signer;
 use muster::command::{Command, Stdin};
-use muster::formation::{NodeKind, NodeName, Secret};
+use muster::formation::{NodeKind, NodeName, Secret, SigningKey};
+use muster::issue::Issue;
 use muster::op::{Op, Service, Synchronous, Way};
 use muster::resource::data::{new_dir, node_dir};
 use muster::resource::database::MadeBy;
@@ -9,6 +11,7 @@ use muster::resource::monitor::DBNAME;
 use muster::sql::ident;
 use muster::state::State;
 use muster::step::{Action, Content, File, Step};
+use rcgen::KeyPair;
 
 use crate::monitor::{Monitor, Registration, Report};
 use crate::world::{Data, Host, Place, Seeing, World, is_self_signed, state_path};
@@ -56,6 +59,7 @@ impl World {
         let end = match &step.action {
             Action::Put(file) => self.put(&step.on, file),
             Action::Run(command) => self.run(step, command),
+            Action::Issue(issue) => self.issue(&step.on, issue),
             Action::Wait { command, answers, .. } => {
                 return match self.ask(step, command) {
                     Ok(answer) if answers.contains(&answer) => End::Done,
@@ -110,6 +114,23 @@ impl World {
         Ok(())
     }
 
+    /// A key that is made here, as on a host without openssl.
+    fn issue(&mut self, on: &NodeName, issue: &Issue) -> Result<(), String> {
+        let authority = self.formation.authority.as_ref().ok_or("nobody signs")?;
+        let SigningKey::Made { key } = &authority.key else { return Err("nobody signs".to_owned()) };
+        let key = KeyPair::from_pem(key.reveal()).unwrap();
+        let issued = Signer::with(&authority.certificates[0], key).unwrap().sign(issue, "none")?;
+        let host = self.hosts.get_mut(on).expect("it is there");
+        let trusted = host.files.get(&format!("{}/ca.crt", issue.dir)).ok_or("the host trusts nobody yet")?;
+        assert!(trusted.contains(&authority.certificates[0]), "it would not take what was signed");
+        host.put_certificate(&issued.certificate);
+        host.unusable.clear();
+        host.why_down = None;
+        host.files.insert(format!("{}/server.crt", issue.dir), issued.certificate);
+        host.files.insert(format!("{}/server.key", issue.dir), issued.key.unwrap().reveal().to_owned());
+        Ok(())
+    }
+
     /// A plan shows `~` for a file that is there, and `+` for one that is not.
     fn knows_what_is_there(&mut self, on: &NodeName, file: &File, pgdata: &str) {
         let state = state_path(self.server(on));
@@ -129,7 +150,9 @@ impl World {
         let (on, args, sql) = (&step.on, &command.args, sql(command));
         let server = self.server(on).clone();
         match &step.op {
-            Op::Write { .. } | Op::Wait(_) => panic!("no command writes a file or waits: {:?}", step.op),
+            Op::Write { .. } | Op::Issue { .. } | Op::Wait(_) => {
+                panic!("no command writes a file or waits: {:?}", step.op)
+            }
             Op::Initdb { .. } => {
                 self.only_new_dir(on, &args[1]);
                 let serial = self.serial();

@@ -11,7 +11,7 @@ use muster::step::Stage;
 
 use crate::converge::{assert_serves, settled};
 use crate::run::{Dice, TODAY, Trouble, converge, execute, plan_for};
-use crate::world::{World, config_path};
+use crate::world::{World, config_path, with_authority};
 
 const BEFORE: &str = "
 all:
@@ -51,7 +51,8 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
 ];
 
 fn formation(text: &str) -> Formation {
-    parse("db.yml", text, Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    let formation = parse("db.yml", text, Path::new(""));
+    with_authority(formation.unwrap_or_else(|problems| panic!("{problems:#?}")))
 }
 
 fn titles(plan: &Plan) -> String {

@@ -22,6 +22,9 @@ fn as_configured(server: &Server, config: &str) -> Server {
     let mode = SslMode::parse(&get("sslmode")).expect("a word of libpq's");
     let tls = match get("active").as_str() {
         "0" => Tls::Off,
+        _ if get("ca_file").ends_with(".node/ca.crt") => {
+            Tls::managed(get("ca_file").trim_end_matches("/ca.crt").to_owned(), mode)
+        }
         _ if get("cert_file").contains(".node/") => Tls::SelfSigned { mode },
         _ => Tls::Files {
             cert: get("cert_file"),

@@ -9,14 +9,15 @@ use muster::resource::database::Right;
 use crate::oracle::complaints;
 use crate::run::{Dice, Trouble, converge, execute, plan_for};
 use crate::scenarios::together;
-use crate::world::{Place, Seeing, World};
+use crate::world::{Place, Seeing, World, with_authority};
 
 pub(crate) fn example(name: &str) -> Formation {
     load(&Path::new("inventory").join(name)).unwrap_or_else(|problems| panic!("{problems:#?}"))
 }
 
 pub(crate) fn inventory(text: &str) -> Formation {
-    parse("inventory.yml", text, Path::new("")).unwrap_or_else(|problems| panic!("{problems:#?}"))
+    let formation = parse("inventory.yml", text, Path::new(""));
+    with_authority(formation.unwrap_or_else(|problems| panic!("{problems:#?}")))
 }
 
 /// One group of three that all count.

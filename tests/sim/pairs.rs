@@ -10,7 +10,7 @@ use muster::resource::data::STANDBY_CONF;
 use crate::keeper::entries;
 use crate::oracle::complaints;
 use crate::run::{Dice, Trouble, converge, execute, plan_for};
-use crate::world::{Seeing, World, config_path};
+use crate::world::{Seeing, World, config_path, with_authority};
 
 /// What becomes of a change.
 #[derive(Clone, Copy)]
@@ -131,6 +131,11 @@ const SAMPLES: &[Sample] = &[
     row("password", All, [SCRAM, SCRAM_2], Converges),
     row("replication_password", All, [SCRAM, SCRAM_3], Converges),
     row("monitor_password", All, ["", ""], Elsewhere("tests/sim/changes.rs")),
+    row("ssl", All, ["ssl: managed", "ssl_self_signed: true"], Converges),
+    row("ssl", All, ["ssl: managed", "no_ssl: true"], Converges),
+    row("ssl", All, ["ssl: managed", FILES], Converges),
+    row("ssl", Citus, ["ssl: managed", "ssl_self_signed: true"], Converges),
+    row("ca_dir", All, ["ssl: managed", "ssl: managed, ca_dir: /nowhere/other"], ChangesNothing),
     row("ssl_self_signed", All, ["ssl_self_signed: true", FILES], Converges),
     row("no_ssl", All, ["no_ssl: true", "no_ssl: false"], Converges),
     row("no_ssl", All, ["no_ssl: true", FILES], Converges),
@@ -142,6 +147,7 @@ const SAMPLES: &[Sample] = &[
     row("ssl_crl_file", All, [WITH_CA, WITH_CRL], Converges),
     row("ssl_mode", All, ["ssl_mode: require", "ssl_mode: prefer"], Converges),
     row("ssl_mode", All, [WITH_CA, CA_MODE], Converges),
+    row("ssl_mode", All, ["ssl: managed", "ssl: managed, ssl_mode: require"], Converges),
     row("citus_secondary", Reader, [READER, "secondary: true, group: 1"], Refused("")),
     row(
         "citus_cluster",
@@ -236,7 +242,8 @@ fn inventory(at: At, value: &str) -> Result<Formation, String> {
         Outside => "    postgres: {hosts: {a: {}, b: {secondary: true}}}\n".to_owned(),
     };
     let text = vars + &hosts;
-    parse("inventory.yml", &text, Path::new("")).map_err(|problems| format!("{text}{problems:?}"))
+    let formation = parse("inventory.yml", &text, Path::new(""));
+    formation.map(with_authority).map_err(|problems| format!("{text}{problems:?}"))
 }
 
 /// The files that an operator brings along are there.

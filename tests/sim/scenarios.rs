@@ -38,7 +38,9 @@ use muster::step::Risk;
 
 use crate::converge::example;
 use crate::run::{Dice, TODAY, Trouble, converge, execute};
-use crate::world::{Data, Host, Place, Seeing, World, boot_id, config_path, unit_path, write_state};
+use crate::world::{
+    Data, Host, Place, Seeing, World, boot_id, config_path, unit_path, with_authority, write_state,
+};
 
 #[test]
 fn every_scenario_plans_what_it_says() {
@@ -66,6 +68,7 @@ fn every_scenario_plans_what_it_says() {
         let read = |text: &str| match text.trim() {
             file if file.ends_with(".yml") => example(file),
             yaml => parse(name, yaml, Path::new("/base"))
+                .map(with_authority)
                 .unwrap_or_else(|problems| panic!("{name}: {problems:#?}")),
         };
         let (own, others) = inventory.split_once("---- others\n").unzip();
@@ -384,6 +387,8 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
                 subject: String::new(),
                 issuer: String::new(),
                 key: String::new(),
+                signed_with: None,
+                own_key: None,
             });
         }
         ("certificate", ["for", other]) => {

@@ -16,7 +16,8 @@ impl World {
             (Op::Write { path, .. }, Action::Put(file)) => *path == file.path,
             (Op::Wait(wait), Action::Wait { command, answers, .. }) => waits_so(wait, command, answers),
             (op, Action::Run(command)) => self.does_so(op, step, command),
-            (_, Action::Put(_) | Action::Wait { .. }) => false,
+            (Op::Issue { names, .. }, Action::Issue(issue)) => *names == issue.names,
+            (_, Action::Put(_) | Action::Issue(_) | Action::Wait { .. }) => false,
         }
     }
 
@@ -25,7 +26,7 @@ impl World {
         let (texts, numbers) = values(&sql);
         let sets = |to: &str| sql.contains(&format!("'), {to});")) && texts.contains(&step.on.0);
         match op {
-            Op::Write { .. } | Op::Wait(_) => false,
+            Op::Write { .. } | Op::Issue { .. } | Op::Wait(_) => false,
             Op::Initdb { pgdata } => *pgdata == server.pgdata && args[1] == new_dir(server),
             Op::BaseBackup { from } => {
                 let word = |key: &str| args[2].split(' ').find_map(|word| word.strip_prefix(key));

@@ -1,11 +1,13 @@
 //! The world of a simulation: hosts, what lies on them, and the monitor; and what a probe would see of it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use base64::Engine as _;
+use muster::authority;
 use muster::command::Failure;
 use muster::facts::{Facts, Seen, Sight, monitor_uri};
-use muster::formation::{Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls};
+use muster::formation::{Authority, Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls};
 use muster::probe::Answers;
 use muster::resource::certificate::Certificate;
 use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
@@ -581,6 +583,11 @@ impl Host {
             unreadable: self.unreadable.clone(),
             served: self.served.clone(),
             given: None,
+            authority: self
+                .files
+                .iter()
+                .find(|(path, _)| path.ends_with(".node/ca.crt"))
+                .map(|(_, text)| text.clone()),
         }
     }
 
@@ -746,5 +753,17 @@ fn of_each(conf: &str) -> [(&'static str, u32); 2] {
 
 /// Whether the server's key pair is its own to make.
 pub(crate) fn is_self_signed(server: &Server) -> bool {
-    matches!(server.tls, Tls::SelfSigned { .. })
+    matches!(server.tls, Tls::SelfSigned { .. } | Tls::Managed { .. })
+}
+
+/// What the command finds before it plans: one authority for all of these formations.
+pub(crate) fn with_authority(formation: Formation) -> Formation {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    let managed = formation.servers().any(|server| matches!(server.tls, Tls::Managed { .. }));
+    let made = || {
+        let nowhere = Formation { ca_dir: Some("/nowhere/ca".to_owned()), ..formation.clone() };
+        authority::find(&nowhere, crate::run::TODAY).unwrap().expect("a server has ssl: managed")
+    };
+    let authority = managed.then(|| AUTHORITY.get_or_init(made).clone());
+    Formation { authority, ..formation }
 }

@@ -104,6 +104,7 @@ pub(super) fn node_config(
 ) -> Secret {
     let server = &node.server;
     // The password is in `~/.pgpass`: a keeper writes its URIs to the log. An adopted one has it where it had it.
+    let uri = uri.seen_from(&server.tls);
     let uri = match server.adopted {
         true => uri.text().reveal().to_owned(),
         false => uri.shown(),
@@ -196,15 +197,12 @@ pub(super) fn monitor_config(server: &Server, software: &Software) -> Secret {
 fn ssl(server: &Server) -> Vec<(&'static str, String)> {
     let active = if server.tls == Tls::Off { "0" } else { "1" };
     let (certificate, key) = tls::paths(server).unwrap_or_default();
-    let (ca, crl) = match &server.tls {
-        Tls::Files { ca, crl, .. } => (ca.clone().unwrap_or_default(), crl.clone().unwrap_or_default()),
-        Tls::Off | Tls::SelfSigned { .. } => Default::default(),
-    };
+    let file = |path: Option<&str>| path.unwrap_or_default().to_owned();
     vec![
         ("active", active.to_owned()),
         ("sslmode", server.tls.mode().as_str().to_owned()),
-        ("ca_file", ca),
-        ("crl_file", crl),
+        ("ca_file", file(server.tls.ca())),
+        ("crl_file", file(server.tls.crl())),
         ("cert_file", certificate),
         ("key_file", key),
     ]

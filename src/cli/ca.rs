@@ -1,0 +1,114 @@
+//! `muster ca`: the formation's own certificate authority.
+
+use std::collections::BTreeSet;
+
+use clap::{Args, Subcommand};
+
+use super::{Options, apply, plan, today};
+use crate::authority;
+use crate::error::{Exit, Problem};
+use crate::formation::{Authority, Formation, NodeName, Server, Tls};
+use crate::plan::{Certificates, Goal};
+use crate::report;
+use crate::resource::certificate;
+use crate::resource::managed::Renew;
+
+#[derive(Args, Debug)]
+pub(super) struct Arguments {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Replace the authority: every host trusts both, every certificate is signed anew, then the old one is trusted no more.
+    Rotate {
+        #[command(flatten)]
+        run: apply::Verb,
+    },
+}
+
+impl Arguments {
+    pub(super) fn changes(&self) -> bool {
+        let What::Rotate { run } = &self.what;
+        run.changes()
+    }
+}
+
+pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
+    let What::Rotate { run } = &arguments.what;
+    options.not_limited("everybody trusts one authority: it is replaced everywhere or nowhere")?;
+    let mut formation = options.load()?;
+    let Some(authority) = formation.authority.take() else {
+        let problem = Problem::new("the formation has no certificate authority of its own");
+        return Err(vec![problem.hint("`ssl: managed` in the inventory makes one with the next apply")]);
+    };
+    let managed: Vec<&Server> =
+        formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. })).collect();
+    let nodes: BTreeSet<NodeName> = managed.iter().map(|server| server.name.clone()).collect();
+    let trusted = trusted(options, &formation, &managed).await?;
+    let goal = || Goal::Certificates(Certificates { nodes: nodes.clone(), renew: Renew::WhereNeeded });
+    let signer = authority.certificates.first().cloned().unwrap_or_default();
+    if trusted.is_empty() {
+        let problem = Problem::new("no host trusts a certificate authority of the formation's yet");
+        return Err(vec![problem.hint("`muster apply` makes the first one")]);
+    }
+    let phase = match (authority.certificates.len(), trusted.contains(&signer), trusted.len()) {
+        // What was cut off goes on: a third authority would be one too many.
+        (2.., _, _) => Phase::Sign(authority),
+        (_, true, 2..) => Phase::Forget(authority),
+        (_, _, _) => Phase::Sign(authority::successor(&authority, &formation, &trusted, today())),
+    };
+    let with = |authority: Authority| Formation { authority: Some(authority), ..formation.clone() };
+    let alone = match phase {
+        Phase::Sign(both) => {
+            let ended = run.carry_out(options, &with(both.clone()), &goal).await?;
+            if ended != Exit::Ok || !run.changes() {
+                return Ok(ended);
+            }
+            report::log(
+                "every certificate is signed by the new authority; now the old one is trusted no more\n",
+            );
+            // It is kept by now, and read as the next run will read it.
+            let kept = authority::find(&formation, today()).map_err(|problem| vec![problem])?;
+            authority::forget_others(&kept.unwrap_or(both)).map_err(|problem| vec![problem])?
+        }
+        Phase::Forget(authority) => authority,
+    };
+    let ended = run.carry_out(options, &with(alone.clone()), &goal).await?;
+    if ended == Exit::Ok && run.changes() {
+        authority::end_rotation(&alone).map_err(|problem| vec![problem])?;
+    }
+    Ok(ended)
+}
+
+/// How far a rotation has come.
+enum Phase {
+    /// Everybody is to trust both, and then to have a certificate of the new one.
+    Sign(Authority),
+    /// Everybody has, and is to trust the old one no more.
+    Forget(Authority),
+}
+
+/// The authorities that the hosts trust now.
+async fn trusted(
+    options: &Options,
+    formation: &Formation,
+    managed: &[&Server],
+) -> Result<Vec<String>, Vec<Problem>> {
+    let facts = plan::look(options, formation, managed).await;
+    let mut found: Vec<String> = Vec::new();
+    for server in managed {
+        let Some(seen) = facts.seen(&server.name) else {
+            let problem = Problem::new(format!("{} could not be looked at", server.name));
+            let hint = "an authority is replaced once every host can be told; `muster ping` shows what is in the way";
+            return Err(vec![problem.hint(hint)]);
+        };
+        for pem in seen.tls.authority.as_deref().map(certificate::blocks).unwrap_or_default() {
+            if !found.contains(&pem) {
+                found.push(pem);
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,28 @@
+//! The formation's own certificate authority, as far as planning has to know it: what it does not hold is the key.
+
+use serde::Serialize;
+
+use super::Secret;
+
+/// Whose signature every certificate of `ssl: managed` has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Authority {
+    /// The folder on the operator's machine that holds it.
+    pub dir: String,
+    /// Its certificates as PEM, one text each: the first one signs, the others are trusted beside it while they are
+    /// replaced.
+    pub certificates: Vec<String>,
+    pub key: SigningKey,
+}
+
+/// Whether the authority is in its folder.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SigningKey {
+    /// It is, and signs.
+    Here,
+    /// Its certificate is, and its key is not: it signs nothing on this machine.
+    Missing,
+    /// The folder is empty: this one was made in memory, and is kept once it is needed.
+    Made { key: Secret },
+}

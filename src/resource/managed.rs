@@ -1,0 +1,217 @@
+//! `ssl: managed`: which certificates a host is to trust, and whether its own is to be signed anew.
+
+use jiff::ToSpan;
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::file::{Content, File};
+use crate::formation::{Authority, Formation, Server, SigningKey, Tls};
+use crate::issue::Issue;
+use crate::op::{Op, Risk};
+use crate::resource::certificate::{self, blocks, usual};
+use crate::resource::tls::{RENEW_DAYS, TlsFacts};
+use crate::step::{Action, Step};
+
+/// Days that a certificate is valid. A rerun within the last [`RENEW_DAYS`] has a new one signed.
+const VALID_DAYS: i64 = 397;
+
+/// What every host of the formation is to trust, and who signs.
+pub struct Trust {
+    /// As PEM, one text each; the first one signs.
+    certificates: Vec<String>,
+    /// The identifier of its key.
+    signer: String,
+    /// Where it is kept on this machine.
+    dir: String,
+    /// What is in the way of a signature.
+    cannot: Option<String>,
+    /// Whether the hosts trust another authority than the one on this machine.
+    is_foreign: bool,
+    /// Whether every host has the certificate that signs, so that nobody would refuse what it has signed.
+    is_everywhere: bool,
+    /// Whether it is made by this run.
+    is_new: bool,
+}
+
+/// What is to be done: at once, and once every host has the new certificate among those that it trusts.
+#[derive(Default)]
+pub struct Steps {
+    pub now: Vec<Step>,
+    pub later: Vec<Step>,
+}
+
+/// When another certificate is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Renew {
+    /// Where there is none that is good.
+    WhereNeeded,
+    Always,
+}
+
+impl Trust {
+    /// `None` where no server has `ssl: managed`. `seen`: what was found on those hosts that could be looked at.
+    pub fn of<'f>(formation: &Formation, seen: impl Fn(&Server) -> Option<&'f TlsFacts>) -> Option<Trust> {
+        let Authority { dir, certificates, key } = formation.authority.as_ref()?;
+        let managed = || formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. }));
+        let trusted = |server: &Server| seen(server).and_then(|facts| facts.authority.as_deref()).map(blocks);
+        let is_ours = |found: &Vec<String>| found.iter().any(|pem| certificates.contains(pem));
+        let foreign = managed().find(|server| trusted(server).is_some_and(|found| !is_ours(&found)));
+        let cannot = match (foreign, key) {
+            (Some(server), _) => Some(format!(
+                "{} trusts another certificate authority than the one in {dir} on this machine: copy that folder from the \
+                 machine where the formation was made, or name it with ca_dir; if it is lost, `muster ca rotate` makes another one",
+                server.name
+            )),
+            (None, SigningKey::Missing) => Some(format!(
+                "{dir} on this machine has no ca.key, and nothing can be signed without it: copy it from the machine where the \
+                 formation was made, or run apply there"
+            )),
+            (None, SigningKey::Here | SigningKey::Made { .. }) => None,
+        };
+        let first = certificates.first()?;
+        let has_first = |server: &Server| trusted(server).is_some_and(|found| found.contains(first));
+        Some(Trust {
+            certificates: certificates.clone(),
+            signer: certificate::authority(first).ok()?.own_key?,
+            dir: dir.clone(),
+            cannot,
+            is_foreign: foreign.is_some(),
+            is_everywhere: managed().all(has_first),
+            is_new: matches!(key, SigningKey::Made { .. }) && foreign.is_none() && !managed().any(has_first),
+        })
+    }
+
+    /// What an operator should know of it.
+    pub fn note(&self) -> Option<String> {
+        let dir = &self.dir;
+        match &self.cannot {
+            Some(cannot) => Some(format!("no certificate can be signed: {cannot}")),
+            None if self.is_new => Some(format!(
+                "the certificate authority of this formation is made in {dir} on this machine: keep a copy of that folder"
+            )),
+            None => None,
+        }
+    }
+
+    /// Why a server cannot have the certificate that it needs; `None` where it can, or needs none.
+    ///
+    /// A run that asks for another one is refused by [`Trust::cannot_sign`].
+    pub fn refusal(&self, server: &Server, facts: &TlsFacts, today: Date) -> Option<String> {
+        let why = self.wants(server, facts, today)?;
+        let cannot = self.cannot.as_ref()?;
+        Some(format!("it needs a certificate ({why}), and {cannot}"))
+    }
+
+    /// What is in the way of any signature.
+    pub fn cannot_sign(&self) -> Option<&str> {
+        self.cannot.as_deref()
+    }
+
+    /// Why a certificate is to be signed; `None` where that of the host is good.
+    fn wants(&self, server: &Server, facts: &TlsFacts, today: Date) -> Option<String> {
+        if !matches!(server.tls, Tls::Managed { .. }) {
+            return None;
+        }
+        let names = names(server);
+        match &facts.certificate {
+            None if facts.file => Some("what is in its file is no certificate".to_owned()),
+            None => Some("there is none yet".to_owned()),
+            Some(_) if !facts.key => Some("the one that is there has lost its key".to_owned()),
+            Some(found) if found.not_after <= today.saturating_add(RENEW_DAYS.days()) => {
+                Some(format!("the one that is there ends on {}", found.not_after))
+            }
+            Some(_) if !facts.unusable.is_empty() => Some(facts.unusable.join("; ")),
+            Some(found) if !self.has_signed(found.signed_with.as_ref(), facts) => {
+                Some(match found.is_self_signed() {
+                    true => "nobody else vouches for the one that is there".to_owned(),
+                    false => "another authority has signed the one that is there".to_owned(),
+                })
+            }
+            Some(found) if names.iter().any(|name| !found.names.contains(name)) => Some(format!(
+                "the one that is there is for {}, not for {}",
+                found.names.join(", "),
+                names.join(", ")
+            )),
+            Some(_) => None,
+        }
+    }
+
+    /// Whether the authority that signs has signed it, or, of hosts that have another one, theirs.
+    fn has_signed(&self, signed_with: Option<&String>, facts: &TlsFacts) -> bool {
+        match self.is_foreign {
+            true => self.is_trusted(signed_with, facts.authority.as_deref().unwrap_or_default()),
+            false => signed_with == Some(&self.signer),
+        }
+    }
+
+    fn is_trusted(&self, signed_with: Option<&String>, trusted: &str) -> bool {
+        let mut keys =
+            blocks(trusted).into_iter().filter_map(|pem| certificate::authority(&pem).ok()?.own_key);
+        keys.any(|key| Some(&key) == signed_with)
+    }
+
+    /// What a host lacks.
+    ///
+    /// `renew`: another certificate is signed though there is a good one.
+    pub fn steps(&self, server: &Server, facts: &TlsFacts, today: Date, renew: Renew) -> Steps {
+        let Tls::Managed { dir, ca, .. } = &server.tls else { return Steps::default() };
+        let mut steps = Steps::default();
+        if self.is_foreign {
+            return steps;
+        }
+        let found = facts.authority.as_deref();
+        if found.map(blocks).as_ref() != Some(&self.certificates) {
+            let trusted = found.map(blocks).unwrap_or_default();
+            let is_left_out = |pem: &String| !self.certificates.contains(pem);
+            let because = match (found, self.certificates.iter().all(|pem| trusted.contains(pem))) {
+                (None, _) => "it is to trust the formation's certificate authority",
+                (Some(_), true) => "it is to trust the old certificate authority no more",
+                (Some(_), false) if trusted.iter().any(is_left_out) => {
+                    "it is to trust another certificate authority"
+                }
+                (Some(_), false) => "it is to trust the new certificate authority as well",
+            };
+            let risk = if found.is_some() { Risk::Reload } else { Risk::Safe };
+            let content = Content::Certificate(self.certificates.concat());
+            let file = File::new(ca, &server.os_user, content).before(found.map(|_| String::new()));
+            steps.now.push(Step::write(&server.name, file, risk, because));
+        }
+        let asked = || (renew == Renew::Always).then(|| "a new one is asked for".to_owned());
+        if let Some(why) = self.wants(server, facts, today).or_else(asked) {
+            let names = names(server);
+            let risk = if facts.file { Risk::Reload } else { Risk::Safe };
+            let op = Op::Issue { names: names.clone(), risk };
+            let issue = Issue {
+                dir: dir.clone(),
+                owner: server.os_user.clone(),
+                names,
+                // A day back: the host's clock may be behind.
+                not_before: today.saturating_sub(1.days()),
+                not_after: today.saturating_add(VALID_DAYS.days()),
+            };
+            let step = Step::new(&server.name, op, format!("ssl is managed: {why}"), Action::Issue(issue));
+            // Who verifies the old one does not know the new authority before its own file says so.
+            let is_verified = facts.certificate.as_ref().is_some_and(|found| {
+                self.is_trusted(found.signed_with.as_ref(), &self.certificates.concat())
+            });
+            match is_verified && !self.is_everywhere {
+                true => steps.later.push(step),
+                false => steps.now.push(step),
+            }
+        }
+        steps
+    }
+}
+
+/// Every name a client may know the server by; addresses as a certificate has them, in one spelling.
+fn names(server: &Server) -> Vec<String> {
+    let mut names = vec![usual(&server.hostname)];
+    for name in [&server.host.address, &server.name.0, "localhost"] {
+        let name = usual(name);
+        if !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    names
+}
