@@ -3,6 +3,8 @@
 //! Nothing is decided here but what a failure means for what comes after it. No step is tried twice: the
 //! rerun is the retry, because it looks first. Only `Wait` asks again.
 
+mod trial;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
@@ -183,7 +185,7 @@ impl Run<'_> {
     fn pointing(&self, step: &Step, failure: Failure) -> Failure {
         let is_about_settings = match &step.action {
             Action::Put(file) => matches!(file.check, Check::Configuration { .. }),
-            Action::Run(_) => step.op == Op::Reload,
+            Action::Run(_) | Action::Try(_) => step.op == Op::Reload,
             Action::Issue(_) | Action::Wait { .. } => false,
         };
         match self.plan.given.get(&step.on).filter(|_| is_about_settings) {
@@ -229,6 +231,7 @@ impl Run<'_> {
                     (_, end) => end,
                 },
                 Action::Issue(issue) => self.issue(&step.on, issue, &guarded).await,
+                Action::Try(trial) => self.on_trial(step, trial, guarded).await,
                 Action::Wait { command, answers, timeout } => {
                     self.wait(step, &guarded(command), answers, Duration::from_secs(*timeout)).await
                 }

@@ -27,7 +27,7 @@ use crate::resource::place::Place;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{
     adopted, citus, client, data, database, down, host, keeper, meant, monitor, neighbours, next_start,
-    pgpass, place, refused, settings, tls,
+    pgpass, place, refused, settings, tls, unconfirmed,
 };
 use crate::{session, sql, trial};
 
@@ -64,6 +64,9 @@ pub struct Seen {
     /// What libpq takes in there by itself.
     pub client: ClientFacts,
     pub tls: TlsFacts,
+    /// Names of files that an interrupted run has changed and not confirmed; `None` where there is no such change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unconfirmed: Option<Vec<String>>,
     /// `node.conf` beside PGDATA.
     pub node_conf: Option<String>,
     /// `~/.pgpass` of the server's user.
@@ -237,6 +240,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         tls::CERTIFICATE,
         tls::PROBE,
         settings::PROBE,
+        unconfirmed::PROBE,
         pgpass::PROBE,
         &keeper::probe(),
         citus::HOOK_PROBE,
@@ -330,6 +334,7 @@ pub fn parse(formation: &Formation, server: &Server, stdout: &str) -> Result<See
         pgdata,
         client: client::parse(&answers)?,
         tls: tls::parse(&answers)?,
+        unconfirmed: unconfirmed::parse(&answers),
         node_conf: answers.text("node.conf")?,
         pgpass: pgpass::parse(&answers)?,
         pgpass_mode: pgpass::parse_mode(&answers)?,

@@ -19,6 +19,19 @@ pub struct File {
     /// What is there now, for the diff; `None` where there is no file, empty where its text is not to be shown.
     pub before: Option<String>,
     pub check: Check,
+    /// Where it may lock out: the host puts back what was there before unless muster confirms, see [`crate::undo`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub undo: Option<Undo>,
+}
+
+/// How a host puts a file back by itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Undo {
+    pub bin: String,
+    pub pgdata: String,
+    pub server: Running,
+    /// Seconds after which it does.
+    pub within: u64,
 }
 
 /// What is asked of a file before it counts.
@@ -69,7 +82,8 @@ and not exists (select from pg_settings s where s.name = lower(f.name) and s.pen
 /// force: `hostssl` while `ssl` is off matches nobody, and is read all the same.
 pub const HBA_REFUSED: &str = "error is not null and type is null";
 
-/// `$1` path, `$2` mode, `$3` bytes of content, `$4` check, then its values. The whole content or nothing, also after a
+/// `$1` path, `$2` mode, `$3` bytes of content, `$4` check, then its values; `$9` PGDATA and `$10` seconds where the host is to put back what
+/// was there before by itself. The whole content or nothing, also after a
 /// crash, and where the connection broke before all of it was sent: its end looks like that of the content. What a running server had is
 /// kept beside, until it is reloaded and has let somebody in.
 const PUT: &str = r#"d=${1%/*}
@@ -81,7 +95,8 @@ cat >"$t"
 [ "$(stat -c %s "$t")" = "$3" ] || { echo "the content was cut off" >&2; exit 65; }
 chmod "$2" "$t"
 TRIAL
-check=$4 bin=${5:-} socket=${6:-} port=${7:-} user=${8:-}
+check=$4 bin=${5:-} socket=${6:-} port=${7:-} user=${8:-} pgdata=${9:-} within=${10:-}
+UNDO
 if [ "$check" = configuration ]; then
   # Not in a subshell: what it makes is removed on the way out.
   if ! trial "$1" >"$t.said"; then cat "$t.said" >&2; rm -f -- "$t.said"; exit 65; fi
@@ -97,22 +112,28 @@ configuration() { ask <<'SQL'
 NOT_TAKEN
 SQL
 }
-known=
-if [ -n "$port" ] && [ -f "$1" ]; then
-  if [ "$check" = configuration ]; then known=$(configuration) || exit 65; fi
-  old=$(mktemp "$d/.muster.XXXXXX")
-  cp -p -- "$1" "$old"
+known= asked=
+if [ -f "$1" ]; then
+  if [ "$check" != nothing ] && [ -n "$port" ]; then asked=1; fi
+  if [ "$check$asked" = configuration1 ]; then known=$(configuration) || exit 65; fi
+  if [ -n "$within" ]; then undo_arm "$1" "$within"
+  elif [ -n "$asked" ]; then
+    old=$(mktemp "$d/.muster.XXXXXX")
+    cp -p -- "$1" "$old"
+  fi
 fi
 sync "$t"
 mv -fT -- "$t" "$1"
-if [ -n "$old" ]; then
+if [ -n "$asked" ]; then
   wrong=$("$check") || wrong=${wrong:-the server could not be asked}
   wrong=$(printf '%s\n' "$wrong" | grep -vxF -e "$known") || :
   if [ -n "$wrong" ]; then
-    mv -fT -- "$old" "$1"
+    if [ -n "$old" ]; then mv -fT -- "$old" "$1"; else undo_disarm "$1"; fi
     printf '%s\n' "$wrong" >&2
     exit 65
   fi
+fi
+if [ -n "$old" ]; then
   kept=$d/.muster-old.${1##*/}
   if [ -e "$kept" ]; then rm -f -- "$old"; else mv -fT -- "$old" "$kept"; fi
   old=
@@ -135,7 +156,7 @@ impl File {
     /// A file that everybody may read, where there was none.
     pub fn new(path: impl Into<String>, owner: impl Into<String>, content: Content) -> Self {
         let (path, owner) = (path.into(), owner.into());
-        File { path, owner, mode: 0o644, content, before: None, check: Check::Nothing }
+        File { path, owner, mode: 0o644, content, before: None, check: Check::Nothing, undo: None }
     }
 
     pub fn mode(mut self, mode: u32) -> Self {
@@ -159,7 +180,9 @@ impl File {
         let (run_as, script) = match self.owner.as_str() {
             "root" => (RunAs::Root, PUT_BY_ROOT.to_owned()),
             owner => {
+                let undo = self.undo.as_ref().map(|_| crate::undo::functions()).unwrap_or_default();
                 let put = PUT
+                    .replace("UNDO\n", &undo)
                     .replace("\nNOT_TAKEN\n", &format!("\n{LEARN}{NOT_TAKEN};\n"))
                     .replace("IS_NOT_TAKEN", IS_NOT_TAKEN)
                     .replace("HBA_REFUSED", HBA_REFUSED)
@@ -190,6 +213,21 @@ impl File {
                 asking(command, "configuration", bin, server)
             }
             Check::Rules { bin, server } => asking(command, "rules", bin, server),
+        };
+        let command = match (&self.undo, &self.check) {
+            (None, _) => command,
+            // All of its values are there, and no more.
+            (
+                Some(Undo { pgdata, within, .. }),
+                Check::Rules { .. } | Check::Configuration { server: Some(_), .. },
+            ) => command.args([pgdata, &within.to_string()]),
+            (
+                Some(Undo { bin, pgdata, server, within }),
+                Check::Nothing | Check::Configuration { server: None, .. },
+            ) => {
+                let command = Command { args: command.args[..3].to_vec(), ..command };
+                asking(command, "nothing", bin, server).args([pgdata, &within.to_string()])
+            }
         };
         command.stdin(stdin)
     }
@@ -272,6 +310,7 @@ mod tests {
             content: Content::Text(text.to_owned()),
             before: None,
             check: Check::Nothing,
+            undo: None,
         };
         assert!(run(&file("one\n").command(), 4));
         assert!(!run(&file("two two\n").command(), 4));

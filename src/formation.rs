@@ -349,6 +349,8 @@ pub struct Server {
     pub os_user: String,
     pub keeper: Keeper,
     pub restart_policy: RestartPolicy,
+    /// Seconds after which a host takes back what may have locked somebody out and was not confirmed; 0 where it is not to.
+    pub confirm_timeout: u64,
     /// `adopted`: pg_autoctl made it, and its files stay the host's own: settings and rules are edited, nothing is
     /// rendered. `keeper` is [`Keeper::AsFound`] then.
     pub adopted: bool,

@@ -94,5 +94,6 @@ pub mod step;
 pub mod sudoers;
 pub mod template;
 pub mod trial;
+pub mod undo;
 pub mod uri;
 pub mod verify;

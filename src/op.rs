@@ -24,6 +24,7 @@ pub enum Risk {
 /// | `resource::managed` | `Issue` |
 /// | `resource::data` | `Initdb`, `Install`, `RemoveStalePid`, `Start`, `Stop` |
 /// | `resource::settings` | `Reload` |
+/// | `resource::unconfirmed` | `TakeBack` |
 /// | `resource::{database, monitor}` | `CreateRole`, `RepairRole`, `SetPassword`, `CreateDatabase`, `CreateExtension` |
 /// | `resource::monitor` | `CreateFormation`, `Register`, `TellSystemIdentifier` |
 /// | `resource::rotation` | `Rotate` |
@@ -70,6 +71,8 @@ pub enum Op {
         serving: Serving,
     },
     Reload,
+    /// What an interrupted run has placed, and has not proved.
+    TakeBack,
 
     CreateRole {
         name: String,
@@ -292,6 +295,7 @@ impl Op {
             Op::Start => "start PostgreSQL".to_owned(),
             Op::Stop { .. } => "stop PostgreSQL".to_owned(),
             Op::Reload => "reload PostgreSQL".to_owned(),
+            Op::TakeBack => "take back an unconfirmed change".to_owned(),
             Op::CreateRole { name } => format!("create role {name}"),
             Op::RepairRole { name } => format!("repair role {name}"),
             Op::SetPassword { role } => format!("set the password of {role}"),
@@ -345,9 +349,10 @@ impl Op {
             Op::Write { risk, .. } | Op::Issue { risk, .. } => *risk,
             Op::Stop { serving: Serving::Somebody } | Op::Restart | Op::Switchover { .. } => Risk::Restart,
             Op::Maintenance { turn: Switch::On } | Op::Reboot => Risk::Restart,
-            Op::Reload | Op::Renew { .. } | Op::Synchronous { serving: Serving::Somebody, .. } => {
-                Risk::Reload
-            }
+            Op::Reload
+            | Op::TakeBack
+            | Op::Renew { .. }
+            | Op::Synchronous { serving: Serving::Somebody, .. } => Risk::Reload,
             Op::Initdb { .. }
             | Op::BaseBackup { .. }
             | Op::CompareSettings { .. }

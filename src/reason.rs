@@ -206,6 +206,8 @@ pub enum Reason {
     RestartFollows,
     /// PostgreSQL would not start with what its files say.
     WouldNotStart(String),
+    /// What an interrupted run has placed there is taken back first.
+    Unconfirmed(NodeName),
     /// An operator has taken it out; a reboot is theirs, too.
     NotRebooted {
         node: NodeName,
@@ -322,6 +324,7 @@ impl Reason {
             | Reason::NeverRestarted
             | Reason::RestartFollows
             | Reason::WouldNotStart(_)
+            | Reason::Unconfirmed(_)
             | Reason::Barred(_)
             | Reason::Spoiled(_)
             | Reason::NeverPromoted { .. }

@@ -9,7 +9,7 @@ use crate::command::Command;
 use crate::formation::NodeName;
 use crate::op::Op;
 
-pub use crate::file::{Check, Content, File, Running};
+pub use crate::file::{Check, Content, File, Running, Undo};
 pub use crate::issue::Issue;
 pub use crate::op::Risk;
 
@@ -101,6 +101,7 @@ pub enum Action {
     /// Whole content, owner, mode; written beside, fsynced, moved into place.
     Put(File),
     Run(Command),
+    Try(Box<Trial>),
     /// The host makes a key, the formation's authority signs, and the certificate goes back.
     Issue(Issue),
     /// `command` again and again until its trimmed output is one of `answers`.
@@ -109,6 +110,29 @@ pub enum Action {
         answers: Vec<String>,
         timeout: u64,
     },
+}
+
+/// What may lock out: whoever came in before has to come in after it, by a new connection, or it is undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    pub command: Command,
+    /// Asked before it, and after.
+    pub asks: Vec<Ask>,
+    /// What is new stays.
+    pub confirm: Command,
+    pub undo: Command,
+    /// Seconds after which the host undoes it by itself.
+    pub within: u64,
+}
+
+/// Connections that are tried from one host.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ask {
+    pub on: NodeName,
+    /// It prints a line a connection: `in`, or why not.
+    pub command: Command,
+    /// Who comes to what, in words, a connection each.
+    pub who: Vec<String>,
 }
 
 /// With what follows from the operation: title and risk.
@@ -146,7 +170,10 @@ impl Step {
                 let that = Action::Put(File { content, ..that.clone() });
                 *self == Step { action: that, ..other.clone() }
             }
-            (Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Wait { .. }, _) => self == other,
+            (
+                Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Try(_) | Action::Wait { .. },
+                _,
+            ) => self == other,
         }
     }
 

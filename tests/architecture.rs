@@ -63,6 +63,7 @@ const RANKS: &[(&str, Does)] = &[
     ("file", Core),
     ("session", Core),
     ("trial", Core),
+    ("undo", Core),
     ("command", Core),
     ("reason", Core),
     ("op", Core),

@@ -127,6 +127,7 @@ pub fn server(
         os_user: os_user.to_owned(),
         keeper: Keeper::AsFound,
         restart_policy: RestartPolicy::Manual,
+        confirm_timeout: 60,
         adopted: true,
     })
 }

@@ -118,6 +118,7 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
             None if adopted => RestartPolicy::Manual,
             None => RestartPolicy::Rolling,
         },
+        confirm_timeout: host.number("confirm_timeout")?,
         adopted,
     })
 }

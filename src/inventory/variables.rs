@@ -339,6 +339,13 @@ pub static VARIABLES: &[Variable] = &[
         "What becomes of a setting that takes a restart: apply restarts one of a group after the other, or leaves that to you; with never, no command restarts the server.",
     ),
     row(
+        "confirm_timeout",
+        Server,
+        Number { least: 0, most: 3600 },
+        Is("60"),
+        "Seconds after which a host takes back a change of TLS or of pg_hba.conf that nobody has confirmed; 0 never does.",
+    ),
+    row(
         "adopted",
         Group,
         Flag,

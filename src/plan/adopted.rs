@@ -2,9 +2,9 @@
 
 use crate::facts::Seen;
 use crate::formation::{Keeper, Node, Server};
-use crate::plan::drift::running;
+use crate::plan::drift::{self, Changed, running};
 use crate::plan::node::{self, wait_until_settled};
-use crate::plan::{MonitorView, Plan, World};
+use crate::plan::{MonitorView, Plan, World, lockout};
 use crate::resource::adopted::{AdoptedFacts, FoundFile, ServerFacts, conf, rules};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
@@ -139,9 +139,10 @@ fn files(world: &World, server: &Server, seen: &Seen, plan: &mut Plan) {
     if let Some(rules) = &adopted.rules {
         steps.extend(hba(world, server, rules, plan));
     }
-    let changed = !steps.is_empty();
+    let on_trial = lockout::guard(world, server, &mut steps);
+    let changed = Changed::of(!steps.is_empty(), on_trial);
     let node = world.formation.nodes.get(&server.name);
-    steps.extend(super::drift::reload(server, node, world.bin(&server.name), changed, seen));
+    steps.extend(drift::reload(world, server, node, changed, seen));
     plan.add(Stage::Prepare, &server.name, steps);
 }
 

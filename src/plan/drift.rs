@@ -7,6 +7,7 @@ use crate::facts::Seen;
 use crate::formation::{Formation, HbaEdit, Node, Secret, Server, Tls};
 use crate::links::{self, Purpose};
 use crate::plan::World;
+use crate::plan::lockout::{self, Told};
 use crate::plan::rolling::{self, Share};
 use crate::resource::data::{DataDirectory, Pgdata};
 use crate::resource::keeper::as_written;
@@ -120,6 +121,9 @@ fn shuts_out(formation: &Formation, server: &Server, who: &str, why: &str) -> Pr
     Problem::new(what).hint(hint)
 }
 
+/// Why a server reads its files again.
+const CHANGED: &str = "its configuration changed";
+
 /// Why a file is written that a data directory in place should have: what a server that runs has read of it, nobody knows.
 const GONE: &str = "it is gone";
 
@@ -158,15 +162,19 @@ pub(super) struct Changes {
     pub(super) last: Vec<Step>,
     /// Written in its turn, right before its restart.
     pub(super) held: Option<Held>,
+    /// Whether what is written at once may lock out, and its reload is on trial.
+    pub(super) on_trial: bool,
+    last_on_trial: bool,
 }
 
 impl Changes {
     /// The last files, and the reload that brings them in force.
-    pub(super) fn last(self, server: &Server, node: Option<&Node>, bin: &str) -> Vec<Step> {
+    pub(super) fn last(self, world: &World, server: &Server, node: Option<&Node>) -> Vec<Step> {
         let mut steps = self.last;
-        if !steps.is_empty() {
-            let asked = running(server, node);
-            steps.push(settings::reload(server, bin, &asked, "its configuration changed"));
+        if self.last_on_trial {
+            steps.push(lockout::reload(world, server, Told::Everybody, CHANGED));
+        } else if !steps.is_empty() {
+            steps.push(settings::reload(server, world.bin(&server.name), &running(server, node), CHANGED));
         }
         steps
     }
@@ -316,7 +324,9 @@ pub(super) fn drifted(
             None => Step { because: GONE.to_owned(), ..step },
         }));
     }
-    Ok(Changes { now: steps, last, held })
+    let on_trial = drift.running && lockout::guard(world, server, &mut steps);
+    let last_on_trial = drift.running && lockout::guard(world, server, &mut last);
+    Ok(Changes { now: steps, last, held, on_trial, last_on_trial })
 }
 
 /// Why `postgresql.conf` is written.
@@ -402,18 +412,39 @@ pub(super) fn node_conf(server: &Server, node: &Node, found: &Option<String>) ->
     Some(Step::write(&server.name, file, risk, "what is this node's alone lies outside PGDATA"))
 }
 
+/// What a plan writes of a running server's files.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Changed {
+    Nothing,
+    Something,
+    /// What may lock out.
+    OnTrial,
+}
+
+impl Changed {
+    pub(super) fn of(changed: bool, on_trial: bool) -> Changed {
+        match (changed, on_trial) {
+            (_, true) => Changed::OnTrial,
+            (true, false) => Changed::Something,
+            (false, false) => Changed::Nothing,
+        }
+    }
+}
+
 /// One reload for what this run changes, or for what an interrupted one did.
 pub(super) fn reload(
+    world: &World,
     server: &Server,
     node: Option<&Node>,
-    bin: &str,
-    changed: bool,
+    changed: Changed,
     seen: &Seen,
 ) -> Option<Step> {
+    let bin = world.bin(&server.name);
     let unread = seen.database.as_ref().map(|database| &database.unread).filter(|unread| !unread.is_empty());
     match unread {
-        _ if changed => {
-            Some(settings::reload(server, bin, &running(server, node), "its configuration changed"))
+        _ if changed == Changed::OnTrial => Some(lockout::reload(world, server, Told::NotYet, CHANGED)),
+        _ if changed == Changed::Something => {
+            Some(settings::reload(server, bin, &running(server, node), CHANGED))
         }
         Some(unread) => {
             let names: Vec<&str> = unread.iter().map(String::as_str).collect();

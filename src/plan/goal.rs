@@ -14,7 +14,7 @@ use crate::plan::renew::{self, Certificates};
 use crate::plan::restart::{self, Restart};
 use crate::plan::rotation::{self, Rotation};
 use crate::plan::switchover::{self, Switchover};
-use crate::plan::{Plan, World, rolling, within};
+use crate::plan::{Plan, World, lockout, rolling, within};
 use crate::scope::Scope;
 
 /// What the formation is to come to.
@@ -106,7 +106,9 @@ fn in_turns_of(
     let of =
         formation.nodes.values().filter(|node| chosen.contains(node.name()) && is_concerned(&world, node));
     let groups: BTreeSet<u32> = of.map(|node| node.group).collect();
-    if !rolling::comes_to_rest(&world, groups.into_iter(), &mut plan) {
+    if !lockout::take_back(&world, &mut plan)
+        && !rolling::comes_to_rest(&world, groups.into_iter(), &mut plan)
+    {
         make(&world, &mut plan);
     }
     plan.blocked.retain(|name, _| chosen.contains(name));

@@ -10,6 +10,7 @@ mod follow;
 mod goal;
 mod kept;
 mod left_alone;
+mod lockout;
 mod maintenance;
 mod monitor;
 mod node;
@@ -153,6 +154,9 @@ pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) 
             node.name(),
             "no rule of any pg_hba.conf is changed until the inventory and the monitor agree on it",
         );
+    }
+    if lockout::take_back(&world, &mut plan) {
+        return Ok(plan);
     }
     monitor::plan(&world, &mut plan)?;
     if plan.partial.is_some() {

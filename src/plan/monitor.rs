@@ -3,8 +3,8 @@
 use crate::error::Problem;
 use crate::formation::{Keeper, Monitor, Server};
 use crate::op::{Op, Serving, Wait};
-use crate::plan::drift::{Drift, drifted, install_configuration, reload};
-use crate::plan::{MonitorView, Plan, World, adopted, node};
+use crate::plan::drift::{Changed, Drift, drifted, install_configuration, reload};
+use crate::plan::{MonitorView, Plan, World, adopted, lockout, node};
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::managed::Renew;
@@ -57,13 +57,17 @@ fn steps(world: &World, server: &Server, plan: &mut Plan) -> Result<(Vec<Step>, 
             let running = found.postmaster.is_some();
             let drift = Drift::new(server, found, &seen.node_conf);
             let mut changes = drifted(world, server, None, &drift)?;
-            let changed = !changes.now.is_empty() || (!steps.is_empty() && running);
+            let pair_on_trial = running && lockout::guard(world, server, &mut steps);
+            let changed = Changed::of(
+                !changes.now.is_empty() || (!steps.is_empty() && running),
+                changes.on_trial || pair_on_trial,
+            );
             changes.last.splice(0..0, signed_later);
             steps.append(&mut changes.now);
             plan.held.extend(changes.held.take().map(|held| (server.name.clone(), held)));
-            last = changes.last(server, None, bin);
+            last = changes.last(world, server, None);
             if running {
-                steps.extend(reload(server, None, bin, changed, seen));
+                steps.extend(reload(world, server, None, changed, seen));
             }
         }
     }

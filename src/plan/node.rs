@@ -5,10 +5,10 @@ use crate::facts::Seen;
 use crate::formation::{Keeper, Node, NodeName, Server};
 use crate::fsm;
 use crate::op::{Op, Serving, Synchronous, Wait};
-use crate::plan::drift::{Drift, drifted, install_configuration, node_conf, reload};
+use crate::plan::drift::{Changed, Drift, drifted, install_configuration, node_conf, reload};
 use crate::plan::replicate::{OWN_WAIT, replicate};
 use crate::plan::rolling::{self, Share};
-use crate::plan::{Plan, World, adopted, follow};
+use crate::plan::{Plan, World, adopted, follow, lockout};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
@@ -178,13 +178,15 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             let running = found.postmaster.is_some();
             let drift = Drift::new(server, found, &seen.node_conf);
             let mut changes = drifted(world, server, Some(node), &drift)?;
-            let changed = !changes.now.is_empty() || !steps.is_empty();
+            let pair_on_trial = running && lockout::guard(world, server, &mut steps);
+            let changed =
+                Changed::of(!changes.now.is_empty() || !steps.is_empty(), changes.on_trial || pair_on_trial);
             changes.last.splice(0..0, signed_later);
             steps.append(&mut changes.now);
             plan.held.extend(changes.held.take().map(|held| (node.name().clone(), held)));
-            last = changes.last(server, Some(node), bin);
+            last = changes.last(world, server, Some(node));
             if running {
-                steps.extend(reload(server, Some(node), bin, changed, seen));
+                steps.extend(reload(world, server, Some(node), changed, seen));
             }
             // The keeper's guard starts PostgreSQL; without one, only what the monitor wants to serve is started.
             let serves = world.row(node.name()).is_none_or(|row| row.reported.is_some_and(serves));

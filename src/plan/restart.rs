@@ -221,7 +221,7 @@ fn written<'p>(server: &'p Server, plan: &'p Plan) -> impl Iterator<Item = (&'p 
             content: Content::Text(text),
             ..
         }) if step.on == server.name => Some((before.as_str(), text.as_str())),
-        Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Wait { .. } => None,
+        Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Try(_) | Action::Wait { .. } => None,
     })
 }
 

@@ -169,6 +169,9 @@ impl fmt::Display for Reason {
                 write!(f, "no restart of PostgreSQL yet, though {settings}: {why}")
             }
             Reason::RestartFollows => f.write_str("its configuration is written first"),
+            Reason::Unconfirmed(node) => {
+                write!(f, "a change of {node} that nobody has confirmed is taken back first")
+            }
             Reason::WouldNotStart(why) => {
                 write!(f, "PostgreSQL would not start with what its files say: {why}")
             }

@@ -9,7 +9,7 @@ use crate::plan::{Plan, Stranger};
 use crate::report::diff::{self, Contents};
 use crate::report::paint::Paint;
 use crate::report::text::{alike, count, first, indented, plain};
-use crate::step::{Action, Risk, Step};
+use crate::step::{Action, Risk, Step, Trial};
 
 /// Stage by stage, node by node, a line a step; what is left alone and why; one line that sums it up.
 pub fn text(plan: &Plan, contents: Contents, paint: Paint) -> String {
@@ -65,8 +65,19 @@ fn line(node: &NodeName, step: &Step, contents: Contents, paint: Paint) -> Strin
     let line = format!("    {} {}{on} {because}\n", symbol(step, paint), plain(&step.title()));
     match &step.action {
         Action::Put(file) => line + &indented(&diff::text(file, contents, paint), 8),
+        Action::Try(trial) => line + &indented(&paint.dim(&on_trial(trial)), 8),
         Action::Run(_) | Action::Issue(_) | Action::Wait { .. } => line,
     }
+}
+
+/// What becomes of it where it locks somebody out.
+fn on_trial(trial: &Trial) -> String {
+    let connections = trial.asks.iter().map(|ask| ask.who.len()).sum();
+    format!(
+        "taken back if one of {} that came in before does not come in after it, or if nobody says so within {} s\n",
+        count(connections, "connection"),
+        trial.within
+    )
 }
 
 /// Whom the inventory does not name: made by others, or taken out of it.
@@ -112,7 +123,7 @@ fn symbol(step: &Step, paint: Paint) -> String {
         (_, Risk::Restart | Risk::Destroy) => paint.red("!"),
         (_, Risk::Reload) => paint.yellow("~"),
         (Action::Put(file), Risk::Safe) if file.before.is_some() => paint.yellow("~"),
-        (Action::Put(_) | Action::Run(_) | Action::Issue(_), Risk::Safe) => paint.green("+"),
+        (Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Try(_), Risk::Safe) => paint.green("+"),
     }
 }
 

@@ -33,4 +33,5 @@ pub mod rotation;
 pub mod settings;
 pub mod streaming;
 pub mod tls;
+pub mod unconfirmed;
 pub mod versions;

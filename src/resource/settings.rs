@@ -12,11 +12,12 @@ use crate::resource::citus::RECOVERY_END_COMMAND;
 use crate::resource::data::{mark, node_dir};
 use crate::resource::host::HostFacts;
 use crate::resource::replication::Upstream;
-use crate::resource::tls;
+use crate::resource::{tls, unconfirmed};
 use crate::session::PSQL;
 use crate::sql::ssl_conninfo;
-use crate::step::{Action, Check, Content, File, Risk, Running, Step};
+use crate::step::{Action, Ask, Check, Content, File, Risk, Running, Step, Trial};
 use crate::template::{Templates, guc_quoted};
+use crate::undo;
 
 /// Files in PGDATA that muster renders, and the keeper's.
 pub const FILES: [&str; 5] = [
@@ -358,7 +359,7 @@ pub fn changed(before: &str, after: &str) -> BTreeSet<String> {
     names.filter(|name| before.get(*name) != after.get(*name)).cloned().collect()
 }
 
-/// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user, `$6` where TLS is met and `$7` the certificate, or empty. What was put is in force once a session says so; then one that is
+/// After [`HOW`]. What was put is in force once a session says so; then one that is
 /// anybody's, with the server's own defaults, has to be let in. If none is, and one was before, the old files come back, and the
 /// server is told by a signal. A file that waits for that from before is the last that was in force: `PUT` leaves it there.
 const RELOAD: &str = r#"
@@ -372,17 +373,38 @@ n=0
 while now=$(at) && [ "$now" = "$before" ] && [ "$n" -lt 100 ]; do n=$((n + 1)); sleep 0.1; done
 said=$(anybody) || {
   back=
-  for f in postgresql.conf pg_hba.conf postgresql-auto-failover.conf; do
-    old=$pgdata/.muster-old.$f
-    if [ "$was" = let_in ] && [ -f "$old" ]; then mv -fT -- "$old" "$pgdata/$f"; back="$back $f"; fi
-  done
+  if [ "$was" = let_in ]; then put_back; fi
   if [ -n "$back" ]; then
-    "$bin/pg_ctl" -D "$pgdata" reload >/dev/null
     printf 'ERROR: nobody could log in any more, so what was there before is back (%s): %s\n' "${back# }" "$said" >&2
     exit 65
   fi
 }
-# What waits for a restart may keep the server from starting: then RESTART puts back what it was started with.
+"#;
+
+/// Before [`RELOAD`].
+const PUT_BACK: &str = r#"put_back() {
+  for f in postgresql.conf pg_hba.conf postgresql-auto-failover.conf; do
+    old=$pgdata/.muster-old.$f
+    if [ -f "$old" ]; then mv -fT -- "$old" "$pgdata/$f"; back="$back $f"; fi
+  done
+  if [ -n "$back" ]; then "$bin/pg_ctl" -D "$pgdata" reload >/dev/null; fi
+}
+"#;
+
+/// The same of a change that the host takes back by itself, after [`crate::undo`]'s functions; its time begins anew. `$8` seconds.
+const PUT_BACK_SOON: &str = r#"put_back() {
+  mv -T -- "$undo/till" "$undo/claimed" 2>/dev/null || :
+  undo_back
+}
+if ! [ -f "$undo/till" ]; then
+  echo "ERROR: what was there before is back: it took too long until the server was to read what is new (confirm_timeout)" >&2
+  exit 65
+fi
+undo_watch "$8"
+"#;
+
+/// What is in force stays. What waits for a restart may keep the server from starting: then RESTART puts back what it was started with.
+const STAYS: &str = r#"
 waits=$(psql ${socket:+-h "$socket"} -p "$port" -U "$user" -d postgres -c 'select 1 from pg_settings where pending_restart limit 1' 2>/dev/null) || waits=1
 for f in postgresql.conf postgresql-auto-failover.conf; do
   old=$pgdata/.muster-old.$f
@@ -390,7 +412,11 @@ for f in postgresql.conf postgresql-auto-failover.conf; do
 done
 if [ -z "$waits" ]; then rm -f -- "$pgdata"/.muster-started.*; fi
 rm -f -- "$pgdata"/.muster-old.*
-# A pair that does not match, or a key that cannot be used: the server goes on with what it had, and says so in its log alone.
+"#;
+
+/// After [`RELOAD`] and [`tls::SHOWN`]: a pair that does not match, or a key that cannot be used: the server goes on with what it had, and says so in its
+/// log alone.
+const SHOWS: &str = r#"
 if [ -n "$tlsat" ] && [ -r "$cert" ] && is=$(shown "$tlsat"); then
   plain() { sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p; /^-----END CERTIFICATE-----/q' | tr -d ' \r\n'; }
   if [ "$(printf '%s\n' "$is" | plain)" != "$(plain <"$cert")" ]; then
@@ -400,15 +426,37 @@ if [ -n "$tlsat" ] && [ -r "$cert" ] && is=$(shown "$tlsat"); then
 fi
 "#;
 
+/// `$1` bin, `$2` PGDATA, `$3` socket or empty, `$4` port, `$5` user, `$6` where TLS is met and `$7` the certificate, or empty.
+const HOW: &str = "bin=$1 pgdata=$2 socket=$3 port=$4 user=$5 tlsat=$6 cert=$7\n";
+
+/// A script of [`HOW`]'s arguments.
+fn reloading(server: &Server, bin: &str, asked: &Running, script: &[&str]) -> Command {
+    let script = [&[HOW, PSQL, tls::SHOWN], script].concat().concat();
+    Command::new(RunAs::User(server.os_user.clone()), script)
+        .args([bin, &server.pgdata, &asked.socket, &asked.port.to_string(), &asked.user])
+        .args([tls::at(server), tls::paths(server).map(|(certificate, _)| certificate).unwrap_or_default()])
+}
+
 /// Steps on files of a running server are followed by one reload.
 pub fn reload(server: &Server, bin: &str, asked: &Running, because: &str) -> Step {
-    let command = Command::new(
-        RunAs::User(server.os_user.clone()),
-        format!("bin=$1 pgdata=$2 socket=$3 port=$4 user=$5 tlsat=$6 cert=$7\n{PSQL}{}{RELOAD}", tls::SHOWN),
-    )
-    .args([bin, &server.pgdata, &asked.socket, &asked.port.to_string(), &asked.user])
-    .args([tls::at(server), tls::paths(server).map(|(certificate, _)| certificate).unwrap_or_default()]);
+    let command = reloading(server, bin, asked, &[PUT_BACK, RELOAD, STAYS, SHOWS]);
     Step::new(&server.name, Op::Reload, because, Action::Run(command))
+}
+
+/// The same where the host takes back what was put unless somebody confirms; who has to come in for that is asked.
+pub fn reload_on_trial(server: &Server, bin: &str, asked: &Running, asks: Vec<Ask>, because: &str) -> Step {
+    let functions = undo::functions();
+    let within = server.confirm_timeout;
+    let command = reloading(server, bin, asked, &[&functions, PUT_BACK_SOON, RELOAD, SHOWS]);
+    let confirm = reloading(server, bin, asked, &[&functions, undo::CONFIRM, STAYS, "undo_forget\n"]);
+    let trial = Trial {
+        command: command.args([within.to_string()]),
+        asks,
+        confirm,
+        undo: unconfirmed::command(server, bin),
+        within,
+    };
+    Step::new(&server.name, Op::Reload, because, Action::Try(Box::new(trial)))
 }
 
 #[cfg(test)]

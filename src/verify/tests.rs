@@ -88,6 +88,7 @@ fn facts(
                 pg_autoctl: None,
                 extensions: Default::default(),
             }),
+            unconfirmed: None,
             tls: TlsFacts {
                 certificate: None,
                 file: false,

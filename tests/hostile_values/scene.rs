@@ -138,6 +138,12 @@ pub(crate) fn words(formation: &Formation, rule: Option<&str>) -> Vec<Word> {
             Action::Run(command) | Action::Wait { command, .. } => {
                 add(&format!("{what}, command"), of_command(command))
             }
+            Action::Try(trial) => {
+                let asks = trial.asks.iter().map(|ask| &ask.command);
+                for command in [&trial.command, &trial.confirm, &trial.undo].into_iter().chain(asks) {
+                    add(&format!("{what}, command"), of_command(command));
+                }
+            }
         }
     }
     let mut servers: Vec<_> = formation.servers().collect();

@@ -26,7 +26,7 @@ fn stranger(host: &str) -> NodeRow {
 fn rules(plan: &Plan) -> Vec<readers::Word> {
     let files = plan.steps().filter_map(|(_, _, step)| match &step.action {
         Action::Put(file) if file.path.ends_with("/pg_hba.conf") => Some(&file.content),
-        Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Wait { .. } => None,
+        Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Try(_) | Action::Wait { .. } => None,
     });
     let texts = files.map(|content| match content {
         Content::Text(text) => readers::hba(text),

@@ -20,6 +20,7 @@ mod interruptions;
 mod keepers;
 mod layouts;
 mod limits;
+mod lockout;
 mod looks;
 mod names;
 mod passwords;

@@ -60,6 +60,14 @@ impl World {
             Action::Put(file) => self.put(&step.on, file),
             Action::Run(command) => self.run(step, command),
             Action::Issue(issue) => self.issue(&step.on, issue),
+            Action::Try(trial) => {
+                let tried = self.run(step, &trial.command);
+                match tried {
+                    Ok(()) => self.host(&step.on.0).kept.clear(),
+                    Err(_) => self.take_back(&step.on),
+                }
+                tried
+            }
             Action::Wait { command, answers, .. } => {
                 return match self.ask(step, command) {
                     Ok(answer) if answers.contains(&answer) => End::Done,
@@ -71,6 +79,48 @@ impl World {
         match end {
             Ok(()) => End::Done,
             Err(why) => End::Failed(why),
+        }
+    }
+
+    /// It happens, and nobody hears of it: what has to be confirmed is not.
+    pub(crate) fn apply_unheard(&mut self, step: &Step) -> End {
+        match &step.action {
+            Action::Try(trial) if self.hosts[&step.on].sight == Seeing::Clear => {
+                match self.run(step, &trial.command) {
+                    Ok(()) => End::Done,
+                    Err(why) => End::Failed(why),
+                }
+            }
+            Action::Put(_) | Action::Run(_) | Action::Issue(_) | Action::Try(_) | Action::Wait { .. } => {
+                self.apply(step)
+            }
+        }
+    }
+
+    /// What was there before a change that nobody has confirmed is there again, and in force.
+    pub(crate) fn take_back(&mut self, on: &NodeName) {
+        let prefix = format!("{}/", self.server(on).pgdata);
+        let host = self.hosts.get_mut(on).expect("it is there");
+        let kept = std::mem::take(&mut host.kept);
+        if kept.is_empty() {
+            return;
+        }
+        for (path, text) in kept {
+            match path.strip_prefix(&prefix) {
+                Some(name) => {
+                    let data = host.data_mut().expect("it has files");
+                    data.files.insert(name.to_owned(), text);
+                }
+                None => {
+                    if path.ends_with("/server.crt") {
+                        host.put_certificate(&text);
+                    }
+                    host.files.insert(path, text);
+                }
+            }
+        }
+        if self.hosts[on].runs() {
+            self.load(on);
         }
     }
 
@@ -87,6 +137,16 @@ impl World {
                 return Ok(());
             }
         };
+        if file.undo.is_some() {
+            let host = self.host(&on.0);
+            let there = match file.path.strip_prefix(&format!("{pgdata}/")) {
+                Some(name) => host.data().and_then(|data| data.files.get(name)),
+                None => host.files.get(&file.path),
+            };
+            if let Some(there) = there.cloned() {
+                host.kept.entry(file.path.clone()).or_insert(there);
+            }
+        }
         let sin = format!("{} is written on {on} beside no data directory", file.path);
         let host = self.hosts.get_mut(on).expect("it is there");
         if let Some(name) = file.path.strip_prefix(&format!("{new}/")) {
@@ -193,6 +253,7 @@ impl World {
                 self.running(on)?;
                 self.load(on);
             }
+            Op::TakeBack => self.take_back(on),
             Op::CreateDatabase { name } => {
                 let data = self.writable(on)?;
                 data.databases.insert(name.clone());

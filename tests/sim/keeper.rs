@@ -24,6 +24,9 @@ impl World {
 
     /// Lets the keepers work until nothing moves any more.
     pub(crate) fn rest(&mut self) {
+        for name in self.hosts.keys().cloned().collect::<Vec<_>>() {
+            self.take_back(&name);
+        }
         for _ in 0..50 {
             if !self.tick() {
                 return;

@@ -108,6 +108,7 @@ const SAMPLES: &[Sample] = &[
     row("settings", All, ["settings: {work_mem: 8MB}", "settings: {work_mem: 9MB, jit: off}"], Converges),
     row("settings", All, ["", "settings: {max_connections: 200}"], Converges),
     row("restart_policy", All, ["", "restart_policy: manual"], ChangesNothing),
+    row("confirm_timeout", All, ["", "confirm_timeout: 30"], ChangesNothing),
     row("hba", All, ["", "hba: ['host all all 192.0.2.0/24 reject']"], Converges),
     row(
         "hba",

@@ -120,7 +120,11 @@ fn run_stage(
                 track.begun = true;
                 outcome.steps += 1;
             }
-            let end = if fails { End::Failed("it was made to fail".to_owned()) } else { world.apply(step) };
+            let end = match (fails, unheard) {
+                (true, _) => End::Failed("it was made to fail".to_owned()),
+                (false, true) => world.apply_unheard(step),
+                (false, false) => world.apply(step),
+            };
             let end = match end {
                 End::Done if unheard => End::Failed("the connection was lost".to_owned()),
                 other => other,

@@ -331,6 +331,10 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
             host.around.servers.insert(server.pgport, (*dir).to_owned());
         }
         ("listens", ["on", port]) => host.port = port.parse().ok(),
+        ("unconfirmed", [name]) => {
+            let path = format!("{}/{name}", server.pgdata);
+            host.kept.insert(path, String::new());
+        }
         ("stale", ["pid", pid]) => host.stale = pid.parse().ok(),
         ("pgpass", ["gone"]) => drop(host.files.remove("/var/lib/postgresql/.pgpass")),
         ("port", ["taken"]) => host.port_taken = true,

@@ -17,7 +17,11 @@ impl World {
             (Op::Wait(wait), Action::Wait { command, answers, .. }) => waits_so(wait, command, answers),
             (op, Action::Run(command)) => self.does_so(op, step, command),
             (Op::Issue { names, .. }, Action::Issue(issue)) => *names == issue.names,
-            (_, Action::Put(_) | Action::Issue(_) | Action::Wait { .. }) => false,
+            (op @ Op::Reload, Action::Try(trial)) => {
+                let all = [&trial.command, &trial.confirm, &trial.undo];
+                all.into_iter().all(|command| self.does_so(op, step, command))
+            }
+            (_, Action::Try(_) | Action::Issue(_) | Action::Put(_) | Action::Wait { .. }) => false,
         }
     }
 
@@ -38,7 +42,7 @@ impl World {
             Op::RemoveStalePid => args[0] == server.pgdata,
             Op::Start => args[2] == "start",
             Op::Stop { .. } => args[2] == "stop",
-            Op::Reload | Op::LookAgain | Op::TellSystemIdentifier => args[1] == server.pgdata,
+            Op::Reload | Op::TakeBack | Op::LookAgain | Op::TellSystemIdentifier => args[1] == server.pgdata,
             Op::CreateRole { name } | Op::CreateDatabase { name } => texts.contains(name),
             Op::RepairRole { name } => sql.contains(&format!("ALTER ROLE {} WITH ", ident(name))),
             Op::SetPassword { role } => sql.contains(&format!("ALTER ROLE {} PASSWORD", ident(role))),

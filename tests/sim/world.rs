@@ -72,6 +72,8 @@ pub(crate) struct Host {
     pub(crate) building: Option<Data>,
     /// Files outside PGDATA, by path.
     pub(crate) files: BTreeMap<String, String>,
+    /// What it puts back by itself unless that is confirmed, by path.
+    pub(crate) kept: BTreeMap<String, String>,
     /// `pg_autoctl.state`, byte by byte.
     pub(crate) state: Option<Vec<u8>>,
     pub(crate) enabled: bool,
@@ -306,6 +308,7 @@ impl World {
             place: host.place.clone(),
             client: host.client.clone(),
             tls: host.tls_facts(),
+            unconfirmed: host.unconfirmed(),
             node_conf: host.files.get(&format!("{}/node.conf", node_dir(server))).cloned(),
             pgpass: host.files.get("/var/lib/postgresql/.pgpass").cloned().map(Secret::new),
             pgpass_mode: host.files.get("/var/lib/postgresql/.pgpass").map(|_| host.pgpass_mode),
@@ -479,6 +482,7 @@ impl Host {
             pgdata: Place::Empty,
             building: None,
             files: BTreeMap::new(),
+            kept: BTreeMap::new(),
             state: None,
             enabled: false,
             waits: false,
@@ -507,6 +511,12 @@ impl Host {
             (row.reported, row.assigned) = (State::parse(state), State::parse(state));
         }
         facts
+    }
+
+    /// Names of the files of a change that was cut off before it was confirmed.
+    fn unconfirmed(&self) -> Option<Vec<String>> {
+        let names = self.kept.keys().filter_map(|path| path.rsplit('/').next()).map(str::to_owned);
+        (!self.kept.is_empty()).then(|| names.collect())
     }
 
     pub(crate) fn data(&self) -> Option<&Data> {

@@ -123,6 +123,7 @@ async fn a_file_that_is_cut_off_leaves_the_old_one() {
         mode: 0o600,
         before: None,
         check: muster::step::Check::Nothing,
+        undo: None,
     };
     for limit in [20_000, 700_000, 3_900_000] {
         let host = at(&sshd, relay(sshd.port, After::Close(limit)).await);

@@ -58,10 +58,14 @@ impl KeeperFacts {
     /// Whether a keeper that lives is to ask its peers for more than it does: they must be able to give it first.
     pub fn is_to_ask_for_more(&self, wanted: SslMode) -> bool {
         let config = self.config.as_ref().filter(|_| self.alive.is_some()).map_or("", Secret::reveal);
-        let ini = parse_ini(config);
-        let asks = ini.get("ssl").and_then(|ssl| SslMode::parse(ssl.get("sslmode")?));
-        wanted >= SslMode::Require && asks.is_some_and(|asks| asks < wanted)
+        wanted >= SslMode::Require && asks_with(config).is_some_and(|asks| asks < wanted)
     }
+}
+
+/// With which sslmode a keeper of this `pg_autoctl.cfg` connects.
+pub fn asks_with(config: &str) -> Option<SslMode> {
+    let ini = parse_ini(config);
+    SslMode::parse(ini.get("ssl")?.get("sslmode")?)
 }
 
 /// `$pgdata`, `$unit`, `$adopted`. The pid file must name a pg_autoctl: pids are used again. An adopted one may have its

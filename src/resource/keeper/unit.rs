@@ -267,6 +267,7 @@ mod tests {
             content: Content::Text(String::new()),
             before: None,
             check: Check::Nothing,
+            undo: None,
         };
         assert_eq!(called(&file.command()), write);
         assert_eq!(called(&Command::new(RunAs::Root, ENABLE_AND_START).args([unit(server)])), systemctl);
