@@ -1,9 +1,13 @@
 //! What forbids planning anything for a server: found before a single step is made.
 
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use crate::facts::{self, Seen};
 use crate::formation::{Auth, Formation, Monitor, Node, NodeName, Server, Tls};
 use crate::plan::{MonitorView, World, adopted, agreement, fixed, way_out};
 use crate::resource::data::{self, Pgdata, Software};
+use crate::resource::names::some_of;
 use crate::resource::{client, database, guc, keeper, meant, monitor, neighbours, place, versions};
 use crate::state::State;
 
@@ -38,6 +42,7 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
                 }),
         })
         .or_else(|| fixed::refusal(world, server, seen))
+        .or_else(|| listen(world, server, seen))
         .or_else(|| port(server, seen))
         .or_else(|| meant::port(server, &seen.pgdata))
         .or_else(|| match seen.keeper.alive {
@@ -53,6 +58,44 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         })
         // Last: a node that has changed its name is told so by its registration.
         .or_else(|| keeper::unit_in_the_way(server, &seen.host, &seen.keeper))
+}
+
+/// Where a server would listen that others look for elsewhere: they would be locked out, and only its own host could mend it.
+fn listen(world: &World, server: &Server, seen: &Seen) -> Option<String> {
+    let is_alone =
+        world.formation.servers().count() == 1 && matches!(world.formation.monitor, Monitor::Managed(_));
+    if server.adopted || is_alone {
+        return None;
+    }
+    let mut listens = BTreeSet::new();
+    for word in server.listen.split(',').map(str::trim) {
+        let found = match word {
+            "localhost" => BTreeSet::from([Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]),
+            _ => match word.parse::<IpAddr>() {
+                Ok(address) => BTreeSet::from([address]),
+                Err(_) => world.names.addresses(word),
+            },
+        };
+        // All of them, or nobody knows which.
+        if word == "*" || found.is_empty() || found.iter().any(IpAddr::is_unspecified) {
+            return None;
+        }
+        listens.extend(found);
+    }
+    let (listen, hostname) = (&server.listen, &server.hostname);
+    let reached = world.names.addresses(hostname);
+    let by_others = some_of(reached.iter());
+    if listens.iter().all(IpAddr::is_loopback) {
+        return Some(format!(
+            "listen is {listen}, where nobody comes in but its own host: the others of the formation connect to {hostname}; give \
+             an address of its own, or '*'"
+        ));
+    }
+    // Behind a translation of addresses nobody knows.
+    let is_here = !reached.is_empty() && reached.is_subset(&seen.host.addresses);
+    (is_here && reached.is_disjoint(&listens)).then(|| {
+        format!("listen is {listen}, and the others of the formation connect to {hostname}, which is {by_others}: add that, or give '*'")
+    })
 }
 
 /// What PostgreSQL of this version would not take.

@@ -27,7 +27,7 @@ all:
 const CHANGES: &[(&str, &[(&str, &str)])] = &[
     ("maximum_backup_rate", &[("100M", "1M")]),
     ("proxyport", &[("6432", "6433")]),
-    ("listen", &[("'*'", "'10.88.0.11'")]),
+    ("listen", &[("'*'", "'0.0.0.0'")]),
     ("password", &[("password: p,", "password: p2,")]),
     ("replication_password", &[("password: q", "password: q2")]),
     ("monitor_password", &[("password: m", "password: m2")]),
