@@ -34,27 +34,37 @@ const NEXT: &str = "ca.key.next";
 const OLD: &str = "ca.key.old";
 
 /// The authority of a formation that has servers with `ssl: managed`; `None` where none has. A new one is made in memory
-/// where its folder has none, and nothing is written.
+/// where its folder has none, and nothing is written. What cannot be used is told by [`SigningKey::Unusable`]: looking at a
+/// formation needs no authority.
 ///
 /// # Errors
-/// A folder that cannot be read, or holds something else than an authority.
+/// Nothing says where this user keeps data.
 pub fn find(formation: &Formation, today: Date) -> Result<Option<Authority>, Problem> {
     if !formation.servers().any(|server| matches!(server.tls, Tls::Managed { .. })) {
         return Ok(None);
     }
     let dir = folder(formation)?;
+    Ok(Some(in_folder(&dir, formation, today).unwrap_or_else(|why| Authority {
+        dir: dir.display().to_string(),
+        certificates: Vec::new(),
+        key: SigningKey::Unusable(why.to_string().replace('\n', "; ")),
+    })))
+}
+
+fn in_folder(dir: &Path, formation: &Formation, today: Date) -> Result<Authority, Problem> {
     let shown = dir.display().to_string();
     let path = dir.join(CERTIFICATES);
+    let has_key = dir.join(KEY).exists() || dir.join(NEXT).exists();
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if dir.join(KEY).exists() {
+            if has_key {
                 let problem = Problem::new(format!("{shown} has {KEY} and no {CERTIFICATES}"));
                 return Err(problem.hint("put the certificate of that key there"));
             }
             let (certificate, key) = make(&formation.name, today);
-            let certificates = vec![certificate];
-            return Ok(Some(Authority { dir: shown, certificates, key: SigningKey::Made { key } }));
+            let key = SigningKey::Made { key };
+            return Ok(Authority { dir: shown, certificates: vec![certificate], key });
         }
         Err(error) => return Err(unreadable(&path, &error)),
     };
@@ -64,11 +74,12 @@ pub fn find(formation: &Formation, today: Date) -> Result<Option<Authority>, Pro
             .hint("it is to hold the certificate of the formation's authority as PEM")
     })?;
     check(&path, first, today)?;
-    let key = match dir.join(KEY).exists() || dir.join(NEXT).exists() {
-        true => SigningKey::Here,
-        false => SigningKey::Missing,
+    let key = match has_key.then(|| signing_key(dir, first)) {
+        Some(Ok(_)) => SigningKey::Here,
+        Some(Err(why)) => SigningKey::Unusable(why.to_string().replace('\n', "; ")),
+        None => SigningKey::Missing,
     };
-    Ok(Some(Authority { dir: shown, certificates, key }))
+    Ok(Authority { dir: shown, certificates, key })
 }
 
 /// `ca_dir`, or the formation's own folder below the user's data.
@@ -118,7 +129,7 @@ fn make(name: &str, today: Date) -> (String, Secret) {
 pub fn successor(authority: &Authority, formation: &Formation, trusted: &[String], today: Date) -> Authority {
     let (certificate, key) = make(&formation.name, today);
     let before = match &authority.key {
-        SigningKey::Here | SigningKey::Missing => authority.certificates.as_slice(),
+        SigningKey::Here | SigningKey::Missing | SigningKey::Unusable(_) => authority.certificates.as_slice(),
         // Nobody has ever trusted it.
         SigningKey::Made { .. } => &[],
     };
@@ -221,31 +232,13 @@ impl Signer {
         match &authority.key {
             SigningKey::Made { key } => keep(authority, key)?,
             SigningKey::Here => {}
-            SigningKey::Missing => return Ok(Signer::Nobody),
+            SigningKey::Missing | SigningKey::Unusable(_) => return Ok(Signer::Nobody),
         }
-        let path = dir.join(KEY);
-        let wrong = |why: &str| Problem::new(format!("{}: {why}", path.display()));
-        let of_certificate = certificate::public_key(certificate);
-        // A run that was cut off may have left the right one under its other name.
-        let next = dir.join(NEXT);
-        let mut pair = None;
-        for path in [&path, &next].into_iter().filter(|path| path.exists()) {
-            let key = read_key(path)?;
-            let found = KeyPair::from_pem(key.reveal()).map_err(|_| {
-                Problem::new(format!("{}: it is no private key that muster can sign with", path.display()))
-                    .hint("it is to be PKCS #8 as PEM, of an EC (P-256, P-384) or RSA key, without a passphrase")
-            })?;
-            if of_certificate.as_deref() == Some(found.der_bytes()) {
-                pair = Some(found);
-                break;
-            }
-        }
-        let pair = pair.ok_or_else(|| {
-            wrong(&format!("it is not the key of {}", dir.join(CERTIFICATES).display()))
-                .hint("put the key of the first certificate there")
-        })?;
-        Signer::with(certificate, pair)
-            .map_err(|error| wrong(&format!("its certificate cannot sign: {error}")))
+        let pair = signing_key(dir, certificate)?;
+        Signer::with(certificate, pair).map_err(|error| {
+            let path = dir.join(CERTIFICATES);
+            Problem::new(format!("{}: it cannot sign: {error}", path.display()))
+        })
     }
 
     /// A certificate as PEM, and its key.
@@ -290,6 +283,28 @@ impl Signer {
         let certificate = params.signed_by(&asked.public_key, issuer).map_err(failed)?.pem();
         Ok(Issued { certificate, key: None })
     }
+}
+
+/// The key of a certificate.
+///
+/// # Errors
+/// One that others may read, that cannot be read, or that is another certificate's.
+fn signing_key(dir: &Path, certificate: &str) -> Result<KeyPair, Problem> {
+    let of_certificate = certificate::public_key(certificate);
+    // A run that was cut off may have left the right one under its other name.
+    for path in [KEY, NEXT].map(|name| dir.join(name)).into_iter().filter(|path| path.exists()) {
+        let key = read_key(&path)?;
+        let found = KeyPair::from_pem(key.reveal()).map_err(|_| {
+            Problem::new(format!("{}: it is no private key that muster can sign with", path.display()))
+                .hint("it is to be PKCS #8 as PEM, of an EC (P-256, P-384) or RSA key, without a passphrase")
+        })?;
+        if of_certificate.as_deref() == Some(found.der_bytes()) {
+            return Ok(found);
+        }
+    }
+    let (key, certificates) = (dir.join(KEY), dir.join(CERTIFICATES));
+    let problem = Problem::new(format!("{} is not the key of {}", key.display(), certificates.display()));
+    Err(problem.hint("put the key of the first certificate there"))
 }
 
 fn read_key(path: &Path) -> Result<Secret, Problem> {
@@ -352,18 +367,23 @@ mod tests {
             Signer::of(&found(dir)).unwrap();
         }
         fs::set_permissions(one.join(KEY), fs::Permissions::from_mode(0o640)).unwrap();
-        let said = Signer::of(&found(&one)).err().unwrap().to_string();
+        let unusable = |dir: &Path| match found(dir).key {
+            SigningKey::Unusable(why) => why,
+            other => panic!("{other:?}"),
+        };
+        let said = unusable(&one);
         assert!(said.contains("others may read") && said.contains("chmod 600"), "{said}");
         fs::copy(two.join(KEY), one.join(KEY)).unwrap();
         fs::set_permissions(one.join(KEY), fs::Permissions::from_mode(0o600)).unwrap();
-        let said = Signer::of(&found(&one)).err().unwrap().to_string();
+        let said = unusable(&one);
         assert!(said.contains("is not the key of"), "{said}");
+        assert!(matches!(Signer::of(&found(&one)).unwrap(), Signer::Nobody));
         fs::remove_file(one.join(KEY)).unwrap();
         assert_eq!(found(&one).key, SigningKey::Missing);
         fs::remove_file(two.join(CERTIFICATES)).unwrap();
-        assert!(find(&formation(&two), TODAY).unwrap_err().to_string().contains("no ca.crt"));
+        assert!(unusable(&two).contains("no ca.crt"));
         fs::write(one.join(CERTIFICATES), "nothing").unwrap();
-        assert!(find(&formation(&one), TODAY).unwrap_err().to_string().contains("holds no certificate"));
+        assert!(unusable(&one).contains("holds no certificate") && found(&one).certificates.is_empty());
     }
 
     #[test]

@@ -46,7 +46,13 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let managed: Vec<&Server> =
         formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. })).collect();
     let nodes: BTreeSet<NodeName> = managed.iter().map(|server| server.name.clone()).collect();
-    let trusted = trusted(options, &formation, &managed).await?;
+    let trusted = match trusted(options, &formation, &managed).await {
+        Ok(trusted) => trusted,
+        Err(away) => {
+            report::log(&format!("{away}\n"));
+            return Ok(Exit::Unreachable);
+        }
+    };
     let goal = || Goal::Certificates(Certificates { nodes: nodes.clone(), renew: Renew::WhereNeeded });
     let signer = authority.certificates.first().cloned().unwrap_or_default();
     if trusted.is_empty() {
@@ -95,14 +101,14 @@ async fn trusted(
     options: &Options,
     formation: &Formation,
     managed: &[&Server],
-) -> Result<Vec<String>, Vec<Problem>> {
+) -> Result<Vec<String>, Problem> {
     let facts = plan::look(options, formation, managed).await;
     let mut found: Vec<String> = Vec::new();
     for server in managed {
         let Some(seen) = facts.seen(&server.name) else {
             let problem = Problem::new(format!("{} could not be looked at", server.name));
             let hint = "an authority is replaced once every host can be told; `muster ping` shows what is in the way";
-            return Err(vec![problem.hint(hint)]);
+            return Err(problem.hint(hint));
         };
         for pem in seen.tls.authority.as_deref().map(certificate::blocks).unwrap_or_default() {
             if !found.contains(&pem) {

@@ -29,15 +29,20 @@ pub fn lacks(formation: &Formation, facts: &Facts, server: &Server, seen: &Seen)
 
 /// The user's certificate, where it is not for the name by which others connect and verify: each of them is refused once the server shows it.
 pub fn is_for_another(formation: &Formation, server: &Server, seen: &Seen) -> Option<String> {
-    let Tls::Files { cert, .. } = &server.tls else { return None };
-    let found = seen.tls.given.as_ref()?;
+    let (cert, found, way) = match &server.tls {
+        Tls::Off | Tls::SelfSigned { .. } => return None,
+        Tls::Managed { dir, .. } => {
+            (&format!("{dir}/server.crt"), seen.tls.certificate.as_ref()?, "apply has one signed")
+        }
+        Tls::Files { cert, .. } => (cert, seen.tls.given.as_ref()?, "put one for it there"),
+    };
     let verifies = |other: &Server| other.name != server.name && other.tls.mode() == SslMode::VerifyFull;
     (formation.servers().any(verifies) && !found.is_for(&server.hostname)).then(|| {
         let names = if found.names.is_empty() { "nobody".to_owned() } else { found.names.join(", ") };
         let host = &server.hostname;
         format!(
             "the certificate {cert} is for {names}, and not for {host}: others connect by that name and verify it (`ssl_mode: verify-full`), and \
-             are refused once it is shown; put one for {host} there"
+             are refused once it is shown; {way}"
         )
     })
 }
@@ -89,6 +94,15 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
         said.push(format!(
             "{} cannot be read, and {when}: put it there, readable for its server",
             unreadable.join(" and ")
+        ));
+    }
+    if let Tls::Managed { ca, mode, .. } = &server.tls
+        && *mode >= SslMode::VerifyCa
+        && seen.tls.trusts_nobody()
+    {
+        let what = if seen.tls.authority.is_some() { "holds no certificate" } else { "is gone" };
+        said.push(format!(
+            "{ca} {what}, and its keeper and its peers' sessions need it for every connection: apply puts it back"
         ));
     }
     if server.tls != Tls::Off && !seen.tls.unusable.is_empty() {

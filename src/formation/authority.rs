@@ -23,6 +23,8 @@ pub enum SigningKey {
     Here,
     /// Its certificate is, and its key is not: it signs nothing on this machine.
     Missing,
+    /// What is there signs nothing, and why.
+    Unusable(String),
     /// The folder is empty: this one was made in memory, and is kept once it is needed.
     Made { key: Secret },
 }

@@ -93,6 +93,13 @@ impl Line {
         let mut wrong: Vec<String> =
             tls.unreadable.iter().map(|path| format!("{path} cannot be read")).collect();
         wrong.extend(tls.unusable.iter().cloned());
+        let is_made = matches!(server.tls, Tls::SelfSigned { .. } | Tls::Managed { .. });
+        if is_made && tls.file && !tls.key {
+            wrong.push("its key is gone: `apply` makes a new pair".to_owned());
+        }
+        if let (Tls::Managed { ca, .. }, true) = (&server.tls, tls.file && tls.trusts_nobody()) {
+            wrong.push(format!("the host trusts nobody, as {ca} holds no certificate: `apply` puts it back"));
+        }
         line.shown = match &tls.shown {
             Shown::Certificate { of_file, .. } => *of_file,
             Shown::Nothing => Some(false),

@@ -54,31 +54,46 @@ impl Trust {
     pub fn of<'f>(formation: &Formation, seen: impl Fn(&Server) -> Option<&'f TlsFacts>) -> Option<Trust> {
         let Authority { dir, certificates, key } = formation.authority.as_ref()?;
         let managed = || formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. }));
-        let trusted = |server: &Server| seen(server).and_then(|facts| facts.authority.as_deref()).map(blocks);
+        // What holds no certificate is damaged, and trusts nobody.
+        let trusted = |server: &Server| {
+            let found = blocks(seen(server)?.authority.as_deref()?);
+            (!found.is_empty()).then_some(found)
+        };
         let is_ours = |found: &Vec<String>| found.iter().any(|pem| certificates.contains(pem));
-        let foreign = managed().find(|server| trusted(server).is_some_and(|found| !is_ours(&found)));
+        let all: Vec<(&Server, Vec<String>)> =
+            managed().filter_map(|server| Some((server, trusted(server)?))).collect();
+        // Where one host alone has another one, that is what is put right.
+        let foreign = match all.iter().any(|(_, found)| is_ours(found)) {
+            true => None,
+            false => all.first().map(|(server, _)| &server.name),
+        };
+        let lost = "if it is lost, `muster ca rotate` makes another one, which every host is told to trust";
         let cannot = match (foreign, key) {
-            (Some(server), _) => Some(format!(
-                "{} trusts another certificate authority than the one in {dir} on this machine: copy that folder from the \
-                 machine where the formation was made, or name it with ca_dir; if it is lost, `muster ca rotate` makes another one",
-                server.name
+            (_, SigningKey::Unusable(why)) => Some(why.clone()),
+            (Some(name), SigningKey::Made { .. }) => Some(format!(
+                "{dir} on this machine has no certificate authority, and {name} trusts one: copy that folder from the machine                  where the formation was made, or name it with ca_dir; {lost}"
+            )),
+            (Some(name), SigningKey::Here | SigningKey::Missing) => Some(format!(
+                "{name} trusts another certificate authority than the one in {dir} on this machine, which may be a copy from \
+                 before that was replaced: copy the folder again from the machine that did it, or name it with ca_dir; {lost}"
             )),
             (None, SigningKey::Missing) => Some(format!(
-                "{dir} on this machine has no ca.key, and nothing can be signed without it: copy it from the machine where the \
-                 formation was made, or run apply there"
+                "{dir} on this machine has no ca.key, and nothing can be signed without it: copy it from the machine where the                  formation was made, or run apply there"
             )),
             (None, SigningKey::Here | SigningKey::Made { .. }) => None,
         };
-        let first = certificates.first()?;
-        let has_first = |server: &Server| trusted(server).is_some_and(|found| found.contains(first));
+        let first = certificates.first();
+        let has_first = |server: &Server| {
+            trusted(server).is_some_and(|found| first.is_some_and(|first| found.contains(first)))
+        };
         Some(Trust {
+            signer: first.and_then(|pem| certificate::authority(pem).ok()?.own_key).unwrap_or_default(),
             certificates: certificates.clone(),
-            signer: certificate::authority(first).ok()?.own_key?,
             dir: dir.clone(),
-            cannot,
-            is_foreign: foreign.is_some(),
+            is_foreign: foreign.is_some() || certificates.is_empty(),
             is_everywhere: managed().all(has_first),
-            is_new: matches!(key, SigningKey::Made { .. }) && foreign.is_none() && !managed().any(has_first),
+            is_new: matches!(key, SigningKey::Made { .. }) && cannot.is_none() && !managed().any(has_first),
+            cannot,
         })
     }
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::formation::{Secret, Server, Tls};
 use crate::probe::{Answer, Answers};
-use crate::resource::certificate::{Certificate, is_ed25519, read, usual};
+use crate::resource::certificate::{self, Certificate, is_ed25519, read, usual};
 use crate::resource::data::node_dir;
 use crate::resource::managed::Renew;
 use crate::step::{Content, File, Risk, Step};
@@ -40,6 +40,13 @@ pub struct TlsFacts {
     pub ed25519: bool,
     /// What a client is shown in a handshake.
     pub shown: Shown,
+}
+
+impl TlsFacts {
+    /// Whether a host with `ssl: managed` has nothing to verify others with.
+    pub fn trusts_nobody(&self) -> bool {
+        self.authority.as_deref().is_none_or(|text| certificate::blocks(text).is_empty())
+    }
 }
 
 /// What a running server shows to who connects with TLS.
