@@ -116,7 +116,13 @@ fn config(world: &World, server: &Server, whose: &Whose, seen: &Seen, plan: &mut
         let addresses = |name: &str| world.names.addresses(name);
         !addresses(one).is_disjoint(&addresses(other))
     };
-    let steps = keeper::adopted::steps(server, whose, software, (&seen.keeper, adopted), is_one);
+    let steps = keeper::adopted::steps(
+        server,
+        whose,
+        software,
+        (&seen.keeper, adopted, seen.pgdata.postmaster()),
+        is_one,
+    );
     plan.add(Stage::Keeper, &server.name, steps);
 }
 

@@ -96,7 +96,8 @@ fn steps(world: &World, server: &Server, plan: &mut Plan) -> Result<(Vec<Step>, 
     if server.keeper == Keeper::None && was_kept {
         steps.push(data::start(server, bin, "the monitor is stopped"));
     }
-    let kept = keeper::steps(&world.templates, server, &Whose::Monitor, &seen.host, software, &seen.keeper)?;
+    let kept = (&seen.keeper, seen.pgdata.postmaster());
+    let kept = keeper::steps(&world.templates, server, &Whose::Monitor, &seen.host, software, kept)?;
     let starts = !kept.now.is_empty() && !is_kept;
     steps.extend(kept.now);
     last.extend(kept.last);

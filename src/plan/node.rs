@@ -63,8 +63,10 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
         (Driver::Muster, false) => Some((end.unwrap_or(State::Init), end.unwrap_or(State::Init))),
     };
     let whose = Whose::Node { formation: world.formation, node, id, uri: &world.uri, begins };
-    let steps = keeper::steps(&world.templates, &node.server, &whose, &seen.host, software, &seen.keeper)?;
+    let kept = (&seen.keeper, seen.pgdata.postmaster());
+    let steps = keeper::steps(&world.templates, &node.server, &whose, &seen.host, software, kept)?;
     follow::add(world, node, steps.now, plan);
+    plan.add(Stage::Keeper, node.name(), begins_anew(world, node, plan));
 
     last.extend(steps.last);
     world.add_last(node.name(), last, plan);
@@ -88,11 +90,27 @@ pub(super) fn plan(world: &World, node: &Node, plan: &mut Plan) -> Result<(), Pr
             || driver != Driver::Keeper
             || unsettled)
     {
-        plan.add(Stage::Settle, node.name(), [wait_until_settled(world, node)]);
+        // What the monitor has of one that was silent is old.
+        let is_silent = row.is_some_and(|row| row.silence().is_some());
+        let wait =
+            if is_silent { wait_until_settled_anew(world, node) } else { wait_until_settled(world, node) };
+        plan.add(Stage::Settle, node.name(), [wait]);
     }
     notes(world, &node.server, plan);
     overruled(seen, &node.server, Some(node), plan);
     Ok(())
+}
+
+/// What a keeper needs that will not report again by itself, where no other step has it begin anew.
+fn begins_anew(world: &World, node: &Node, plan: &Plan) -> Option<Step> {
+    let seen = world.seen(node.name());
+    let silence = world.row(node.name())?.silence()?;
+    let is_down = matches!(&seen.pgdata, Pgdata::Present(found) if found.postmaster.is_none());
+    let is_told =
+        plan.steps().any(|(_, name, step)| name == node.name() && matches!(step.op, Op::Renew { .. }));
+    let is_left = node.server.keeper == Keeper::None || is_told || !is_down;
+    let software = seen.software.as_ref().filter(|_| !is_left)?;
+    keeper::begin_anew(&node.server, &seen.host, software, &seen.keeper, &silence)
 }
 
 /// What the monitor keeps of a node that it has, and what follows from it on the node itself.

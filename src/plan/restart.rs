@@ -16,7 +16,6 @@ use crate::plan::switchover;
 use crate::plan::wave::{Lane, Turn};
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
-use crate::resource::data::Pgdata;
 use crate::resource::rolling::Starts;
 use crate::resource::{properties, replication, rolling, settings};
 use crate::step::{Action, Check, Content, File, Stage, Step};
@@ -312,10 +311,7 @@ fn because(world: &World, server: &Server, wanted: &Restart) -> Option<String> {
 }
 
 fn postmaster(world: &World, server: &Server) -> Option<u32> {
-    match &world.facts.seen(&server.name)?.pgdata {
-        Pgdata::Present(found) => found.postmaster,
-        Pgdata::Empty | Pgdata::Foreign(_) => None,
-    }
+    world.facts.seen(&server.name)?.pgdata.postmaster()
 }
 
 fn monitor(world: &World, dues: &Dues, plan: &mut Plan) -> Option<Lane> {

@@ -49,6 +49,14 @@ impl Pgdata {
             Pgdata::Empty | Pgdata::Foreign(_) => None,
         }
     }
+
+    /// The process of its server, where that runs.
+    pub fn postmaster(&self) -> Option<u32> {
+        match self {
+            Pgdata::Present(found) => found.postmaster,
+            Pgdata::Empty | Pgdata::Foreign(_) => None,
+        }
+    }
 }
 
 /// A PostgreSQL data directory.

@@ -7,6 +7,7 @@ use muster::issue::Issue;
 use muster::op::{Op, Service, Synchronous, Way};
 use muster::resource::data::{new_dir, node_dir};
 use muster::resource::database::MadeBy;
+use muster::resource::keeper::Idle;
 use muster::resource::monitor::DBNAME;
 use muster::sql::ident;
 use muster::state::State;
@@ -333,6 +334,14 @@ impl World {
             Op::Switchover { to, .. } => return self.monitor_answering()?.promote(&to.0),
             Op::Maintenance { turn } => return self.monitor_answering()?.maintain(&step.on.0, *turn),
             Op::Renew { way, service } => {
+                // One that waits for a server that has ended hears no order.
+                let is_deaf = self.hosts[on].idle == Some(Idle::ForAnEndedServer);
+                if is_deaf && args[4] != "kill" {
+                    return Err("the keeper's service node-active is busy".to_owned());
+                }
+                if *way == Way::Restart {
+                    self.host(&on.0).idle = None;
+                }
                 self.read_config(on, args)?;
                 self.rewrite_conf(on);
                 if (*way, *service) == (Way::Restart, Service::NodeActive) {

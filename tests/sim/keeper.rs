@@ -37,7 +37,7 @@ impl World {
 
     fn keeper(&mut self, name: &NodeName) -> bool {
         let host = &self.hosts[name];
-        if host.keeper.is_none() || host.frozen {
+        if host.keeper.is_none() || host.frozen || host.idle.is_some() {
             return false;
         }
         if !self.formation.nodes.contains_key(name) {
@@ -280,7 +280,7 @@ impl World {
             _ => self.remember(on, |_| true),
         }
         let file = &self.hosts[on].files[&args[2]];
-        let lost = args[6..].iter().find(|key| {
+        let lost = args[9..].iter().find(|key| {
             let line = |text: &str| {
                 text.lines().find(|line| line.starts_with(&format!("{key} ="))).map(str::to_owned)
             };

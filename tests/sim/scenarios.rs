@@ -30,6 +30,7 @@ use muster::resource::certificate::Certificate;
 use muster::resource::citus::CitusNode;
 use muster::resource::database::Right;
 use muster::resource::host::Resolved;
+use muster::resource::keeper::Idle;
 use muster::resource::neighbours::{Neighbour, Whose};
 use muster::resource::place::{Access, Is};
 use muster::scope::Scope;
@@ -429,6 +430,8 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         ("keeper", ["without", "its", "state"]) => host.state = None,
         ("keeper", ["frozen"]) => host.frozen = true,
+        ("keeper", ["idle"]) => host.idle = Some(Idle::Nothing),
+        ("keeper", ["waits-for-ended"]) => host.idle = Some(Idle::ForAnEndedServer),
         // A file of the node that was here before, under the number that the next one gets.
         ("keeper", ["left", state, "of", "node", id]) => {
             let state = State::parse(state)?;

@@ -15,7 +15,7 @@ use muster::resource::client::ClientFacts;
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
 use muster::resource::database::{DatabaseFacts, MadeBy, Right};
 use muster::resource::host::{Boot, HostFacts, Resolved};
-use muster::resource::keeper::{self, KeeperFacts, KeeperState};
+use muster::resource::keeper::{self, Idle, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
 use muster::resource::place;
@@ -83,6 +83,8 @@ pub(crate) struct Host {
     pub(crate) keeper: Option<u32>,
     /// That one is stopped by a signal: it lives, and says nothing.
     pub(crate) frozen: bool,
+    /// Its keeper reports no more, as it does nothing.
+    pub(crate) idle: Option<Idle>,
     /// Its WAL receiver hangs.
     pub(crate) deaf: bool,
     /// Seconds for which it has waited for a connection.
@@ -257,7 +259,7 @@ impl World {
             let is_good = host.is_some_and(|host| host.sight != Seeing::Unreachable && host.runs());
             row.health = i32::from(is_good);
             let is_mute = |host: &Host| host.keeper.is_some() && host.state.is_none();
-            if host.is_some_and(|host| host.frozen || is_mute(host)) {
+            if host.is_some_and(|host| host.frozen || host.idle.is_some() || is_mute(host)) {
                 row.silent = 45;
             }
         }
@@ -333,6 +335,7 @@ impl World {
                 others: host.other_units(server),
                 drop_ins: host.drop_ins.clone(),
                 unread: config.is_some_and(|text| text.starts_with("# muster: ")),
+                idle: host.idle,
             },
             monitor: asks.then(|| host.forged(self.monitor_facts())),
             coordinator: self.coordinator_from(server),
@@ -488,6 +491,7 @@ impl Host {
             waits: false,
             keeper: None,
             frozen: false,
+            idle: None,
             deaf: false,
             connects: None,
             remembers: String::new(),

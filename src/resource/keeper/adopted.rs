@@ -5,7 +5,7 @@ use crate::op::Service;
 use crate::resource::adopted::AdoptedFacts;
 use crate::resource::data::Software;
 use crate::resource::keeper::files::{Ini, has_password, monitor_config, node_config, parse_ini};
-use crate::resource::keeper::renew;
+use crate::resource::keeper::renew::{self, Living};
 use crate::resource::keeper::{KeeperFacts, Whose};
 use crate::step::{Content, File, Risk, Step};
 
@@ -38,10 +38,10 @@ pub fn steps(
     server: &Server,
     whose: &Whose,
     software: &Software,
-    found: (&KeeperFacts, &AdoptedFacts),
+    found: (&KeeperFacts, &AdoptedFacts, Option<u32>),
     is_one_host: impl Fn(&str, &str) -> bool,
 ) -> Vec<Step> {
-    let (facts, adopted) = found;
+    let (facts, adopted, postmaster) = found;
     let Some(config) = &facts.config else { return Vec::new() };
     let wanted = match whose {
         Whose::Monitor => monitor_config(server, software),
@@ -75,7 +75,8 @@ pub fn steps(
     let keys = Some(&keys).filter(|_| !changes.is_empty() && !facts.unread);
     if let Some(pid) = facts.alive.filter(|_| keys.is_some() || facts.unread) {
         let texts = (before, wanted.reveal());
-        steps.push(renew::step(server, pid, service, &adopted.config_path, keys, texts));
+        let living = Living { pid, software, serves: postmaster.is_some() };
+        steps.push(renew::step(server, &living, service, &adopted.config_path, keys, texts));
     }
     steps
 }

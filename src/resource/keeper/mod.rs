@@ -21,8 +21,10 @@ use crate::step::{Action, Content, File, Risk, Step};
 use crate::template::Templates;
 
 use files::{has_password, monitor_config, node_config, parse_ini, read_state, write_state};
+use renew::Living;
 
 pub use files::KeeperState;
+pub use renew::Idle;
 pub use unit::{AsRoot, OtherUnit, as_root, masked, overlaid, reboot_as_root, starts_at_boot, unit};
 
 /// What was found of a keeper.
@@ -47,6 +49,8 @@ pub struct KeeperFacts {
     pub drop_ins: Vec<String>,
     /// The pg_autoctl that lives has not read `config` yet: a run was cut off before it could.
     pub unread: bool,
+    /// What its service node-active does not do; `None` where it does something, or nobody can say.
+    pub idle: Option<Idle>,
 }
 
 impl KeeperFacts {
@@ -103,6 +107,16 @@ $pgdata
   done
 fi
 if [ -n "$k" ]; then say keeper.alive "$k"; else none keeper.alive; fi
+i=
+for p in $(cat "/proc/${k:-0}/task/${k:-0}/children" 2>/dev/null); do
+  case "$(tr '\0' ' ' <"/proc/$p/cmdline" 2>/dev/null) " in *" node active "*|*" service node-active "*) ;; *) continue ;; esac
+  i=nothing
+  for c in $(cat "/proc/$p/task/$p/children" 2>/dev/null); do
+    l=; read -r l 2>/dev/null <"/proc/$c/stat" || :
+    case $l in *'(postgres) Z '*) if [ "$i" = nothing ]; then i=ended; fi ;; ?*) i=program ;; esac
+  done
+done
+if [ -n "$i" ]; then say keeper.idle "$i"; else none keeper.idle; fi
 cfg=${x:-$HOME/.config}/pg_autoctl$pgdata/pg_autoctl.cfg
 file keeper.config "$cfg"
 s=${y:-$HOME/.local/share}/pg_autoctl$pgdata/pg_autoctl.state
@@ -137,6 +151,11 @@ pub fn parse(answers: &Answers) -> Result<KeeperFacts, String> {
         guard: answers.text("keeper.guard")?,
         others: unit::parse_others(answers)?,
         drop_ins: answers.told_lines("keeper.drop_ins"),
+        idle: match answers.told("keeper.idle").as_deref().map(str::trim) {
+            Some("nothing") => Some(Idle::Nothing),
+            Some("ended") => Some(Idle::ForAnEndedServer),
+            Some(_) | None => None,
+        },
     })
 }
 
@@ -209,7 +228,7 @@ pub fn steps(
     whose: &Whose,
     host: &HostFacts,
     software: &Software,
-    facts: &KeeperFacts,
+    (facts, postmaster): (&KeeperFacts, Option<u32>),
 ) -> Result<Steps, Problem> {
     let (Some(systemd), Some((pg_autoctl, _))) = (under_systemd(server, host), &software.pg_autoctl) else {
         return Ok(Steps::default());
@@ -260,20 +279,35 @@ pub fn steps(
         Whose::Node { .. } => Service::NodeActive,
     };
     let keys = Some(&changed).filter(|keys| !keys.is_empty() && !facts.unread);
-    if let Some(pid) = facts.alive.filter(|_| keys.is_some() || facts.unread) {
+    let living = facts.alive.map(|pid| Living { pid, software, serves: postmaster.is_some() });
+    if let Some(living) = living.as_ref().filter(|_| keys.is_some() || facts.unread) {
         let texts = (found.unwrap_or_default(), now.reveal());
-        steps.push(renew::step(server, pid, service, &path, keys, texts));
+        steps.push(renew::step(server, living, service, &path, keys, texts));
     }
     let mut last = Vec::new();
-    if let (Some(pid), Some(still)) = (facts.alive, still.as_ref().map(Secret::reveal)) {
+    if let (Some(living), Some(still)) = (&living, still.as_ref().map(Secret::reveal)) {
         last.push(write_config(server, &path, facts, Some(still), config.reveal()));
         let keys = renew::changed(still, config.reveal());
-        last.push(renew::step(server, pid, service, &path, Some(&keys), (still, config.reveal())));
+        last.push(renew::step(server, living, service, &path, Some(&keys), (still, config.reveal())));
     }
     if facts.alive.is_none() {
         steps.push(alive::wait(server, facts, systemd));
     }
     Ok(Steps { now: steps, last })
+}
+
+/// The step by which a keeper that has been silent begins anew, where its server is down and it does nothing about that.
+pub fn begin_anew(
+    server: &Server,
+    host: &HostFacts,
+    software: &Software,
+    facts: &KeeperFacts,
+    silence: &str,
+) -> Option<Step> {
+    let (pid, idle) = (facts.alive?, facts.idle?);
+    let path = format!("{}/.config/pg_autoctl{}/pg_autoctl.cfg", host.home, server.pgdata);
+    let living = Living { pid, software, serves: false };
+    Some(renew::begin_anew(server, &living, &path, idle, silence))
 }
 
 /// The file that a keeper is to find.

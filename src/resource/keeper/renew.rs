@@ -5,14 +5,22 @@
 //! service writes the file anew, and every other key has its old value again. What it does not change is read when that
 //! service starts: it is ended, and pg_autoctl starts it anew within a second. PostgreSQL runs on, and the monitor, which
 //! waits for 20 seconds, sees nothing of it.
+//!
+//! A service whose PostgreSQL does not run hears a hangup, writes the file anew, and goes on with the monitor that it had: it is ended, too.
+//! Source: keeper_ensure_configuration, 2.0 to 2.2. One that starts and does not reach the monitor ends again, for the sixth time with
+//! pg_autoctl and PostgreSQL: the monitor is asked first, by what the file says.
 
 use std::collections::BTreeSet;
+
+use serde::Serialize;
 
 use crate::command::{Command, RunAs};
 use crate::formation::Server;
 use crate::op::{Op, Service, Way};
+use crate::resource::data::Software;
 use crate::resource::keeper::files::{Ini, has_password, parse_ini};
 use crate::step::{Action, Step};
+use crate::trial::{TRIAL, TRIED};
 
 /// The first line of a file that pg_autoctl has not read yet. A service that has read the file writes it anew, and
 /// comments are gone: that is how a rerun knows whether it has.
@@ -84,11 +92,30 @@ pub(super) fn with_tls_still(found: &str, wanted: &str) -> Option<String> {
     })
 }
 
+/// A pg_autoctl that lives, and what is beside it.
+pub(super) struct Living<'a> {
+    pub(super) pid: u32,
+    pub(super) software: &'a Software,
+    /// Whether PostgreSQL runs.
+    pub(super) serves: bool,
+}
+
+/// A service `node-active` that reports no more, beside a server that does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Idle {
+    /// No program of its runs.
+    Nothing,
+    /// It has started PostgreSQL by itself, and that has ended: it asks after that one for ever, and hears no order to end.
+    /// Source: postgres_maybe_do_crash_recovery, 2.0 to 2.2.
+    ForAnEndedServer,
+}
+
 /// The step by which a living pg_autoctl takes in `keys` of the file at `path`; `None` for keys that a run before this
 /// one changed: then it is not known which they were.
 pub(super) fn step(
     server: &Server,
-    keeper: u32,
+    living: &Living,
     service: Service,
     path: &str,
     keys: Option<&BTreeSet<Key>>,
@@ -100,7 +127,7 @@ pub(super) fn step(
         is_in(BY_HANGUP, key) && !(is_told && (key.0.as_str(), key.1.as_str()) == ("pg_autoctl", "monitor"))
     };
     let way = match keys {
-        Some(keys) if keys.iter().all(by_hangup) => Way::Hangup,
+        Some(keys) if living.serves && keys.iter().all(by_hangup) => Way::Hangup,
         Some(_) | None => Way::Restart,
     };
     let starts_postgres = service == Service::NodeActive
@@ -119,21 +146,40 @@ pub(super) fn step(
         Way::Restart => "restart",
     };
     let names: BTreeSet<&str> = keys.into_iter().flatten().map(|(_, key)| key.as_str()).collect();
-    let command = Command::new(RunAs::User(server.os_user.clone()), TAKE_IN)
-        .args([keeper.to_string(), server.pgdata.clone(), path.to_owned(), service.as_str().to_owned()])
-        .args([word.to_owned(), UNREAD.to_owned()])
-        .args(names)
-        .timeout(300);
+    let command = told(server, living, service, path, word).args(names);
     Step::new(&server.name, Op::Renew { way, service }, because, Action::Run(command))
 }
 
-/// `$1` pid of pg_autoctl, `$2` PGDATA, `$3` its file, `$4` service, `$5` hangup, restart or restart-both, `$6` the mark, then
-/// the keys that changed. A pid is signalled only while it is pg_autoctl's child and goes by the service's name.
+/// The step by which one that reports no more begins anew.
+pub(super) fn begin_anew(server: &Server, living: &Living, path: &str, idle: Idle, silence: &str) -> Step {
+    let (word, why) = match idle {
+        Idle::Nothing => ("restart", "it runs no program, and its PostgreSQL does not run"),
+        Idle::ForAnEndedServer => {
+            ("kill", "it waits for a PostgreSQL that it has started and that has ended, and would for ever")
+        }
+    };
+    let service = Service::NodeActive;
+    let command = told(server, living, service, path, word);
+    let op = Op::Renew { way: Way::Restart, service };
+    Step::new(&server.name, op, format!("{silence}: {why}"), Action::Run(command))
+}
+
+fn told(server: &Server, living: &Living, service: Service, path: &str, word: &str) -> Command {
+    let Living { pid, software, .. } = living;
+    let pg_autoctl = software.pg_autoctl.as_ref().map_or("", |(path, _)| path.as_str());
+    Command::new(RunAs::User(server.os_user.clone()), format!("{TRIAL}{TRIED}{TAKE_IN}"))
+        .args([pid.to_string(), server.pgdata.clone(), path.to_owned(), service.as_str().to_owned()])
+        .args([word, UNREAD, pg_autoctl, &software.bin, server.pghost.as_deref().unwrap_or_default()])
+        .timeout(300)
+}
+
+/// After [`TRIAL`] and [`TRIED`]. `$1` pid of pg_autoctl, `$2` PGDATA, `$3` its file, `$4` service, `$5` hangup, restart, restart-both or kill, `$6` the
+/// mark, `$7` pg_autoctl, `$8` bin, `$9` socket directory or empty, then the keys that changed. A pid is signalled only while it is pg_autoctl's child and goes by the service's name.
 ///
 /// pg_autoctl gives up, and PostgreSQL with it, when one of its services starts for the sixth time in 300 seconds (supervisor.c):
 /// a service that has been restarted before is left alone until it is 61 seconds old.
-const TAKE_IN: &str = r#"keeper=$1 pids=/tmp/pg_autoctl$2/pg_autoctl.pid file=$3 service=$4 how=$5 mark=$6
-shift 6
+const TAKE_IN: &str = r#"keeper=$1 pids=/tmp/pg_autoctl$2/pg_autoctl.pid d=$2 file=$3 service=$4 how=$5 mark=$6 pg_autoctl=$7 bin=$8 socket=$9
+shift 9
 fail() { echo "$1" >&2; exit 1; }
 stat() {
   s=
@@ -179,7 +225,28 @@ restart() {
     sleep 0.2
   done
 }
+serves() { read -r pid 2>/dev/null <"$d/postmaster.pid" && kill -0 "$pid" 2>/dev/null; }
+# Whether the monitor answers who asks by what the file says: a service that starts needs its word.
+is_heard() {
+  for v in XDG_CONFIG_HOME XDG_DATA_HOME; do
+    l=$({ tr '\0' '\n' <"/proc/$keeper/environ"; } 2>/dev/null | sed -n "s/^$v=//p" | head -n 1)
+    if [ -n "$l" ]; then export "$v=$l"; fi
+  done
+  n=0
+  until l=$(timeout 5 "$pg_autoctl" show state --pgdata "$d" --json 2>&1); do
+    n=$((n + 1))
+    # Its first error has the reason; it hides passwords.
+    l=$(printf '%s\n' "$l" | sed -n '/ ERROR /!d; s/^[0-9:]* [0-9]* [A-Z]* *//p; q')
+    [ "$n" -le 10 ] || fail "the monitor does not answer who asks as $file says (${l:-no word in 5 seconds}): the keeper's service would not start again, so it goes on as it is"
+    sleep 1
+  done
+}
 wanted=$(values "$@")
+if [ "$service" = node-active ]; then
+  # It would take in half of it, and go on with the monitor that it had.
+  if [ "$how" = hangup ] && ! serves; then how=restart; fi
+  if [ "$how" != hangup ]; then is_heard; fi
+fi
 case $how in
 hangup)
   p=$(pid_of "$service")
@@ -190,6 +257,12 @@ restart | restart-both)
   # It only starts PostgreSQL and looks after it: told to end it would stop PostgreSQL first.
   if [ "$how" = restart-both ]; then restart postgres KILL; fi
   restart "$service" TERM
+  ;;
+kill)
+  status=0
+  said=$(tried) || status=$?
+  if [ "$status" = 3 ]; then fail "PostgreSQL would not start, so the keeper's service would wait for it again: $said"; fi
+  restart "$service" KILL
   ;;
 esac
 n=0 m=0
@@ -205,6 +278,12 @@ while :; do
   fi
   sleep 0.2
 done
+if [ "$how" = hangup ] && [ "$service" = node-active ]; then
+  # A standby may be restarted by it.
+  n=0
+  until serves || [ "$n" -ge 50 ]; do n=$((n + 1)); sleep 0.2; done
+  if ! serves; then is_heard; restart "$service" TERM; fi
+fi
 if [ "$service" = listener ]; then sleep 1; fi
 [ -n "$(pid_of "$service")" ] || fail "the keeper's service $service does not stay: see its log"
 "#;
@@ -216,13 +295,16 @@ mod tests {
     const BEFORE: &str = "[pg_autoctl]\nmonitor = postgres://autoctl_node@mon/x\n[postgresql]\nauth_method = md5\npg_ctl = /a\n\
         [replication]\nmaximum_backup_rate = 100M\n";
 
-    fn word(change: (&str, &str), service: Service) -> (String, String) {
+    fn word(change: (&str, &str), service: Service, serves: bool) -> (String, String) {
         let text = include_str!("../../../inventory/lab.yml");
         let formation = crate::inventory::parse("lab.yml", text, "inventory".as_ref()).expect("it is right");
         let server = formation.servers().next().expect("it has servers");
         let after = BEFORE.replace(change.0, change.1);
         let keys = changed(BEFORE, &after);
-        let step = step(server, 7, service, "/cfg", Some(&keys), (BEFORE, &after));
+        let (bin, extensions) = ("/bin".to_owned(), Default::default());
+        let software = Software { bin, major: 15, pg_autoctl: None, extensions };
+        let living = Living { pid: 7, software: &software, serves };
+        let step = step(server, &living, service, "/cfg", Some(&keys), (BEFORE, &after));
         let Action::Run(command) = step.action else { panic!("it runs a command") };
         (step.op.title(), command.args[4].clone())
     }
@@ -254,7 +336,11 @@ mod tests {
     #[test]
     fn what_a_hangup_does_not_change_is_read_at_a_start() {
         let is = |change, title: &str, how: &str| {
-            assert_eq!(word(change, Service::NodeActive), (title.to_owned(), how.to_owned()), "{change:?}");
+            assert_eq!(
+                word(change, Service::NodeActive, true),
+                (title.to_owned(), how.to_owned()),
+                "{change:?}"
+            );
         };
         let restart = "restart the keeper's service node-active";
         is(("100M", "1M"), "reload the keeper", "hangup");
@@ -264,6 +350,9 @@ mod tests {
         // A keeper writes both URIs to its log when it hears a hangup.
         is(("autoctl_node@", "autoctl_node:pw@"), restart, "restart");
         // A monitor's PostgreSQL is its pg_autoctl's own child: that of another would be restarted.
-        assert_eq!(word(("= /a", "= /b"), Service::Listener).1, "restart");
+        assert_eq!(word(("= /a", "= /b"), Service::Listener, true).1, "restart");
+        // It writes the file anew, and goes on with the monitor that it had.
+        let told = word(("@mon/", "@mon2/"), Service::NodeActive, false);
+        assert_eq!(told, (restart.to_owned(), "restart".to_owned()));
     }
 }
