@@ -18,6 +18,7 @@ use crate::execute::{Stop, execute};
 use crate::facts::{self, Facts};
 use crate::fleet::Fleet;
 use crate::formation::{Formation, NodeName};
+use crate::op::Op;
 use crate::plan::{Goal, Plan};
 use crate::report;
 use crate::report::recap::{self, Outcomes};
@@ -248,6 +249,11 @@ impl Rounds<'_> {
             }
             if has_failed {
                 exit::leave_unplanned(self.formation, self.scope, &plan, &mut outcomes);
+                // Who is never promoted for the time of a step may be left so by its failure.
+                let may_be_left = plan.steps().any(|(_, _, step)| step.op == Op::SetPriority { to: 0 });
+                if let (true, Some(found)) = (may_be_left, self.look().await) {
+                    exit::tell_never_promoted(self.formation, &found, &mut outcomes);
+                }
                 break;
             }
             let Some(why) = &plan.partial else { break };

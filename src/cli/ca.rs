@@ -68,7 +68,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let with = |authority: Authority| Formation { authority: Some(authority), ..formation.clone() };
     let alone = match phase {
         Phase::Sign(both) => {
-            let ended = run.carry_out(options, &with(both.clone()), &goal).await?;
+            let ended = run.carry_out(options, &with(both.clone()), &goal).await?.exit;
             if ended != Exit::Ok || !run.changes() {
                 return Ok(ended);
             }
@@ -81,7 +81,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         }
         Phase::Forget(authority) => authority,
     };
-    let ended = run.carry_out(options, &with(alone.clone()), &goal).await?;
+    let ended = run.carry_out(options, &with(alone.clone()), &goal).await?.exit;
     if ended == Exit::Ok && run.changes() {
         authority::end_rotation(&alone).map_err(|problem| vec![problem])?;
     }

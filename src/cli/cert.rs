@@ -73,7 +73,7 @@ async fn renew(options: &Options, pattern: &str, run: &apply::Verb) -> Result<Ex
         return Err(vec![problem.hint(hint)]);
     }
     let goal = || Goal::Certificates(Certificates { nodes: nodes.clone(), renew: Renew::Always });
-    run.carry_out(options, &formation, &goal).await
+    Ok(run.carry_out(options, &formation, &goal).await?.exit)
 }
 
 async fn status(options: &Options, pattern: &str, within: i32) -> Result<Exit, Vec<Problem>> {

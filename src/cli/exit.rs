@@ -62,6 +62,20 @@ pub(super) fn leave_unplanned(formation: &Formation, scope: &Scope, plan: &Plan,
     }
 }
 
+/// What a run that has failed left on the monitor.
+pub(super) fn tell_never_promoted(formation: &Formation, facts: &Facts, outcomes: &mut Outcomes) {
+    let Some(monitor) = facts.monitor(formation) else { return };
+    for node in formation.nodes.values() {
+        let Some(why) = monitor.row(node.name()).and_then(|row| row.is_never_promoted(node)) else {
+            continue;
+        };
+        let unwell = &mut outcomes.entry(node.name().clone()).or_default().unwell;
+        if !unwell.contains(&why) {
+            unwell.push(why);
+        }
+    }
+}
+
 /// How nodes stand before anything was done.
 pub(super) fn outcomes(plan: &Plan) -> Outcomes {
     let blocked = plan.blocked.iter().map(|(name, why)| {

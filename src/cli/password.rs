@@ -39,7 +39,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     options.not_limited("a password is one for the whole formation")?;
     let (formation, passwords) = options.load_to_rotate(|formation| wanted(formation, roles))?;
     let goal = Goal::Rotation(Rotation { passwords });
-    run.carry_out(options, &formation, &|| goal.clone()).await
+    Ok(run.carry_out(options, &formation, &|| goal.clone()).await?.exit)
 }
 
 /// Which passwords are meant, and a rotation that was cut off.

@@ -420,8 +420,11 @@ fn lower(world: &World, group: &Group, names: &BTreeSet<String>, due: &Due) -> V
     let may_be_promoted = |node: &&Node| world.row(node.name()).is_some_and(|row| row.candidate_priority > 0);
     let heirs = || group.standbys.iter().copied().filter(may_be_promoted);
     let why = format!("nothing is to fail over while {} is restarted in its place", group.primary.name());
-    let mut turns: Vec<Turn> = heirs().map(|node| told(world, group, node, 0, &why)).collect();
-    turns.extend(in_place(world, group, due, &because));
+    // A file that is refused is refused before anything is set on the monitor.
+    let mut turns: Vec<Turn> = gets_file(world, group.primary, due).into_iter().collect();
+    turns.extend(heirs().map(|node| told(world, group, node, 0, &why)));
+    let restarts = Due { why: due.why.clone(), held: None, restarts: true };
+    turns.extend(in_place(world, group, &restarts, &because));
     let again = group.standbys.iter().filter(|node| node.candidate_priority > 0);
     turns.extend(again.map(|node| may_take_over_again(world, group, node)));
     turns
