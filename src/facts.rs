@@ -106,6 +106,14 @@ impl Seen {
         }
     }
 
+    /// That it does not stream, with the likely cause where that is told of it: a full disk ends a WAL receiver first.
+    pub fn with_cause(&self, why: String) -> String {
+        match self.spoiled() {
+            Some(_) => format!("{why}, most likely for what is said of its data"),
+            None => why,
+        }
+    }
+
     /// Why its PostgreSQL does not run, in the words of its log.
     pub fn why_down(&self) -> Option<&str> {
         match &self.pgdata {

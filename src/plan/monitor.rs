@@ -1,10 +1,11 @@
 //! The monitor's own steps: made, filled and handed to its keeper, before any node registers.
 
 use crate::error::Problem;
-use crate::formation::{Keeper, Monitor, Server};
+use crate::formation::{Keeper, Monitor, NodeName, Server};
 use crate::op::{Op, Serving, Wait};
 use crate::plan::drift::{Changed, Drift, drifted, install_configuration, reload};
 use crate::plan::{MonitorView, Plan, World, adopted, lockout, node};
+use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::keeper::{self, Whose};
 use crate::resource::managed::Renew;
@@ -27,7 +28,10 @@ pub(super) fn plan(world: &World, plan: &mut Plan) -> Result<(), Problem> {
     }
     plan.add(Stage::Prepare, &server.name, steps);
     world.add_last(&server.name, last, plan);
-    node::notes(world, server, plan);
+    // Who is left alone for that is told it.
+    if !plan.blocked.contains_key(&server.name) {
+        node::notes(world, server, plan);
+    }
     node::overruled(world.seen(&server.name), server, None, plan);
     Ok(())
 }
@@ -101,11 +105,29 @@ fn steps(world: &World, server: &Server, plan: &mut Plan) -> Result<(Vec<Step>, 
     let starts = !kept.now.is_empty() && !is_kept;
     steps.extend(kept.now);
     last.extend(kept.last);
-    // A keeper that has just been started has not started PostgreSQL yet: this run waits, and looks again.
-    if starts || (is_kept && was_kept) {
+    // Its keeper tries again and again: what keeps it from that is told, and nobody waits.
+    let keeps_down = || {
+        let why = seen.why_down().map(|why| Reason::DoesNotStart(why.to_owned()));
+        seen.spoiled().or(why)
+    };
+    if let (true, Some(why)) = (is_kept && was_kept && steps.is_empty(), keeps_down()) {
+        world.leave_monitor_down(&server.name, why, plan);
+    } else if starts || (is_kept && was_kept) {
+        // A keeper that has just been started has not started PostgreSQL yet: this run waits, and looks again.
         steps.push(wait_for_answer(server, bin, "nodes register with it next"));
     }
     Ok((steps, last))
+}
+
+impl World<'_> {
+    /// Nobody starts it in this run, and who would wait for that is told why.
+    fn leave_monitor_down(&self, monitor: &NodeName, why: Reason, plan: &mut Plan) {
+        let unasked = Reason::MonitorUnasked { monitor: monitor.clone(), why: Some(Box::new(why.clone())) };
+        for blocked in plan.blocked.values_mut().filter(|blocked| **blocked == Reason::MonitorStopped) {
+            *blocked = unasked.clone();
+        }
+        plan.blocked.insert(monitor.clone(), why);
+    }
 }
 
 /// Registrations that meet the monitor's start are lost: it must answer first.

@@ -148,7 +148,7 @@ fn not_streaming(world: &World, node: &Node, plan: &mut Plan) {
             let why = format!("{why}; it cannot follow again as it is; {anew}");
             return plan.unwell(node.name(), Reason::TakesWrites(why));
         }
-        Some(Trouble::NotStreaming(why)) => why,
+        Some(Trouble::NotStreaming(why)) => world.seen(node.name()).with_cause(why),
         // Whom commits wait for follows from what is set in this run.
         Some(Trouble::NotWaitedFor(_)) if mends => return,
         Some(Trouble::NotWaitedFor(why)) => return plan.unwell(node.name(), Reason::NotWaitedFor(why)),

@@ -100,13 +100,14 @@ pub(super) fn troubles(
         let silent = row.silence().filter(|_| reports);
         let streams = upstream(formation, facts, row).and_then(|primary| {
             let there = database(facts, &primary.name).and_then(|there| there.streaming.as_ref());
-            streaming::trouble(row, primary, there, database(facts, &row.name))
+            let why = streaming::trouble(row, primary, there, database(facts, &row.name))?.why().to_owned();
+            Some(facts.seen(&line.name).map_or(why.clone(), |seen| seen.with_cause(why)))
         });
         let found: Vec<String> = silent
             .into_iter()
             .chain(row.stuck())
             .chain(node.and_then(|node| row.is_never_promoted(node)).map(|why| why.to_string()))
-            .chain(streams.map(|trouble| trouble.why().to_owned()))
+            .chain(streams)
             .collect();
         if !found.is_empty() {
             troubles.insert(line.name.clone(), found);
