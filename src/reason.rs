@@ -233,6 +233,12 @@ pub enum Reason {
         left: usize,
     },
 
+    /// The monitor keeps what its number_sync_standbys takes: it refuses that a standby counts no more.
+    QuorumTooSmall {
+        number_sync_standbys: u32,
+        left: usize,
+    },
+
     /// What a saved plan tells; nothing is decided by it, because nothing of such a plan is run.
     Saved(String),
 }
@@ -339,6 +345,7 @@ impl Reason {
             | Reason::BackFirst(_)
             | Reason::MovesFirst { .. }
             | Reason::WritesWouldStop { .. }
+            | Reason::QuorumTooSmall { .. }
             | Reason::Saved(_) => false,
         }
     }

@@ -133,8 +133,30 @@ pub(super) fn adjust(world: &World, node: &Node, plan: &mut Plan) {
             ),
         );
     }
-    let steps = properties::property_steps(world.formation, node, bin, &world.uri, row);
+    let mut steps = properties::property_steps(world.formation, node, bin, &world.uri, row);
+    if let Some(why) = quorum_too_small(world, node) {
+        steps.retain(|step| !matches!(step.op, Op::SetQuorum { .. }));
+        plan.unwell(node.name(), why);
+    }
     plan.add(Stage::Adjust, node.name(), steps);
+}
+
+/// Why the monitor would not let a node cease to count. Where the inventory gives number_sync_standbys, it is checked there, and lowered first.
+/// Source: set_node_replication_quorum in node_active_protocol.c of the monitor, 2.0.
+fn quorum_too_small(world: &World, node: &Node) -> Option<Reason> {
+    let monitor = world.monitor_facts()?;
+    let number = monitor.formation.as_ref()?.number_sync_standbys;
+    let ceases = !node.replication_quorum && world.row(node.name())?.replication_quorum;
+    if !ceases || number == 0 || world.formation.number_sync_standbys.is_some() {
+        return None;
+    }
+    let primary = monitor.primary(node.group)?;
+    let counts = |row: &&&NodeRow| {
+        let ours = world.formation.nodes.get(&NodeName(row.name.clone()));
+        row.name != primary.name && ours.map_or(row.replication_quorum, |node| node.replication_quorum)
+    };
+    let left = world.rows_of(node.group).iter().filter(counts).count();
+    (left <= number as usize).then_some(Reason::QuorumTooSmall { number_sync_standbys: number, left })
 }
 
 pub(super) fn driver(world: &World, node: &Node) -> Driver {

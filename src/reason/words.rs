@@ -209,6 +209,12 @@ impl fmt::Display for Reason {
                 "writes of its group would stop: number_sync_standbys is {number_sync_standbys}, and {left} standbys that count \
                  would be left; lower it first"
             ),
+            Reason::QuorumTooSmall { number_sync_standbys, left } => write!(
+                f,
+                "replication_quorum cannot be false for it: number_sync_standbys is {number_sync_standbys} on the monitor, which takes {} standbys \
+                 with replication_quorum, and its group would have {left}; give `number_sync_standbys: 0` in the inventory beside it",
+                number_sync_standbys + 1
+            ),
             Reason::NotStreaming { why, pgdata } => {
                 write!(f, "{why}: look at the log of PostgreSQL, {pgdata}/log")
             }
