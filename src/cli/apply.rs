@@ -74,7 +74,14 @@ impl Whole {
 pub(super) async fn run(options: &Options, whole: &Whole) -> Result<Exit, Vec<Problem>> {
     let saved = whole.saved.as_deref().map(Saved::read).transpose()?;
     let goal = whole.policy.goal(saved.as_ref().map(Saved::goal));
-    carry_out(options, &whole.arguments, &options.load_for_goal(&goal)?, saved, &|| goal.clone()).await
+    let formation = options.load_for_goal(&goal)?;
+    Ok(carry_out(options, &whole.arguments, &formation, saved, &|| goal.clone()).await?.exit)
+}
+
+/// How a run has ended.
+pub(super) struct Ended {
+    pub(super) exit: Exit,
+    pub(super) outcomes: Outcomes,
 }
 
 /// Of a verb of its own: its plan can be saved as a rollout's by `plan --out`.
@@ -97,7 +104,7 @@ impl Verb {
         options: &Options,
         formation: &Formation,
         goal: &dyn Fn() -> Goal,
-    ) -> Result<Exit, Vec<Problem>> {
+    ) -> Result<Ended, Vec<Problem>> {
         match self.consent.check {
             true => check(options, &self.consent, formation, &goal(), self.out.as_deref()).await,
             false => carry_out(options, &self.consent, formation, None, goal).await,
@@ -112,9 +119,10 @@ pub(super) async fn check(
     formation: &Formation,
     goal: &Goal,
     out: Option<&Path>,
-) -> Result<Exit, Vec<Problem>> {
+) -> Result<Ended, Vec<Problem>> {
     let shown = plan::show(options, &arguments.show, formation, goal, out).await?;
-    Ok(exit::of(&exit::outcomes(&shown)))
+    let outcomes = exit::outcomes(&shown);
+    Ok(Ended { exit: exit::of(&outcomes), outcomes })
 }
 
 /// Everything between a formation and how the run ended. The goal is asked for at every look: it may count from now.
@@ -124,7 +132,7 @@ pub(super) async fn carry_out(
     formation: &Formation,
     saved: Option<Saved>,
     goal: &dyn Fn() -> Goal,
-) -> Result<Exit, Vec<Problem>> {
+) -> Result<Ended, Vec<Problem>> {
     if arguments.check {
         return check(options, arguments, formation, &goal(), None).await;
     }
@@ -163,7 +171,7 @@ pub(super) async fn carry_out(
         let about = Scope::of(formation, outcomes.keys().cloned());
         say(options, (formation, if is_rollout { &scope } else { &about }), &outcomes, &uris, exit);
     }
-    Ok(exit)
+    Ok(Ended { exit, outcomes })
 }
 
 /// What a run of several plans has come to.

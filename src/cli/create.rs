@@ -157,8 +157,10 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let formation = kept::made(kept::read(formation, &Env::of_this_process())?);
     let formation = options.accept(formation)?;
     match arguments.plan {
-        true => apply::check(options, &arguments.run, &formation, &Goal::ROLLOUT, None).await,
-        false => apply::carry_out(options, &arguments.run, &formation, None, &|| Goal::ROLLOUT).await,
+        true => Ok(apply::check(options, &arguments.run, &formation, &Goal::ROLLOUT, None).await?.exit),
+        false => {
+            Ok(apply::carry_out(options, &arguments.run, &formation, None, &|| Goal::ROLLOUT).await?.exit)
+        }
     }
 }
 

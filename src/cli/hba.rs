@@ -13,7 +13,6 @@ use crate::facts::{self, Facts, Sight};
 use crate::fleet::Fleet;
 use crate::formation::{Formation, NodeName, Server};
 use crate::hba::{self, By, Connection, Database, Read, Seal};
-use crate::inventory::Need;
 use crate::links::{self, Link, Looked, Page, Says, Wanted};
 use crate::report::{self, hba as report_hba};
 use crate::resource::names::Names;
@@ -44,7 +43,7 @@ struct Check {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    let formation = options.load_for(Need::Everything)?;
+    let formation = options.load_to_ask()?;
     let asked = arguments.check.as_deref();
     let pattern = asked.map_or(arguments.pattern.as_str(), |words| words[0].as_str());
     let servers = options.select(&formation, pattern)?;
@@ -66,7 +65,10 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
                 let links = links::needed(&formation, &names, &strangers, server);
                 let wanted = Wanted::about(links.iter().flat_map(Link::connections));
                 let found = hosts.look(server, wanted).await;
-                (server.name.clone(), found.map(|(looked, read)| links::judge(&looked, read, links)))
+                (
+                    server.name.clone(),
+                    found.map(|(looked, read)| links::judge(&looked, read, links, &server.hostname)),
+                )
             };
             let pages = join_all(servers.iter().map(|server| page(server))).await;
             Ok(show(options, &facts, &pages))
@@ -188,7 +190,7 @@ async fn one(options: &Options, hosts: &Hosts<'_>, server: &Server, check: Check
             return if is_seen { Exit::Failed } else { Exit::Ok };
         }
     };
-    let page = links::judge(&looked, read, Vec::new());
+    let page = links::judge(&looked, read, Vec::new(), &server.hostname);
     let asked = format!("{} to {} of {}", check.user, links::target(&check.database), check.node);
     let seal = check.seal.unwrap_or(if page.tls == Some(false) { Seal::Plain } else { Seal::Tls });
     let says = |connection: Connection| {

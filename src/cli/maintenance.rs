@@ -39,5 +39,5 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         Turn::Off => Switch::Off,
     };
     let goal = || Goal::Maintenance(Maintenance { nodes: nodes.clone(), turn });
-    arguments.run.carry_out(options, &formation, &goal).await
+    Ok(arguments.run.carry_out(options, &formation, &goal).await?.exit)
 }

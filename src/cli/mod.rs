@@ -59,7 +59,7 @@ Exit codes:
   1    wrong command line, inventory or template, or output not written; no host was changed
   2    a host failed, was left alone or is not well, a check failed, or answers were not written
   3    plan --detailed-exitcode: there are changes to make; cert status: a certificate ends soon
-  4    a host could not be reached, and nothing else is wrong
+  4    a host could not be reached, and nothing else is wrong but what follows from that
   130  stopped by the operator";
 
 /// Brings PostgreSQL hosts into a Citus formation under a pg_auto_failover monitor, over SSH.

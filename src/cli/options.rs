@@ -11,7 +11,7 @@ use crate::authority;
 use crate::bounded;
 use crate::command::Failure;
 use crate::error::Problem;
-use crate::formation::{Formation, Host, Listed, NodeName, Password, Roster, Server};
+use crate::formation::{Formation, Host, Listed, Monitor, NodeName, Password, Roster, Server};
 use crate::inventory::{Hosts, Need};
 use crate::pattern;
 use crate::plan::Goal;
@@ -102,6 +102,15 @@ impl Options {
 
     fn read(&self, need: Need) -> Result<Formation, Vec<Problem>> {
         crate::inventory::load_all(self.inventories()?, self.keys.keyring(), need)
+    }
+
+    /// As [`load`](Options::load), for a command that asks the monitor who is there: only one elsewhere wants a password.
+    pub(super) fn load_to_ask(&self) -> Result<Formation, Vec<Problem>> {
+        let formation = self.read(Need::Login)?;
+        match formation.monitor {
+            Monitor::Managed(_) => self.accept(formation),
+            Monitor::External(_) => self.load(),
+        }
     }
 
     /// As [`load`](Options::load), for a run that brings a formation about: it makes the passwords that nobody gives and

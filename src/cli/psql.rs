@@ -45,10 +45,10 @@ pub(super) struct Arguments {
 }
 
 pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit, Vec<Problem>> {
-    // A monitor elsewhere is asked with its password.
-    let is_asked = arguments.primary || arguments.pattern.is_none();
-    let need = if is_asked { Need::Everything } else { Need::Login };
-    let formation = options.load_for(need)?;
+    let formation = match arguments.primary || arguments.pattern.is_none() {
+        true => options.load_to_ask()?,
+        false => options.load_for(Need::Login)?,
+    };
     let servers = match &arguments.pattern {
         Some(pattern) => {
             let servers = options.select(&formation, pattern)?;

@@ -49,7 +49,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
             here: here.as_ref().map(|id| id.trim().to_owned()),
         })
     };
-    let exit = arguments.run.carry_out(options, &formation, &goal).await?;
+    let exit = arguments.run.carry_out(options, &formation, &goal).await?.exit;
     if arguments.run.changes() && exit != Exit::Ok && !options.json {
         let whom = arguments.pattern.as_ref().map(|pattern| format!("{pattern} ")).unwrap_or_default();
         let downtime = if arguments.allow_downtime { " --allow-downtime" } else { "" };

@@ -9,6 +9,7 @@ use super::{Options, apply};
 use crate::error::{Exit, Problem};
 use crate::formation::{Formation, NodeName};
 use crate::plan::{Downtime, Goal, Restart, Which};
+use crate::reason::Reason;
 use crate::report;
 
 #[derive(Args, Debug)]
@@ -75,14 +76,16 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
             canary,
         })
     };
-    let exit = arguments.run.carry_out(options, &formation, &goal).await?;
+    let apply::Ended { exit, outcomes } = arguments.run.carry_out(options, &formation, &goal).await?;
     if arguments.run.changes() && exit != Exit::Ok && !options.json {
         let rest = match arguments.pending {
             true => "--pending".to_owned(),
             false => format!("--started-before {:.0}", arguments.started_before.unwrap_or(began)),
         };
         let whom = arguments.pattern.as_ref().map(|pattern| format!("{pattern} ")).unwrap_or_default();
-        let downtime = if arguments.allow_downtime { " --allow-downtime" } else { "" };
+        let needs = |why: &Reason| matches!(why, Reason::NeedsDowntime(_));
+        let refused = outcomes.values().any(|outcome| outcome.blocked.as_ref().is_some_and(needs));
+        let downtime = if arguments.allow_downtime || refused { " --allow-downtime" } else { "" };
         report::log(&format!(
             "hint: what is not restarted yet is restarted by `muster restart {whom}{rest}{downtime}`\n"
         ));

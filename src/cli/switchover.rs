@@ -23,7 +23,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     options.not_limited("name a group, or --to NODE")?;
     let formation = options.load()?;
     let wanted = wanted(options, arguments, &formation)?;
-    arguments.run.carry_out(options, &formation, &|| Goal::Switchover(wanted.clone())).await
+    Ok(arguments.run.carry_out(options, &formation, &|| Goal::Switchover(wanted.clone())).await?.exit)
 }
 
 fn wanted(

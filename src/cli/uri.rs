@@ -30,8 +30,7 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     options.not_limited("--group N prints the one of a group")?;
     let formation = match arguments.offline || arguments.monitor {
         true => options.load_for(Need::Login)?,
-        // A monitor elsewhere is asked with its password.
-        false => options.load()?,
+        false => options.load_to_ask()?,
     };
     if let Some(group) =
         arguments.group.filter(|group| uri::group(&formation, &Known::default(), *group).is_none())

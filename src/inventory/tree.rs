@@ -107,13 +107,13 @@ pub(super) fn read(text: &str, file: usize, source: &mut Source) -> Option<Node>
     match serde_saphyr::from_str_with_options::<Spanned<Tagged<Raw>>>(text, options) {
         Ok(raw) => Some(Reader { text, file, plain, source }.node(raw)),
         Err(error) => {
-            syntax(&error, file, source);
+            syntax(&error, text, file, source);
             None
         }
     }
 }
 
-fn syntax(error: &Error, file: usize, source: &mut Source) {
+fn syntax(error: &Error, text: &str, file: usize, source: &mut Source) {
     let start = Span { file, ..super::source::START };
     source.hide_all_suspects(file);
     let message = error.render_with_formatter(&serde_saphyr::UserMessageFormatter);
@@ -139,11 +139,26 @@ fn syntax(error: &Error, file: usize, source: &mut Source) {
         _ => {}
     }
     match error.location() {
-        Some(location) if location.line() > 0 => source.problem(span(location, file), problem),
+        Some(location) if location.line() > 0 => {
+            let at = span(location, file);
+            // It is found where the value before it goes on.
+            match tab_before_a_key(text, at).filter(|_| message.contains("tab")) {
+                Some(tab) => source.problem(tab, problem.hint("write blanks before a key, no tab")),
+                None => source.problem(at, problem),
+            }
+        }
         // With a place what is said of an encrypted file is veiled.
         _ if source.origin(start) == Origin::Vault => source.problem(start, problem),
         _ => source.problem_of_file(problem),
     }
+}
+
+/// The first tab that a line begins with, there or behind.
+fn tab_before_a_key(text: &str, at: Span) -> Option<Span> {
+    text.lines().enumerate().skip(at.line - 1).find_map(|(index, line)| {
+        let column = line.find('\t').filter(|column| line[..*column].trim().is_empty())? + 1;
+        Some(Span { line: index + 1, column, width: 1, ..at })
+    })
 }
 
 /// What the parser hands over; the spelling of plain scalars is taken from the text afterwards.

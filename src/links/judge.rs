@@ -1,6 +1,13 @@
 //! What the lines of a server's file are for: who comes in by which, and who does not.
 
-use crate::hba::{self, Answer, By, Connection, Database, Ground, Kind, Place, Read, Rule, Seal, Unknown};
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+
+use crate::hba::{
+    self, Answer, By, Connection, Database, Ground, Kind, Origin, Place, Read, Rule, Seal, Unknown,
+};
 use crate::links::look::Looked;
 use crate::links::needed::{HEALTH_CHECK, Link};
 
@@ -14,6 +21,9 @@ pub struct Page {
     pub is_in_force: Option<bool>,
     /// Whether the server has TLS: lines of `hostssl` wait for it. `None` where it does not answer.
     pub tls: Option<bool>,
+    /// The host's own addresses, and the name by which others connect.
+    own: BTreeSet<IpAddr>,
+    hostname: String,
 }
 
 /// A connection that is needed, and what it gets.
@@ -109,18 +119,39 @@ impl Page {
     pub fn trusting(&self) -> impl Iterator<Item = &hba::Line> {
         let is_health_check = |rule: &Rule| rule.users.iter().all(|user| user.text == HEALTH_CHECK);
         self.read.rules().filter_map(move |(line, rule)| {
-            let is_open = rule.method == "trust" && rule.kind != Kind::Local && !rule.from.is_own_host();
+            let is_own = rule.from.is_own_host() || self.is_of_itself(&rule.from);
+            let is_open = rule.method == "trust" && rule.kind != Kind::Local && !is_own;
             (is_open && !is_health_check(rule)).then_some(line)
         })
     }
 }
 
-/// Judges everything that has to come in.
-pub fn judge(looked: &Looked, read: Read, links: Vec<Link>) -> Page {
+impl Page {
+    /// Whether it is the host by its name, or by an address that it has.
+    fn is_of_itself(&self, from: &Origin) -> bool {
+        match from {
+            Origin::Name(name) => name.eq_ignore_ascii_case(&self.hostname),
+            Origin::Net { address, mask } => is_one_address(*mask) && self.own.contains(address),
+            Origin::Anywhere | Origin::SameHost | Origin::SameNet => false,
+        }
+    }
+}
+
+fn is_one_address(mask: IpAddr) -> bool {
+    match mask {
+        IpAddr::V4(mask) => mask.to_bits() == u32::MAX,
+        IpAddr::V6(mask) => mask.to_bits() == u128::MAX,
+    }
+}
+
+/// Judges everything that has to come in. `hostname`: the name by which others connect.
+pub fn judge(looked: &Looked, read: Read, links: Vec<Link>, hostname: &str) -> Page {
     let judged = judged(&read, &looked.ground, links);
     let server = looked.server.as_ref();
     let is_in_force = server.map(|server| !server.stale && server.refused.is_empty());
-    Page { path: looked.path.clone(), read, judged, is_in_force, tls: server.map(|server| server.tls) }
+    let interfaces = looked.ground.interfaces.iter().flatten();
+    let (own, tls) = (interfaces.map(IpNet::addr).collect(), server.map(|server| server.tls));
+    Page { path: looked.path.clone(), read, judged, is_in_force, tls, own, hostname: hostname.to_owned() }
 }
 
 fn judged(read: &Read, ground: &Ground, links: Vec<Link>) -> Vec<Judged> {
@@ -154,4 +185,20 @@ pub fn would_shut_out(text: &str, release: u32, links: Vec<Link>) -> Option<(Jud
         None => "no line is for it".to_owned(),
     };
     Some((first, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::hba::Files;
+
+    #[test]
+    fn rules_of_a_host_for_itself_let_nobody_else_in() {
+        let text = "host all all pg1 trust\nhost all all 10.0.0.1/32 trust\nhost all all 10.0.0.2/32 trust\nhost all all 10.0.0.0/24 trust\n";
+        let interfaces = Some(["10.0.0.1/24".parse().unwrap()].into());
+        let ground = Ground { release: 15, interfaces, ..Ground::default() };
+        let looked = Looked { path: "pg_hba.conf".to_owned(), files: Files::new(), ground, server: None };
+        let page = judge(&looked, hba::read_text("pg_hba.conf", text, 15), Vec::new(), "pg1");
+        assert_eq!(page.trusting().map(|line| line.at.line).collect::<Vec<_>>(), [3, 4]);
+    }
 }
