@@ -130,7 +130,7 @@ mv -T -- "$undo/till" "$undo/claimed" 2>/dev/null || :
 undo_back
 "#;
 
-/// The functions of [`ARM`], and `undo_back`; `$pgdata` and `$bin` are set.
+/// The functions of `ARM`, and `undo_back`; `$pgdata` and `$bin` are set.
 pub fn functions() -> String {
     let watcher = ["pgdata=$(pwd -P)\n", PLACE, BACK, WATCH].concat();
     [PLACE, BACK, &ARM.replace("WATCHER\n", &watcher)].concat()

@@ -32,7 +32,7 @@ pub fn read(formation: Formation, env: &Env) -> Result<Formation, Vec<Problem>> 
     rotated(formation, env, &BTreeSet::new())
 }
 
-/// As [`read`], with new ones in place of these; they are written by [`write`] alone. A rotation that was cut off goes on with what it
+/// As [`read`], with new ones in place of these; they are written by [`write()`] alone. A rotation that was cut off goes on with what it
 /// has made.
 ///
 /// # Errors
@@ -106,7 +106,7 @@ pub fn settle(formation: &Formation) -> Result<(), Problem> {
     if formation.kept.rotating.is_empty() { Ok(()) } else { synced(folder) }
 }
 
-/// The same with new passwords for what no file has; they are written by [`write`] alone.
+/// The same with new passwords for what no file has; they are written by [`write()`] alone.
 pub fn made(formation: Formation) -> Formation {
     let made: BTreeMap<Password, Secret> =
         formation.lacking().into_iter().map(|password| (password, new())).collect();
