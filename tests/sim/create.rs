@@ -55,9 +55,9 @@ const SAMPLES: &[Sample] = &[
     sample("hostname", "db.example", "hostname: db.example", "hostname = db.example\\n", "hostname = h1\\n"),
     sample(
         "listen",
-        "10.0.0.1",
-        "listen: 10.0.0.1",
-        "listen_addresses = 10.0.0.1\\n",
+        "0.0.0.0",
+        "listen: 0.0.0.0",
+        "listen_addresses = 0.0.0.0\\n",
         "listen_addresses = *\\n",
     ),
     sample("proxyport", "6432", "proxyport: 6432", "proxyport = 6432\\n", "proxyport = 0\\n"),
