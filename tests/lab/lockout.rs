@@ -262,10 +262,15 @@ fn a_change_that_locks_out_undoes_itself() {
     for boots in [false, true] {
         let muster = lab.start_muster(&refused.inventory(&lab, "lockout-again"), &["apply", "--yes"]);
         killed(muster, Duration::from_millis(300));
+        // On a machine that is slow it may have been undone before.
+        let is_unconfirmed = !left(&lab).is_empty();
         if boots {
             lab.script(&["reboot", "coord2"]);
         }
-        lab.muster(&right, &["apply", "--yes"]).exits(0).says("take back an unconfirmed change");
+        let run = lab.muster(&right, &["apply", "--yes"]).exits(0);
+        if is_unconfirmed {
+            run.says("take back an unconfirmed change");
+        }
         assert_eq!((locked_out(&lab), left(&lab)), (Vec::new(), String::new()));
     }
     lab.muster(&right, &["plan", "--detailed-exitcode"]).exits(0);
