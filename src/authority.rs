@@ -11,20 +11,18 @@ use std::path::{Path, PathBuf};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData,
+    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData,
 };
 
 use crate::error::Problem;
 use crate::formation::{Authority, Formation, Secret, SigningKey, Tls};
-use crate::issue::{Issue, Issued};
+use crate::issue::{Issue, Issued, LONGEST_NAME};
 use crate::resource::certificate;
 use crate::secrets::folder;
 
 /// Years that a new authority is valid: longer than the hosts it is for.
 const VALID_YEARS: i64 = 10;
-/// The longest common name. Source: RFC 5280, ub-common-name.
-const LONGEST_NAME: usize = 64;
 
 const CERTIFICATES: &str = "ca.crt";
 const KEY: &str = "ca.key";
@@ -112,15 +110,12 @@ fn check(path: &Path, pem: &str, today: Date) -> Result<(), Problem> {
 fn make(name: &str, today: Date) -> (String, Secret) {
     let pair = KeyPair::generate().expect("the operating system gives random numbers");
     let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
     let name: String = format!("muster {name}").chars().take(LONGEST_NAME).collect();
-    params.distinguished_name.push(DnType::CommonName, name);
+    // A day back: a host's clock may be behind.
+    let days = (today.saturating_sub(1.days()), today.saturating_add(VALID_YEARS.years()));
+    certificate::is_for(&mut params, &name, days);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    // A day back: a host's clock may be behind.
-    let day = |date: Date| rcgen::date_time_ymd(i32::from(date.year()), date.month() as u8, date.day() as u8);
-    params.not_before = day(today.saturating_sub(1.days()));
-    params.not_after = day(today.saturating_add(VALID_YEARS.years()));
     let certificate = params.self_signed(&pair).expect("the parameters are complete");
     (certificate.pem(), Secret::new(pair.serialize_pem()))
 }
@@ -259,19 +254,10 @@ impl Signer {
         let Signer::Key(issuer) = self else {
             return Err("the key of the formation's certificate authority is not on this machine".to_owned());
         };
-        let mut params = CertificateParams::new(issue.names.clone())
+        let days = (issue.not_before, issue.not_after);
+        let mut params = certificate::of_server(&issue.names, issue.common_name(), days)
             .map_err(|error| format!("a certificate cannot hold its names: {error}"))?;
-        params.distinguished_name = DistinguishedName::new();
-        params.distinguished_name.push(DnType::CommonName, issue.common_name());
-        params.is_ca = IsCa::ExplicitNoCa;
-        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-        params.extended_key_usages =
-            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         params.use_authority_key_identifier_extension = true;
-        let day =
-            |date: Date| rcgen::date_time_ymd(i32::from(date.year()), date.month() as u8, date.day() as u8);
-        params.not_before = day(issue.not_before);
-        params.not_after = day(issue.not_after);
         let failed = |error: rcgen::Error| format!("the certificate cannot be signed: {error}");
         if request.trim() == "none" {
             let pair = KeyPair::generate().map_err(failed)?;

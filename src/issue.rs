@@ -30,7 +30,7 @@ pub struct Issued {
 }
 
 /// Longest common name. Source: RFC 5280, ub-common-name.
-const LONGEST_NAME: usize = 64;
+pub const LONGEST_NAME: usize = 64;
 
 /// `$1` folder, `$2` common name, `$3` names as openssl's configuration has them. Says the request, or `none` where there is
 /// no program to make a key with. The key waits beside the one in use.

@@ -2,6 +2,7 @@
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use serde::Serialize;
 use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
 
@@ -134,6 +135,34 @@ pub fn authority(pem: &str) -> Result<Certificate, String> {
         return Err("it has no subject key identifier, by which what it signs is known".to_owned());
     }
     Ok(found)
+}
+
+/// What a server's certificate is to say: its names and addresses, the one that stands in its subject, and its first and last
+/// day in UTC. Servers are clients of one another, too.
+///
+/// # Errors
+/// Names that no certificate can hold.
+pub fn of_server(
+    names: &[String],
+    common_name: &str,
+    days: (Date, Date),
+) -> Result<CertificateParams, rcgen::Error> {
+    let mut params = CertificateParams::new(names)?;
+    is_for(&mut params, common_name, days);
+    params.is_ca = IsCa::ExplicitNoCa;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages =
+        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params)
+}
+
+/// The subject of a certificate, and its first and last day in UTC.
+pub fn is_for(params: &mut CertificateParams, common_name: &str, (first, last): (Date, Date)) {
+    let day = |date: Date| rcgen::date_time_ymd(i32::from(date.year()), date.month() as u8, date.day() as u8);
+    params.distinguished_name = DistinguishedName::new();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = day(first);
+    params.not_after = day(last);
 }
 
 /// The bits of a certificate's public key.

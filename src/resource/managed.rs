@@ -8,8 +8,8 @@ use crate::file::{Content, File};
 use crate::formation::{Authority, Formation, Server, SigningKey, Tls};
 use crate::issue::Issue;
 use crate::op::{Op, Risk};
-use crate::resource::certificate::{self, blocks, usual};
-use crate::resource::tls::{RENEW_DAYS, TlsFacts};
+use crate::resource::certificate::{self, blocks};
+use crate::resource::tls::{self, RENEW_DAYS, TlsFacts};
 use crate::step::{Action, Step};
 
 /// Days that a certificate is valid. A rerun within the last [`RENEW_DAYS`] has a new one signed.
@@ -219,14 +219,11 @@ impl Trust {
     }
 }
 
-/// Every name a client may know the server by; addresses as a certificate has them, in one spelling.
+/// Every name a client may know the server by, its own clients on its host included.
 fn names(server: &Server) -> Vec<String> {
-    let mut names = vec![usual(&server.hostname)];
-    for name in [&server.host.address, &server.name.0, "localhost"] {
-        let name = usual(name);
-        if !names.contains(&name) {
-            names.push(name);
-        }
+    let mut names = tls::names(server);
+    if !names.iter().any(|name| name == "localhost") {
+        names.push("localhost".to_owned());
     }
     names
 }

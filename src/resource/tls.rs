@@ -2,7 +2,7 @@
 
 use jiff::ToSpan;
 use jiff::civil::Date;
-use rcgen::{CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, KeyPair, KeyUsagePurpose};
+use rcgen::KeyPair;
 use serde::Serialize;
 
 use crate::formation::{Secret, Server, Tls};
@@ -258,7 +258,7 @@ pub fn note(server: &Server, facts: &TlsFacts, today: Date) -> Option<String> {
 }
 
 /// Every name a client may know the server by; addresses as a certificate has them, in one spelling.
-fn names(server: &Server) -> Vec<String> {
+pub(super) fn names(server: &Server) -> Vec<String> {
     let mut names = vec![usual(&server.hostname)];
     for name in [&server.host.address, &server.name.0] {
         let name = usual(name);
@@ -272,18 +272,10 @@ fn names(server: &Server) -> Vec<String> {
 pub(super) fn make(names: &[String], today: Date) -> (String, Secret) {
     // ECDSA P-256, rcgen's default: PostgreSQL with OpenSSL 3.0 refuses rcgen's Ed25519 key files.
     let pair = KeyPair::generate().expect("the operating system gives random numbers");
-    let mut params =
-        CertificateParams::new(names.to_vec()).expect("host names are ASCII, the inventory sees to it");
-    params.distinguished_name = rcgen::DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, names[0].clone());
-    params.is_ca = IsCa::ExplicitNoCa;
-    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.extended_key_usages =
-        vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
     // A day back: the target's clock may be behind.
-    let day = |date: Date| rcgen::date_time_ymd(i32::from(date.year()), date.month() as u8, date.day() as u8);
-    params.not_before = day(today.saturating_sub(1.days()));
-    params.not_after = day(today.saturating_add(VALID_DAYS.days()));
+    let days = (today.saturating_sub(1.days()), today.saturating_add(VALID_DAYS.days()));
+    let params = certificate::of_server(names, &names[0], days)
+        .expect("host names are ASCII, the inventory sees to it");
     let certificate = params.self_signed(&pair).expect("the parameters are complete");
     (certificate.pem(), Secret::new(pair.serialize_pem()))
 }
@@ -395,7 +387,7 @@ mod tests {
     #[test]
     fn ed25519_is_known_by_its_signature() {
         let pair = KeyPair::generate_for(&rcgen::PKCS_ED25519).unwrap();
-        let params = CertificateParams::new(vec!["one.example".to_owned()]).unwrap();
+        let params = rcgen::CertificateParams::new(vec!["one.example".to_owned()]).unwrap();
         assert!(is_ed25519(&params.self_signed(&pair).unwrap().pem()));
         assert!(!is_ed25519(&make(&["one.example".to_owned()], jiff::civil::date(2026, 11, 22)).0));
     }
