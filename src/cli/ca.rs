@@ -10,7 +10,6 @@ use crate::error::{Exit, Problem};
 use crate::formation::{Authority, Formation, NodeName, Server, Tls};
 use crate::plan::{Certificates, Goal};
 use crate::report;
-use crate::resource::certificate;
 use crate::resource::managed::Renew;
 
 #[derive(Args, Debug)]
@@ -110,9 +109,9 @@ async fn trusted(
             let hint = "an authority is replaced once every host can be told; `muster ping` shows what is in the way";
             return Err(problem.hint(hint));
         };
-        for pem in seen.tls.authority.as_deref().map(certificate::blocks).unwrap_or_default() {
-            if !found.contains(&pem) {
-                found.push(pem);
+        for pem in seen.tls.authority.iter().flatten() {
+            if !found.contains(pem) {
+                found.push(pem.clone());
             }
         }
     }

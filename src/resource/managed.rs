@@ -8,7 +8,7 @@ use crate::file::{Content, File};
 use crate::formation::{Authority, Formation, Server, SigningKey, Tls};
 use crate::issue::Issue;
 use crate::op::{Op, Risk};
-use crate::resource::certificate::{self, blocks};
+use crate::resource::certificate;
 use crate::resource::tls::{self, RENEW_DAYS, TlsFacts};
 use crate::step::{Action, Step};
 
@@ -55,44 +55,42 @@ impl Trust {
         let Authority { dir, certificates, key } = formation.authority.as_ref()?;
         let managed = || formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. }));
         // What holds no certificate is damaged, and trusts nobody.
-        let trusted = |server: &Server| {
-            let found = blocks(seen(server)?.authority.as_deref()?);
-            (!found.is_empty()).then_some(found)
-        };
-        let is_ours = |found: &Vec<String>| found.iter().any(|pem| certificates.contains(pem));
-        let all: Vec<(&Server, Vec<String>)> =
-            managed().filter_map(|server| Some((server, trusted(server)?))).collect();
+        let all: Vec<(&Server, &[String])> = managed()
+            .map(|server| {
+                let found = seen(server).and_then(|facts| facts.authority.as_deref());
+                (server, found.unwrap_or_default())
+            })
+            .collect();
+        let is_ours = |found: &[String]| found.iter().any(|pem| certificates.contains(pem));
         // Where one host alone has another one, that is what is put right.
         let foreign = match all.iter().any(|(_, found)| is_ours(found)) {
             true => None,
-            false => all.first().map(|(server, _)| &server.name),
+            false => all.iter().find(|(_, found)| !found.is_empty()).map(|(server, _)| &server.name),
         };
         let lost = "if it is lost, `muster ca rotate` makes another one, which every host is told to trust";
         let cannot = match (foreign, key) {
             (_, SigningKey::Unusable(why)) => Some(why.clone()),
             (Some(name), SigningKey::Made { .. }) => Some(format!(
-                "{dir} on this machine has no certificate authority, and {name} trusts one: copy that folder from the machine                  where the formation was made, or name it with ca_dir; {lost}"
+                "{dir} on this machine has no certificate authority, and {name} trusts one: copy that folder from the machine where the formation was made, or name it with ca_dir; {lost}"
             )),
             (Some(name), SigningKey::Here | SigningKey::Missing) => Some(format!(
                 "{name} trusts another certificate authority than the one in {dir} on this machine, which may be a copy from \
                  before that was replaced: copy the folder again from the machine that did it, or name it with ca_dir; {lost}"
             )),
             (None, SigningKey::Missing) => Some(format!(
-                "{dir} on this machine has no ca.key, and nothing can be signed without it: copy it from the machine where the                  formation was made, or run apply there"
+                "{dir} on this machine has no ca.key, and nothing can be signed without it: copy it from the machine where the formation was made, or run apply there"
             )),
             (None, SigningKey::Here | SigningKey::Made { .. }) => None,
         };
         let first = certificates.first();
-        let has_first = |server: &Server| {
-            trusted(server).is_some_and(|found| first.is_some_and(|first| found.contains(first)))
-        };
+        let has_first = |(_, found): &(&Server, &[String])| first.is_some_and(|first| found.contains(first));
         Some(Trust {
             signer: first.and_then(|pem| certificate::authority(pem).ok()?.own_key).unwrap_or_default(),
             certificates: certificates.clone(),
             dir: dir.clone(),
             is_foreign: foreign.is_some() || certificates.is_empty(),
-            is_everywhere: managed().all(has_first),
-            is_new: matches!(key, SigningKey::Made { .. }) && cannot.is_none() && !managed().any(has_first),
+            is_everywhere: all.iter().all(has_first),
+            is_new: matches!(key, SigningKey::Made { .. }) && cannot.is_none() && !all.iter().any(has_first),
             cannot,
         })
     }
@@ -155,15 +153,9 @@ impl Trust {
     /// Whether the authority that signs has signed it, or, of hosts that have another one, theirs.
     fn has_signed(&self, signed_with: Option<&String>, facts: &TlsFacts) -> bool {
         match self.is_foreign {
-            true => self.is_trusted(signed_with, facts.authority.as_deref().unwrap_or_default()),
+            true => is_trusted(signed_with, facts.authority.as_deref().unwrap_or_default()),
             false => signed_with == Some(&self.signer),
         }
-    }
-
-    fn is_trusted(&self, signed_with: Option<&String>, trusted: &str) -> bool {
-        let mut keys =
-            blocks(trusted).into_iter().filter_map(|pem| certificate::authority(&pem).ok()?.own_key);
-        keys.any(|key| Some(&key) == signed_with)
     }
 
     /// What a host lacks.
@@ -175,9 +167,9 @@ impl Trust {
         if self.is_foreign {
             return steps;
         }
-        let found = facts.authority.as_deref();
-        if found.map(blocks).as_ref() != Some(&self.certificates) {
-            let trusted = found.map(blocks).unwrap_or_default();
+        let found = facts.authority.as_ref();
+        if found != Some(&self.certificates) {
+            let trusted = found.map_or(&[][..], Vec::as_slice);
             let is_left_out = |pem: &String| !self.certificates.contains(pem);
             let because = match (found, self.certificates.iter().all(|pem| trusted.contains(pem))) {
                 (None, _) => "it is to trust the formation's certificate authority",
@@ -207,9 +199,10 @@ impl Trust {
             };
             let step = Step::new(&server.name, op, format!("ssl is managed: {why}"), Action::Issue(issue));
             // Who verifies the old one does not know the new authority before its own file says so.
-            let is_verified = facts.certificate.as_ref().is_some_and(|found| {
-                self.is_trusted(found.signed_with.as_ref(), &self.certificates.concat())
-            });
+            let is_verified = facts
+                .certificate
+                .as_ref()
+                .is_some_and(|found| is_trusted(found.signed_with.as_ref(), &self.certificates));
             match is_verified && !self.is_everywhere {
                 true => steps.later.push(step),
                 false => steps.now.push(step),
@@ -217,6 +210,12 @@ impl Trust {
         }
         steps
     }
+}
+
+/// Whether one of these authorities has signed it.
+fn is_trusted(signed_with: Option<&String>, trusted: &[String]) -> bool {
+    let mut keys = trusted.iter().filter_map(|pem| certificate::authority(pem).ok()?.own_key);
+    keys.any(|key| Some(&key) == signed_with)
 }
 
 /// Every name a client may know the server by, its own clients on its host included.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::formation::{Secret, Server, Tls};
 use crate::probe::{Answer, Answers};
-use crate::resource::certificate::{self, Certificate, is_ed25519, read, usual};
+use crate::resource::certificate::{self, Certificate, blocks, is_ed25519, read, usual};
 use crate::resource::data::node_dir;
 use crate::resource::managed::Renew;
 use crate::step::{Content, File, Risk, Step};
@@ -31,9 +31,9 @@ pub struct TlsFacts {
     pub served: Option<Certificate>,
     /// That of the user's file which the inventory names; `None` where there is none, or it cannot be read.
     pub given: Option<Certificate>,
-    /// The certificates that `ssl: managed` has the host trust, as PEM; `None` where there is no such file.
+    /// The certificates that `ssl: managed` has the host trust, as PEM, one text each; `None` where there is no such file.
     #[serde(skip)]
-    pub authority: Option<String>,
+    pub authority: Option<Vec<String>>,
     /// Why PostgreSQL cannot use the files as they are: the user's, else muster's own.
     pub unusable: Vec<String>,
     /// Whether that certificate is an Ed25519 one.
@@ -45,7 +45,7 @@ pub struct TlsFacts {
 impl TlsFacts {
     /// Whether a host with `ssl: managed` has nothing to verify others with.
     pub fn trusts_nobody(&self) -> bool {
-        self.authority.as_deref().is_none_or(|text| certificate::blocks(text).is_empty())
+        self.authority.as_ref().is_none_or(Vec::is_empty)
     }
 }
 
@@ -173,8 +173,9 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
         Answer::Blind(_) => Shown::Unknown,
         Answer::Text(pem) => match read(&pem) {
             Ok(certificate) => {
-                let of_file =
-                    users.as_ref().or(own.as_ref()).map(|file| first_block(file) == first_block(&pem));
+                // Whatever differs in how it is written.
+                let first = |text: &str| blocks(text).into_iter().next();
+                let of_file = users.as_ref().or(own.as_ref()).map(|file| first(file) == first(&pem));
                 Shown::Certificate { certificate, of_file }
             }
             Err(_) => Shown::Unknown,
@@ -188,7 +189,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
         // Nothing is decided by it: what is no certificate is not known.
         served: users.as_deref().and_then(|pem| read(pem).ok()),
         given: answers.told("tls.given").and_then(|pem| read(&pem).ok()),
-        authority: answers.told("tls.authority"),
+        authority: answers.told("tls.authority").map(|text| blocks(&text)),
         unusable: answers.told_lines("tls.unusable"),
         ed25519: users.as_deref().is_some_and(is_ed25519),
         shown,
@@ -278,12 +279,6 @@ pub(super) fn make(names: &[String], today: Date) -> (String, Secret) {
         .expect("host names are ASCII, the inventory sees to it");
     let certificate = params.self_signed(&pair).expect("the parameters are complete");
     (certificate.pem(), Secret::new(pair.serialize_pem()))
-}
-
-/// The first certificate of a file, without what may differ in how it is written.
-fn first_block(pem: &str) -> String {
-    let lines = pem.lines().map(str::trim).skip_while(|line| !line.starts_with("-----BEGIN CERTIFICATE"));
-    lines.skip(1).take_while(|line| !line.starts_with("-----END")).collect()
 }
 
 #[cfg(test)]

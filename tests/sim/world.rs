@@ -9,7 +9,7 @@ use muster::command::Failure;
 use muster::facts::{Facts, Seen, Sight, monitor_uri};
 use muster::formation::{Authority, Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls};
 use muster::probe::Answers;
-use muster::resource::certificate::Certificate;
+use muster::resource::certificate::{self, Certificate};
 use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
 use muster::resource::client::ClientFacts;
 use muster::resource::data::{DataDirectory, Pgdata, STANDBY_CONF, Software, node_dir};
@@ -601,7 +601,7 @@ impl Host {
                 .files
                 .iter()
                 .find(|(path, _)| path.ends_with(".node/ca.crt"))
-                .map(|(_, text)| text.clone()),
+                .map(|(_, text)| certificate::blocks(text)),
         }
     }
 
