@@ -3,9 +3,8 @@
 //! It is two files in one folder: `ca.crt`, certificates as PEM of which the first one signs, and `ca.key`, the key of that
 //! one, which only their owner may read. Who has the folder can make certificates that every node trusts.
 
-use std::fs::{self, OpenOptions};
-use std::io::Write as _;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use jiff::ToSpan as _;
@@ -18,6 +17,7 @@ use rcgen::{
 use crate::error::Problem;
 use crate::formation::{Authority, Formation, Secret, SigningKey, Tls};
 use crate::issue::{Issue, Issued, LONGEST_NAME};
+use crate::private;
 use crate::resource::certificate;
 use crate::secrets::folder;
 
@@ -144,7 +144,7 @@ pub fn successor(authority: &Authority, formation: &Formation, trusted: &[String
 pub fn forget_others(authority: &Authority) -> Result<Authority, Problem> {
     let dir = Path::new(&authority.dir);
     let certificates: Vec<String> = authority.certificates.first().cloned().into_iter().collect();
-    put(dir, CERTIFICATES, 0o644, &certificates.concat())?;
+    put_certificates(dir, &certificates)?;
     Ok(Authority { certificates, ..authority.clone() })
 }
 
@@ -166,8 +166,7 @@ pub fn end_rotation(authority: &Authority) -> Result<(), Problem> {
 /// A folder that cannot be written, or another run that made one there in the meantime.
 fn keep(authority: &Authority, key: &Secret) -> Result<(), Problem> {
     let dir = Path::new(&authority.dir);
-    let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-    made.map_err(|error| unwritable(dir, &error))?;
+    private::make_folder(dir).map_err(|error| unwritable(dir, &error))?;
     let path = dir.join(CERTIFICATES);
     let found = fs::read_to_string(&path).map(|text| certificate::blocks(&text)).unwrap_or_default();
     // A run of several plans comes here for each of them.
@@ -179,8 +178,9 @@ fn keep(authority: &Authority, key: &Secret) -> Result<(), Problem> {
         let problem = Problem::new(format!("{} was made in the meantime, by another run", path.display()));
         return Err(problem.hint("run the same command again: it takes that one"));
     }
-    put(dir, NEXT, 0o600, key.reveal())?;
-    put(dir, CERTIFICATES, 0o644, &authority.certificates.concat())?;
+    let next = dir.join(NEXT);
+    private::write(&next, key.reveal().as_bytes()).map_err(|error| unwritable(&next, &error))?;
+    put_certificates(dir, &authority.certificates)?;
     // From here on the key is found under either name.
     let rename = |from: &str, to: &str| match fs::rename(dir.join(from), dir.join(to)) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(unwritable(&dir.join(to), &error)),
@@ -190,18 +190,10 @@ fn keep(authority: &Authority, key: &Secret) -> Result<(), Problem> {
     rename(NEXT, KEY)
 }
 
-/// The whole file or nothing, also after a crash.
-fn put(dir: &Path, name: &str, mode: u32, text: &str) -> Result<(), Problem> {
-    let (path, beside) = (dir.join(name), dir.join(format!(".{name}.new")));
-    let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&beside)?;
-        file.set_permissions(fs::Permissions::from_mode(mode))?;
-        file.write_all(text.as_bytes())?;
-        file.sync_all()?;
-        fs::rename(&beside, &path)?;
-        fs::File::open(dir)?.sync_all()
-    })();
-    written.map_err(|error| unwritable(&path, &error))
+/// Clients read the certificates, whoever they are; the folder is the operator's alone.
+fn put_certificates(dir: &Path, certificates: &[String]) -> Result<(), Problem> {
+    let path = dir.join(CERTIFICATES);
+    private::write_for_all(&path, certificates.concat().as_bytes()).map_err(|error| unwritable(&path, &error))
 }
 
 fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
@@ -306,6 +298,7 @@ fn read_key(path: &Path) -> Result<Secret, Problem> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Write as _;
     use std::process::{Command as Process, Stdio};
 
     const TODAY: Date = jiff::civil::date(2026, 11, 28);

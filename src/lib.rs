@@ -78,6 +78,7 @@ pub mod links;
 pub mod op;
 pub mod pattern;
 pub mod plan;
+pub mod private;
 pub mod probe;
 pub mod program;
 pub mod reason;

@@ -38,8 +38,9 @@ const RANKS: &[(&str, Does)] = &[
     // Whose turn it is on the terminal: what report and ssh share.
     ("console", Shell),
     ("program", Shell),
-    // How much of a file is read.
+    // How much of a file is read, and how one is written.
     ("bounded", Shell),
+    ("private", Shell),
     // Knowledge and decision. `verify` and `uri` read facts; only the planner decides.
     ("plan", Core),
     ("verify", Core),

@@ -31,7 +31,6 @@ mod options;
 mod password;
 mod ping;
 mod plan;
-mod private;
 mod psql;
 mod reboot;
 mod restart;

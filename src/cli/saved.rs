@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize as _;
 use serde_json::{Map, Value, json};
 
+use super::Options;
 use super::bound::{Bound, Keys};
-use super::{Options, private};
 use crate::error::Problem;
 use crate::formation::{Formation, Server};
 use crate::plan::{Goal, Plan};
+use crate::private;
 use crate::report::json;
 use crate::report::text::plain;
 

@@ -4,9 +4,9 @@
 //! place of `NAME`: it does so only once the formation has it everywhere.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, DirBuilder, File};
-use std::io::{ErrorKind, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use rand::RngExt as _;
@@ -18,6 +18,7 @@ use super::{Lines, text};
 use crate::bounded;
 use crate::error::Problem;
 use crate::formation::{Formation, Password, Secret};
+use crate::private;
 
 /// Letters and digits alone: 190 bits, and the same text in a URI, in `~/.pgpass` and in a shell.
 const LENGTH: usize = 32;
@@ -103,7 +104,10 @@ pub fn settle(formation: &Formation) -> Result<(), Problem> {
             Ok(()) | Err(_) => {}
         }
     }
-    if formation.kept.rotating.is_empty() { Ok(()) } else { synced(folder) }
+    match formation.kept.rotating.is_empty() {
+        true => Ok(()),
+        false => private::synced(folder).map_err(|error| cannot("write to", folder, &error)),
+    }
 }
 
 /// The same with new passwords for what no file has; they are written by [`write()`] alone.
@@ -191,43 +195,25 @@ fn of_file(path: &Path) -> Result<Option<Secret>, Problem> {
     Ok(Some(secret))
 }
 
-/// With the folders above it; what is there stays as it is.
+/// What is there stays as it is.
 fn make_folder(folder: &Path) -> Result<(), Problem> {
     if folder.is_dir() {
         return check_folder(folder);
     }
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|error| cannot("make the folder", folder, &error))?;
-    // A name is on the disk once the folder above it is; one that is not ours to open was there before.
-    for above in folder.ancestors().skip(1).take(2) {
-        let _ = synced(above);
-    }
-    Ok(())
+    private::make_folder(folder).map_err(|error| cannot("make the folder", folder, &error))
 }
 
-/// Whole or not at all, on the disk when this returns, and never in place of another.
+/// Never in place of another.
 fn put(folder: &Path, name: &str, secret: &Secret) -> Result<(), Problem> {
     let path = folder.join(name);
-    let written = |error: &std::io::Error| cannot("write", &path, error);
-    let mut file = tempfile::NamedTempFile::new_in(folder).map_err(|error| written(&error))?; // mode 0600
     let line = Zeroizing::new(format!("{}\n", secret.reveal()));
-    file.write_all(line.as_bytes()).map_err(|error| written(&error))?;
-    file.as_file().sync_all().map_err(|error| written(&error))?;
-    file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
+    private::write_new(&path, line.as_bytes()).map_err(|error| match error.kind() {
         ErrorKind::AlreadyExists => {
             Problem::new(format!("another run has made `{}` since this one began", path.display()))
                 .hint("nothing was done; run the same command again")
         }
-        _ => written(&error.error),
-    })?;
-    synced(folder)
-}
-
-fn synced(folder: &Path) -> Result<(), Problem> {
-    File::open(folder).and_then(|file| file.sync_all()).map_err(|error| cannot("write to", folder, &error))
+        _ => cannot("write", &path, &error),
+    })
 }
 
 fn cannot(what: &str, path: &Path, error: &std::io::Error) -> Problem {

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 
 use super::Problems;
 use crate::adopt::write::Written;
-use crate::cli::private;
 use crate::error::Problem;
+use crate::private;
 use crate::report;
 
 /// Whether files that are there may be replaced.
