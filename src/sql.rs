@@ -285,6 +285,11 @@ impl MonitorUri {
     /// As a host with this idea of encryption uses it: the files that it verifies the formation's own monitor with are its
     /// own. A host that has none does not verify.
     pub fn seen_from(&self, tls: &Tls) -> MonitorUri {
+        self.verified_with(tls.ca(), tls.crl())
+    }
+
+    /// The same with these files of whoever connects, where the formation's own monitor is verified.
+    pub fn verified_with(&self, ca: Option<&str>, crl: Option<&str>) -> MonitorUri {
         let is_verified = |(key, mode): &(String, String)| {
             key == "sslmode" && SslMode::parse(mode).is_some_and(|mode| mode >= SslMode::VerifyCa)
         };
@@ -293,13 +298,13 @@ impl MonitorUri {
         }
         let mut parameters = self.parameters.clone();
         parameters.retain(|(key, _)| key != "sslrootcert" && key != "sslcrl");
-        if tls.ca().is_none() {
+        if ca.is_none() {
             let sslmode = parameters.iter_mut().find(|(key, _)| key == "sslmode");
             sslmode.into_iter().for_each(|(_, mode)| *mode = SslMode::Require.as_str().to_owned());
         }
-        let files = [("sslrootcert", tls.ca()), ("sslcrl", tls.crl())];
-        let files = files.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.to_owned())));
-        parameters.extend(files);
+        let files = [("sslrootcert", ca), ("sslcrl", crl)];
+        parameters
+            .extend(files.into_iter().filter_map(|(key, path)| Some((key.to_owned(), path?.to_owned()))));
         MonitorUri { parameters, ..self.clone() }
     }
 

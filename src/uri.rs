@@ -41,15 +41,18 @@ pub fn uris(formation: &Formation, known: &Known) -> Vec<Uri> {
 }
 
 pub fn monitor(formation: &Formation) -> Uri {
-    let mut uri = monitor_uri(formation);
-    if let (Monitor::Managed(server), Some(ca)) = (&formation.monitor, own_authority(formation)) {
-        uri = uri.seen_from(&Tls::Managed { dir: String::new(), ca, mode: server.tls.mode() });
-    }
+    let uri = monitor_uri(formation);
+    let own = match &formation.monitor {
+        Monitor::Managed(server) => own_authority(formation, &server.tls),
+        Monitor::External(_) => None,
+    };
+    let uri = own.map_or(uri.clone(), |ca| uri.verified_with(Some(&ca), None));
     Uri { kind: "monitor", name: "monitor".to_owned(), uri: uri.shown() }
 }
 
-/// The file by which clients on this machine verify what the formation's own authority has signed.
-fn own_authority(formation: &Formation) -> Option<String> {
+/// The file by which clients on this machine verify a server whose certificate the formation's own authority has signed.
+fn own_authority(formation: &Formation, tls: &Tls) -> Option<String> {
+    matches!(tls, Tls::Managed { .. }).then_some(())?;
     Some(format!("{}/ca.crt", formation.authority.as_ref()?.dir))
 }
 
@@ -94,14 +97,6 @@ fn addresses<'a>(ours: &[&'a Node], known: &Known<'a>, group: u32, cluster: &str
     if serving.is_empty() { ours.iter().map(address).collect() } else { serving }
 }
 
-/// Parameters that matter to a client of `node`: `sslmode`, and the files of `verify-ca` and above.
-fn ssl_parameters(node: &Node) -> Vec<(&'static str, &str)> {
-    let tls = &node.server.tls;
-    let mut parameters = vec![("sslmode", tls.mode().as_str())];
-    parameters.extend(tls.verified_with());
-    parameters
-}
-
 fn group_uri(formation: &Formation, known: &Known, group: u32, cluster: &str) -> String {
     let nodes = members(formation, group, cluster);
     let hosts: Vec<String> = addresses(&nodes, known, group, cluster)
@@ -113,15 +108,14 @@ fn group_uri(formation: &Formation, known: &Known, group: u32, cluster: &str) ->
     if cluster == MAIN {
         parameters.push("target_session_attrs=read-write".to_owned());
     }
-    let mut ssl = nodes.first().map(|node| ssl_parameters(node)).unwrap_or_default();
-    let own = own_authority(formation)
-        .filter(|_| nodes.first().is_some_and(|node| matches!(node.server.tls, Tls::Managed { .. })));
-    for (key, value) in &mut ssl {
-        if let (&mut "sslrootcert", Some(own)) = (key, &own) {
-            *value = own;
+    if let Some(tls) = nodes.first().map(|node| &node.server.tls) {
+        parameters.push(format!("sslmode={}", tls.mode().as_str()));
+        let own = own_authority(formation, tls);
+        for (key, path) in tls.verified_with() {
+            let path = own.as_deref().filter(|_| key == "sslrootcert").unwrap_or(path);
+            parameters.push(format!("{key}={}", percent_value(path)));
         }
     }
-    parameters.extend(ssl.iter().map(|(key, value)| format!("{key}={}", percent_value(value))));
     format!("postgres://{}/{}?{}", hosts.join(","), percent(&formation.dbname), parameters.join("&"))
 }
 
