@@ -72,15 +72,16 @@ impl Goal {
             Goal::Maintenance(wanted) => {
                 in_turns(&wanted.nodes, &|world, plan| maintenance::plan(world, wanted, plan))
             }
-            Goal::Rotation(wanted) => Ok(rotation::plan(formation, facts, today, wanted)),
+            Goal::Rotation(wanted) => {
+                Ok(of_whole(formation, facts, today, &|world, plan| rotation::plan(world, wanted, plan)))
+            }
             Goal::Reboot(wanted) => {
                 let chosen = reboot::with_neighbours(facts, &wanted.nodes);
                 in_turns(&chosen, &|world, plan| reboot::plan(world, wanted, plan))
             }
             Goal::Certificates(wanted) => {
-                let (mut plan, whole) = (Plan::default(), Scope::whole());
-                let world = World::new(formation, &whole, facts, today, &mut plan);
-                renew::plan(&world, wanted, &mut plan);
+                let mut plan =
+                    of_whole(formation, facts, today, &|world, plan| renew::plan(world, wanted, plan));
                 plan.blocked.retain(|name, _| wanted.nodes.contains(name));
                 plan.unreachable.retain(|name, _| wanted.nodes.contains(name));
                 plan.notes.retain(|name, _| wanted.nodes.contains(name));
@@ -101,18 +102,26 @@ fn in_turns_of(
     (chosen, is_concerned): (&BTreeSet<NodeName>, Concerned),
     make: &dyn Fn(&World, &mut Plan),
 ) -> Plan {
-    let (mut plan, whole) = (Plan::default(), Scope::whole());
-    let world = World::new(formation, &whole, facts, today, &mut plan);
-    let of =
-        formation.nodes.values().filter(|node| chosen.contains(node.name()) && is_concerned(&world, node));
-    let groups: BTreeSet<u32> = of.map(|node| node.group).collect();
-    if !lockout::take_back(&world, &mut plan)
-        && !rolling::comes_to_rest(&world, groups.into_iter(), &mut plan)
-    {
-        make(&world, &mut plan);
-    }
+    let mut plan = of_whole(formation, facts, today, &|world, plan| {
+        let of =
+            formation.nodes.values().filter(|node| chosen.contains(node.name()) && is_concerned(world, node));
+        let groups: BTreeSet<u32> = of.map(|node| node.group).collect();
+        if !rolling::comes_to_rest(world, groups.into_iter(), plan) {
+            make(world, plan);
+        }
+    });
     plan.blocked.retain(|name, _| chosen.contains(name));
     plan.unreachable.retain(|name, _| chosen.contains(name));
     plan.notes.clear();
+    plan
+}
+
+/// A plan of the whole formation, made once nothing is left of a change that nobody has confirmed.
+fn of_whole(formation: &Formation, facts: &Facts, today: Date, make: &dyn Fn(&World, &mut Plan)) -> Plan {
+    let (mut plan, whole) = (Plan::default(), Scope::whole());
+    let world = World::new(formation, &whole, facts, today, &mut plan);
+    if !lockout::take_back(&world, &mut plan) {
+        make(&world, &mut plan);
+    }
     plan
 }

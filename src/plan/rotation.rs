@@ -2,16 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Facts;
-use crate::formation::{Formation, Monitor, Node, NodeName, Password, Secret};
+use crate::formation::{Monitor, Node, NodeName, Password, Secret};
 use crate::plan::passwords::SILENT;
 use crate::plan::{Plan, World};
 use crate::reason::Reason;
 use crate::resource::{database, monitor, pgpass, rotation};
-use crate::scope::Scope;
 use crate::scram;
 use crate::step::Stage;
 
@@ -21,20 +18,19 @@ pub struct Rotation {
     pub passwords: BTreeSet<Password>,
 }
 
-pub(super) fn plan(formation: &Formation, facts: &Facts, today: Date, wanted: &Rotation) -> Plan {
-    let (mut plan, whole) = (Plan::default(), Scope::whole());
-    let world = World::new(formation, &whole, facts, today, &mut plan);
+pub(super) fn plan(world: &World, wanted: &Rotation, plan: &mut Plan) {
+    let formation = world.formation;
     plan.notes.clear();
     if let Some(why) = world.who_would_be_shut_out(wanted) {
         for server in formation.servers().filter(|server| !world.is_excluded(&server.name)) {
             plan.blocked.insert(server.name.clone(), Reason::Refused(why.clone()));
         }
-        return plan;
+        return;
     }
-    world.rotate(wanted, &mut plan);
-    world.note_who_keeps_an_old_one(&mut plan);
+    world.rotate(wanted, plan);
+    world.note_who_keeps_an_old_one(plan);
     if !plan.is_empty() {
-        world.monitor_password(&mut plan);
+        world.monitor_password(plan);
     }
     let nowhere: Vec<&str> = wanted
         .passwords
@@ -51,7 +47,6 @@ pub(super) fn plan(formation: &Formation, facts: &Facts, today: Date, wanted: &R
             ),
         );
     }
-    plan
 }
 
 impl World<'_> {

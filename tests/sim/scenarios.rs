@@ -24,13 +24,15 @@ use muster::formation::{Formation, NodeName, Password, Secret};
 use muster::inventory::parse;
 use muster::op::Switch;
 use muster::plan::{
-    Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Rotation, Switchover, Which, plan,
+    Certificates, Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Rotation, Switchover, Which,
+    plan,
 };
 use muster::resource::certificate::Certificate;
 use muster::resource::citus::CitusNode;
 use muster::resource::database::Right;
 use muster::resource::host::Resolved;
 use muster::resource::keeper::Idle;
+use muster::resource::managed::Renew;
 use muster::resource::neighbours::{Neighbour, Whose};
 use muster::resource::place::{Access, Is};
 use muster::scope::Scope;
@@ -153,6 +155,9 @@ fn goal(formation: &Formation, line: &str) -> Option<Goal> {
         (Some("rotate"), words) => {
             let named = |password: &Password| words.is_empty() || words.contains(&password.as_str());
             Goal::Rotation(Rotation { passwords: Password::ALL.into_iter().filter(named).collect() })
+        }
+        (Some("cert-renew"), words) => {
+            Goal::Certificates(Certificates { nodes: hosts(words), renew: Renew::Always })
         }
         (Some("reboot"), words) => Goal::Reboot(Reboot {
             nodes: hosts(words),
