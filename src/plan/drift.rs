@@ -1,18 +1,18 @@
 //! The files of a data directory: as they are first written, and where they no longer say what they should.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::Problem;
 use crate::facts::Seen;
 use crate::formation::{Formation, HbaEdit, Node, Secret, Server, Tls};
 use crate::links::{self, Purpose};
 use crate::plan::World;
+use crate::plan::held::{Held, held, until_restarted};
 use crate::plan::lockout::{self, Told};
-use crate::plan::rolling::{self, Share};
 use crate::resource::data::{DataDirectory, Pgdata};
 use crate::resource::keeper::as_written;
 use crate::resource::monitor::NodeRow;
-use crate::resource::moved::{Moved, lower_than_needed};
+use crate::resource::moved::lower_than_needed;
 use crate::resource::overruled::Plain;
 use crate::resource::tls::Shown;
 use crate::resource::{data, hba, overruled, settings};
@@ -44,33 +44,52 @@ pub(super) fn install_configuration(
 }
 
 /// What it is to say, and what of that is not the inventory's: a standby that does not run gets no less than its data needs, as it would
-/// not start. It is lowered once it runs, after its primary.
+/// not start, and neither does one that replays no further for that. It is lowered once it runs, after its primary.
 fn conf(
     world: &World,
     server: &Server,
     node: Option<&Node>,
 ) -> Result<(String, BTreeMap<String, u64>), Problem> {
-    let whose = world.whose(&server.name);
-    let render = |server: &Server| {
-        settings::postgresql_conf(&world.templates, &world.formation.name, &whose, server, node)
-    };
-    let wanted = render(server)?;
-    let needed = match world.facts.seen(&server.name).map(|seen| &seen.pgdata) {
-        Some(Pgdata::Present(found)) if found.standby && found.postmaster.is_none() => {
-            lower_than_needed(&found.needs, &as_read(found, &wanted))
+    let wanted = rendered_conf(world, server, node)?;
+    let needed = match world.facts.seen(&server.name).map(|seen| (seen, &seen.pgdata)) {
+        Some((seen, Pgdata::Present(found))) if found.standby => {
+            match (found.postmaster, paused_below(seen)) {
+                (Some(_), paused) if paused.is_empty() => paused,
+                _ => lower_than_needed(&found.needs, &as_read(found, &wanted)),
+            }
         }
         Some(_) | None => BTreeMap::new(),
     };
     if needed.is_empty() {
         return Ok((wanted, needed));
     }
+    Ok((with_at_least(world, server, node, &needed)?, needed))
+}
+
+/// What a standby's data needs that replays no further, as it runs with less.
+pub(super) fn paused_below(seen: &Seen) -> BTreeMap<String, u64> {
+    seen.database.as_ref().map(|database| database.paused_below(seen.pgdata.needs())).unwrap_or_default()
+}
+
+pub(super) fn rendered_conf(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
+    let whose = world.whose(&server.name);
+    settings::postgresql_conf(&world.templates, &world.formation.name, &whose, server, node)
+}
+
+/// The inventory's, with these numbers instead of its own.
+pub(super) fn with_at_least(
+    world: &World,
+    server: &Server,
+    node: Option<&Node>,
+    numbers: &BTreeMap<String, u64>,
+) -> Result<String, Problem> {
     let mut higher = server.clone();
-    higher.settings.extend(needed.iter().map(|(name, value)| (name.clone(), value.to_string())));
-    Ok((render(&higher)?, needed))
+    higher.settings.extend(numbers.iter().map(|(name, value)| (name.clone(), value.to_string())));
+    rendered_conf(world, &higher, node)
 }
 
 /// The configuration files with this `postgresql.conf`, the one that is read last behind the others.
-fn as_read<'t>(found: &'t DataDirectory, conf: &'t str) -> [&'t str; 3] {
+pub(super) fn as_read<'t>(found: &'t DataDirectory, conf: &'t str) -> [&'t str; 3] {
     let file = |name: &str| found.files.get(name).and_then(Option::as_deref).unwrap_or_default();
     [file("postgresql-auto-failover.conf"), conf, file("postgresql.auto.conf")]
 }
@@ -162,6 +181,8 @@ pub(super) struct Changes {
     pub(super) last: Vec<Step>,
     /// Written in its turn, right before its restart.
     pub(super) held: Option<Held>,
+    /// What of its settings is lowered with its restart only, which is the operator's.
+    pub(super) kept: BTreeSet<String>,
     /// Whether what is written at once may lock out, and its reload is on trial.
     pub(super) on_trial: bool,
     last_on_trial: bool,
@@ -261,10 +282,17 @@ pub(super) fn drifted(
         }
     }
     let name = "postgresql.conf";
-    let (wanted, needed) = conf(world, server, node)?;
-    let differs_now = found(name) != Some(&wanted);
-    let held = if differs_now { held(world, server, node, &wanted) } else { None };
-    let main_changes = differs_now && held.is_none();
+    let (mut wanted, needed) = conf(world, server, node)?;
+    let may_wait = found(name) != Some(&wanted) && paused_below(seen).is_empty();
+    let held = if may_wait { held(world, server, node, &wanted) } else { None };
+    let mut kept = BTreeSet::new();
+    if held.is_none()
+        && let Some(still) = until_restarted(world, server, node, &wanted)?
+    {
+        wanted = still.text;
+        kept.extend(still.moved.lowered.into_keys());
+    }
+    let main_changes = found(name) != Some(&wanted) && held.is_none();
     if main_changes {
         let mut because = differs(found(name), &wanted, Some(seen));
         if !needed.is_empty() {
@@ -326,11 +354,11 @@ pub(super) fn drifted(
     }
     let on_trial = drift.running && lockout::guard(world, server, &mut steps);
     let last_on_trial = drift.running && lockout::guard(world, server, &mut last);
-    Ok(Changes { now: steps, last, held, on_trial, last_on_trial })
+    Ok(Changes { now: steps, last, held, kept, on_trial, last_on_trial })
 }
 
 /// Why `postgresql.conf` is written.
-fn differs(found: Option<&str>, wanted: &str, seen: Option<&Seen>) -> String {
+pub(super) fn differs(found: Option<&str>, wanted: &str, seen: Option<&Seen>) -> String {
     let Some(found) = found else { return GONE.to_owned() };
     let later = seen
         .and_then(|seen| Some(seen.database.as_ref()?.after_restart(&takes_restart(seen, found, wanted))));
@@ -347,44 +375,6 @@ pub(super) fn takes_restart(seen: &Seen, before: &str, after: &str) -> Vec<Strin
     let mut settings = database.takes_restart(before, after);
     settings.retain(|name| !overruled::is_set(&seen.pgdata, name));
     settings
-}
-
-/// A `postgresql.conf` that a server gets in its turn, right before it is restarted: what keeps one from starting is on no other by then.
-#[derive(Clone, Debug)]
-pub(crate) struct Held {
-    pub(super) write: Step,
-    /// What takes a restart.
-    pub(super) settings: Vec<String>,
-    /// What differs beside that, and would not take one.
-    pub(super) others: Vec<String>,
-    pub(super) moved: Moved,
-}
-
-/// What is held back of a `postgresql.conf` that differs; `None` where nothing is.
-fn held(world: &World, server: &Server, node: Option<&Node>, wanted: &str) -> Option<Held> {
-    let share = rolling::share(world, server, node);
-    if share == Share::AtOnce {
-        return None;
-    }
-    let seen = world.seen(&server.name);
-    let (Pgdata::Present(found), Some(database)) = (&seen.pgdata, &seen.database) else { return None };
-    let name = "postgresql.conf";
-    let before = seen.pgdata.conf()?;
-    let settings = takes_restart(seen, before, wanted);
-    let moved = database.moved(&settings, &as_read(found, wanted));
-    if settings.is_empty() || !rolling::may_move(world, node, &moved) {
-        return None;
-    }
-    let (bin, running) = (world.bin(&server.name).to_owned(), running(server, node));
-    let (text, old) = (wanted.to_owned(), Some(before.to_owned()));
-    let because = differs(Some(before), wanted, (share == Share::Write).then_some(seen));
-    let mut write = settings::put(server, &bin, &server.pgdata, name, text, old, (Risk::Reload, &because));
-    if let Action::Put(file) = &mut write.action {
-        file.check = Check::Configuration { bin, socket: running.socket.clone(), server: Some(running) };
-    }
-    let is_other = |name: &String| !settings.iter().any(|known| known.eq_ignore_ascii_case(name));
-    let others = settings::changed(before, wanted).into_iter().filter(is_other).collect();
-    Some(Held { write, settings, others, moved })
 }
 
 /// By its superuser, to whom the first rule belongs.

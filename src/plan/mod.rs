@@ -8,6 +8,7 @@ mod drift;
 mod fixed;
 mod follow;
 mod goal;
+mod held;
 mod kept;
 mod left_alone;
 mod lockout;
@@ -58,7 +59,7 @@ pub use rotation::Rotation;
 pub use switchover::Switchover;
 pub use wave::{Begins, Lane, Turn, Wave};
 
-use drift::Held;
+use held::Held;
 use peer::Peer;
 use world::{MonitorView, World};
 

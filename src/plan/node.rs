@@ -2,10 +2,11 @@
 
 use crate::error::Problem;
 use crate::facts::Seen;
-use crate::formation::{Keeper, Node, NodeName, Server};
+use crate::formation::{Keeper, Node, NodeName, RestartPolicy, Server};
 use crate::fsm;
 use crate::op::{Op, Serving, Synchronous, Wait};
-use crate::plan::drift::{Changed, Drift, drifted, install_configuration, node_conf, reload};
+use crate::plan::drift::{Changed, Drift, drifted, install_configuration, node_conf, paused_below, reload};
+use crate::plan::held;
 use crate::plan::replicate::{OWN_WAIT, replicate};
 use crate::plan::rolling::{self, Share};
 use crate::plan::{Plan, World, adopted, follow, lockout};
@@ -15,7 +16,7 @@ use crate::resource::keeper::{self, Whose};
 use crate::resource::managed::Renew;
 use crate::resource::monitor::{NodeRow, silence_of_a_row};
 use crate::resource::replication;
-use crate::resource::rolling::once_heard;
+use crate::resource::rolling::{Starts, once_heard, restart};
 use crate::resource::{citus, data, database, overruled as system, pgpass, properties, streaming};
 use crate::state::State;
 use crate::step::{Action, Stage, Step};
@@ -224,9 +225,13 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
             changes.last.splice(0..0, signed_later);
             steps.append(&mut changes.now);
             plan.held.extend(changes.held.take().map(|held| (node.name().clone(), held)));
+            if !changes.kept.is_empty() {
+                plan.note(node.name(), held::told_of_kept(server, &changes.kept));
+            }
             last = changes.last(world, server, Some(node));
             if running {
                 steps.extend(reload(world, server, Some(node), changed, seen));
+                steps.extend(replays_again(server, bin, seen));
             }
             // The keeper's guard starts PostgreSQL; without one, only what the monitor wants to serve is started.
             let serves = world.row(node.name()).is_none_or(|row| row.reported.is_some_and(serves));
@@ -242,6 +247,16 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
     steps.extend(pgpass::step(node, &world.uri, &seen.host, seen.pgpass.as_ref(), seen.pgpass_mode));
     plan.add(Stage::Prepare, node.name(), steps);
     Ok(last)
+}
+
+/// A standby that replays no further, as it runs with less than its primary: nothing but a restart lets it go on, and nobody misses it.
+fn replays_again(server: &Server, bin: &str, seen: &Seen) -> Option<Step> {
+    let below = paused_below(seen);
+    let may_restart = server.restart_policy != RestartPolicy::Never && !below.is_empty();
+    let postmaster = seen.pgdata.postmaster().filter(|_| may_restart)?;
+    let names = below.into_keys().collect::<Vec<_>>().join(", ");
+    let because = format!("its replay has paused, as it runs with less {names} than its primary");
+    Some(restart(server, bin, postmaster, Starts::We, because))
 }
 
 /// States whose PostgreSQL runs.

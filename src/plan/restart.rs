@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use crate::formation::{Node, NodeName, RestartPolicy, Server};
 use crate::op::Op;
 use crate::plan::altered::with_it;
-use crate::plan::drift::{Held, running, takes_restart};
+use crate::plan::drift::{running, takes_restart};
+use crate::plan::held::{Held, kept_back};
 use crate::plan::monitor::wait_for_answer;
 use crate::plan::node::{wait_until_settled, wait_until_settled_anew};
 use crate::plan::rolling::{Group, Share, batches, gate, is_to_be_promoted_again, share};
@@ -77,37 +78,38 @@ type Dues = BTreeMap<NodeName, Due>;
 pub(super) fn plan(world: &World, wanted: &Restart, plan: &mut Plan) {
     let mut dues = Dues::new();
     for server in world.formation.servers() {
-        let Some(why) = because(world, server, wanted) else { continue };
+        let Some(due) = asked_for(world, server, wanted) else { continue };
         if server.restart_policy == RestartPolicy::Never {
             plan.blocked.entry(server.name.clone()).or_insert(Reason::NeverRestarted);
             continue;
         }
-        dues.insert(server.name.clone(), Due { why, held: None, restarts: true });
+        dues.insert(server.name.clone(), due);
     }
     let mut lanes = lanes(world, &dues, wanted.downtime, plan);
-    lanes.groups.extend(left_behind(world, wanted, &lanes.groups));
+    left_behind(world, wanted, &mut lanes);
     in_order(world, lanes, wanted.serial, wanted.canary)
         .into_iter()
         .for_each(|lanes| plan.then(Stage::Restart, lanes));
 }
 
 /// What a run left that was cut off while a primary was restarted in its place: standbys that are never promoted, against the inventory.
-fn left_behind(world: &World, wanted: &Restart, planned: &[OfGroup]) -> Vec<OfGroup> {
-    let lane = |id: u32| {
-        let group = Group::find(world, id, &[]).ok()?;
+fn left_behind(world: &World, wanted: &Restart, lanes: &mut Lanes) {
+    let ids = world.formation.groups().into_iter();
+    for id in ids.filter(|id| world.formation.group(*id).any(|node| wanted.nodes.contains(node.name()))) {
+        let Ok(group) = Group::find(world, id, &[]) else { continue };
         let left = group.standbys.iter().filter(|node| is_to_be_promoted_again(world, node));
         let turns: Vec<Turn> = left.map(|node| may_take_over_again(world, &group, node)).collect();
-        (!turns.is_empty()).then(|| OfGroup { id, lane: Lane::of(turns) })
-    };
-    let is_wanted = |id: &u32| world.formation.group(*id).any(|node| wanted.nodes.contains(node.name()));
-    let is_planned = |id: &u32| planned.iter().any(|of| of.id == *id);
-    world
-        .formation
-        .groups()
-        .into_iter()
-        .filter(|id| is_wanted(id) && !is_planned(id))
-        .filter_map(lane)
-        .collect()
+        if turns.is_empty() {
+            continue;
+        }
+        let is_set = |step: &Step| matches!(step.op, Op::SetPriority { .. });
+        match lanes.groups.iter_mut().find(|of| of.id == id) {
+            // One that restarts its primary in its place ends with that.
+            Some(of) if of.lane.turns.iter().flat_map(|turn| &turn.steps).any(is_set) => (),
+            Some(of) => of.lane.turns.extend(turns),
+            None => lanes.groups.push(OfGroup { id, lane: Lane::of(turns) }),
+        }
+    }
 }
 
 /// What a rollout has to restart, where that is left to it.
@@ -247,8 +249,10 @@ fn not_yet(world: &World, id: u32, dues: &Dues, plan: &Plan) -> Option<Reason> {
     let moved = &due.held.as_ref()?.moved;
     let (raised, lowered) = (&moved.raised, &moved.lowered);
     let is_both = !raised.is_empty() && !lowered.is_empty() && !group.standbys.is_empty();
-    let list = |names: &BTreeSet<String>| names.iter().cloned().collect();
-    is_both.then(|| Reason::RaisedAndLowered { raised: list(raised), lowered: list(lowered) })
+    is_both.then(|| Reason::RaisedAndLowered {
+        raised: raised.iter().cloned().collect(),
+        lowered: lowered.keys().cloned().collect(),
+    })
 }
 
 /// A member that a group gets in this run.
@@ -287,27 +291,29 @@ fn in_order(world: &World, lanes: Lanes, serial: Option<usize>, canary: Option<u
 /// Whether a node is to be restarted, or nobody knows: it does not run.
 pub(super) fn may_be_due(world: &World, node: &Node, wanted: &Restart) -> bool {
     world.database(node.name()).is_none()
-        || because(world, &node.server, wanted).is_some()
+        || asked_for(world, &node.server, wanted).is_some()
         || is_to_be_promoted_again(world, node)
 }
 
-/// Why this server is restarted; `None` where it is not.
-fn because(world: &World, server: &Server, wanted: &Restart) -> Option<String> {
+/// Whether this server is restarted, and what it gets right before.
+fn asked_for(world: &World, server: &Server, wanted: &Restart) -> Option<Due> {
     if !wanted.nodes.contains(&server.name) {
         return None;
     }
     let database = world.facts.seen(&server.name)?.database.as_ref();
-    let pending = database.map(|database| database.restartable()).unwrap_or_default();
+    let held = kept_back(world, server);
+    let mut pending = database.map(|database| database.restartable()).unwrap_or_default();
+    pending.extend(held.iter().flat_map(|held| &held.settings).map(String::as_str));
     let waits = || format!("{} waits for it", world.list(server, pending.iter().copied()));
-    match wanted.which {
-        Which::All if pending.is_empty() => Some("it was asked for".to_owned()),
-        Which::All => Some(waits()),
-        Which::Pending => (!pending.is_empty()).then(waits),
-        Which::RunningFor(seconds) => {
-            let uptime = database.and_then(|database| database.uptime)?;
-            (uptime > seconds).then(|| "it has run since before then".to_owned())
-        }
-    }
+    let why = match wanted.which {
+        Which::All if pending.is_empty() => "it was asked for".to_owned(),
+        Which::All => waits(),
+        Which::Pending if pending.is_empty() => return None,
+        Which::Pending => waits(),
+        Which::RunningFor(seconds) if database?.uptime? <= seconds => return None,
+        Which::RunningFor(_) => "it has run since before then".to_owned(),
+    };
+    Some(Due { why, held, restarts: true })
 }
 
 fn postmaster(world: &World, server: &Server) -> Option<u32> {
@@ -361,19 +367,17 @@ fn group(world: &World, id: u32, dues: &Dues, downtime: Downtime, plan: &mut Pla
                 let is_changed =
                     |name: &&String| held.settings.iter().any(|one| one.eq_ignore_ascii_case(name));
                 let as_before = database.lowered.iter().filter(|name| !is_changed(name));
-                held.moved.lowered.iter().chain(as_before).cloned().collect()
+                held.moved.lowered.keys().chain(as_before).cloned().collect()
             }
-            (Some(held), None) => held.moved.lowered.clone(),
+            (Some(held), None) => held.moved.lowered.keys().cloned().collect(),
             (None, Some(database)) => database.lowered.clone(),
             (None, None) => BTreeSet::new(),
         }
     };
     // Nobody has to have as much as a primary without standbys.
     let names = if group.standbys.is_empty() { BTreeSet::new() } else { lowered(group.primary) };
-    let mut turns = Vec::new();
-    if let (false, Some(due)) = (names.is_empty(), of_primary) {
-        turns = lower(world, &group, &names, due);
-    }
+    let first = of_primary.filter(|_| !names.is_empty());
+    let mut turns = first.map(|due| lower(world, &group, &names, due)).unwrap_or_default();
     for standby in &group.standbys {
         let Some(due) = due(standby) else { continue };
         let too_low = !names.is_empty() && !lowered(standby).is_empty();
@@ -386,7 +390,8 @@ fn group(world: &World, id: u32, dues: &Dues, downtime: Downtime, plan: &mut Pla
         let mut turn = turn(world, standby, due, &due.why)?;
         if too_low {
             let (bin, primary) = (world.bin(standby.name()), group.primary.name());
-            turn.steps.insert(0, replication::wait_until_it_fits(standby, bin, primary));
+            let with = due.held.as_ref().map(|held| held.moved.lowered.clone()).unwrap_or_default();
+            turn.steps.insert(0, replication::wait_until_it_fits(standby, bin, primary, &with));
         }
         turns.push(turn.gate(gate(world, standby, group.primary)));
     }

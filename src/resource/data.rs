@@ -50,6 +50,14 @@ impl Pgdata {
         }
     }
 
+    /// What a standby of this data needs.
+    pub fn needs(&self) -> Option<&BTreeMap<String, u64>> {
+        match self {
+            Pgdata::Present(found) => Some(&found.needs),
+            Pgdata::Empty | Pgdata::Foreign(_) => None,
+        }
+    }
+
     /// The process of its server, where that runs.
     pub fn postmaster(&self) -> Option<u32> {
         match self {

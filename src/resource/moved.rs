@@ -32,7 +32,14 @@ pub const STANDBY_NEEDS: [StandbyNeed; 5] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
     pub raised: BTreeSet<String>,
-    pub lowered: BTreeSet<String>,
+    pub lowered: BTreeMap<String, Lowered>,
+}
+
+/// A number that becomes a lower one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Lowered {
+    pub from: u64,
+    pub to: u64,
 }
 
 /// What these files say of a setting; the last one counts.
@@ -63,6 +70,27 @@ impl DatabaseFacts {
             .collect()
     }
 
+    /// A standby that runs with less than its primary does replays no further, and would not be promoted: what its data needs of those.
+    pub fn paused_below(&self, needs: Option<&BTreeMap<String, u64>>) -> BTreeMap<String, u64> {
+        let is_paused = self.streaming.as_ref().is_some_and(|streaming| streaming.paused);
+        let is_less = |(name, need): &(&String, &u64)| {
+            let has = self.runs_with.get(*name).and_then(|value| guc::count(name, value));
+            has.is_some_and(|has| has < **need as f64)
+        };
+        let needs = needs.filter(|_| is_paused).into_iter().flatten().filter(is_less);
+        needs.map(|(name, need)| (name.clone(), *need)).collect()
+    }
+
+    /// What of that an inventory gives as less than the server runs with.
+    pub fn lowered_by(&self, settings: &BTreeMap<String, String>) -> Vec<String> {
+        let is_less = |name: &&str| {
+            let [wanted, runs_with] = [settings.get(*name), self.runs_with.get(*name)]
+                .map(|value| value.and_then(|value| guc::count(name, value)));
+            wanted.zip(runs_with).is_some_and(|(wanted, runs_with)| wanted < runs_with)
+        };
+        STANDBY_NEEDS.iter().map(|need| need.name).filter(is_less).map(str::to_owned).collect()
+    }
+
     /// How these settings in these configuration files, the last one last, differ from what it runs with. Of others that differs, too:
     /// Citus sets `max_prepared_transactions` by itself where nobody says it.
     pub fn moved(&self, settings: &[String], files: &[&str]) -> Moved {
@@ -74,12 +102,14 @@ impl DatabaseFacts {
                 continue;
             };
             let Some(value) = given(name, default, files) else { continue };
-            let names = match value.total_cmp(&runs_with) {
-                std::cmp::Ordering::Less => &mut moved.lowered,
-                std::cmp::Ordering::Equal => continue,
-                std::cmp::Ordering::Greater => &mut moved.raised,
-            };
-            names.insert(name.to_owned());
+            match value.total_cmp(&runs_with) {
+                std::cmp::Ordering::Less => {
+                    let lowered = Lowered { from: runs_with as u64, to: value as u64 };
+                    moved.lowered.insert(name.to_owned(), lowered);
+                }
+                std::cmp::Ordering::Equal => (),
+                std::cmp::Ordering::Greater => _ = moved.raised.insert(name.to_owned()),
+            }
         }
         moved
     }

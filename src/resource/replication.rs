@@ -1,12 +1,13 @@
 //! Replication between the nodes of a group: slots, the base backup, synchronous standbys.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::command::{Command, RunAs, Stdin};
 use crate::formation::{MonitorUri, Node, NodeKind, NodeName};
 use crate::op::{Op, Serving, Synchronous, Wait};
 use crate::resource::data::{LOCK, STANDBY_CONF, new_dir};
 use crate::resource::monitor::NodeRow;
+use crate::resource::moved::Lowered;
 use crate::session::PSQL;
 use crate::sql::{self, MONITOR, conninfo_value, local, monitor_env, ssl_conninfo};
 use crate::state::State;
@@ -181,43 +182,53 @@ fn ask_primary(from: &Node, bin: &str, primary: Upstream, dbname: &str, sql: Str
     Action::Wait { command, answers: vec!["t".to_owned()], timeout: 300 }
 }
 
-/// `$1` bin, `$2` data directory, `$3` the primary's name, `$4` citus or empty. What a standby needs at least is in
-/// pg_control; Citus doubles max_connections where prepared transactions are not configured (shared_library_init.c).
+/// `$1` bin, `$2` data directory, `$3` the primary's name, `$4` citus or empty, then `-c NAME=VALUE` of what is not in its files yet. What a
+/// standby needs at least is in pg_control; Citus doubles max_connections where prepared transactions are not configured (shared_library_init.c).
 const FITS: &str = r#"control=$("$1/pg_controldata" "$2")
+would_have() { "$bin/postgres" -D "$dir" "$@"; }
 least() {
-  wants=$(printf '%s\n' "$control" | sed -n "s/^$2 setting: *//p")
-  has=$("$1/postgres" -D "$dir" -C "$3")
-  if [ "$4" = citus ] && [ "$has" = 0 ]; then has=$(($("$1/postgres" -D "$dir" -C max_connections) * 2)); fi
+  wants=$(printf '%s\n' "$control" | sed -n "s/^$1 setting: *//p")
+  what=$2 citus=$3
+  shift 3
+  has=$(would_have "$@" -C "$what")
+  if [ "$citus" = citus ] && [ "$has" = 0 ]; then has=$(($(would_have "$@" -C max_connections) * 2)); fi
   if [ "${wants:-0}" -gt "$has" ]; then
-    echo "ERROR: the primary $name runs with $3 $wants, this node would with $has: give it settings with $3: $wants" >&2
+    echo "ERROR: the primary $name runs with $what $wants, this node would with $has: give it settings with $what: $wants" >&2
     exit 1
   fi
 }
-dir=$2 name=$3
-least "$1" max_connections max_connections ''
-least "$1" max_worker_processes max_worker_processes ''
-least "$1" max_wal_senders max_wal_senders ''
-least "$1" max_prepared_xacts max_prepared_transactions "$4"
-least "$1" max_locks_per_xact max_locks_per_transaction ''
+bin=$1 dir=$2 name=$3 kind=$4
+shift 4
+least max_connections max_connections '' "$@"
+least max_worker_processes max_worker_processes '' "$@"
+least max_wal_senders max_wal_senders '' "$@"
+least max_prepared_xacts max_prepared_transactions "$kind" "$@"
+least max_locks_per_xact max_locks_per_transaction '' "$@"
 echo fits
 "#;
 
 /// Fails where the copy of a stranger's data could not start with this node's own settings.
 pub fn fits_the_primary(node: &Node, bin: &str, primary: Upstream) -> Step {
-    let command = fits(node, bin, &new_dir(&node.server), primary.name);
+    let command = fits(node, bin, &new_dir(&node.server), primary.name, &BTreeMap::new());
     let op = Op::CompareSettings { of: primary.name.to_owned() };
     let because = "a standby does not start with less than its primary";
     Step::new(node.name(), op, because, Action::Run(command))
 }
 
-fn fits(node: &Node, bin: &str, dir: &str, primary: &str) -> Command {
+fn fits(node: &Node, bin: &str, dir: &str, primary: &str, with: &BTreeMap<String, Lowered>) -> Command {
     let citus = if node.kind == NodeKind::Standalone { "" } else { "citus" };
-    Command::new(RunAs::User(node.server.os_user.clone()), FITS).args([bin, dir, primary, citus])
+    let with = with.iter().flat_map(|(name, lowered)| ["-c".to_owned(), format!("{name}={}", lowered.to)]);
+    Command::new(RunAs::User(node.server.os_user.clone()), FITS).args([bin, dir, primary, citus]).args(with)
 }
 
-/// Waits until a standby that runs could start again with its own settings: what its primary has lowered it hears of by the WAL.
-pub fn wait_until_it_fits(node: &Node, bin: &str, primary: &NodeName) -> Step {
-    let command = fits(node, bin, &node.server.pgdata, &primary.0);
+/// Waits until a standby that runs could start again with its own settings and these: what its primary has lowered it hears of by the WAL.
+pub fn wait_until_it_fits(
+    node: &Node,
+    bin: &str,
+    primary: &NodeName,
+    with: &BTreeMap<String, Lowered>,
+) -> Step {
+    let command = fits(node, bin, &node.server.pgdata, &primary.0, with);
     let wait = Action::Wait { command, answers: vec!["fits".to_owned()], timeout: 120 };
     let op = Op::Wait(Wait::Fits { primary: primary.clone() });
     Step::new(node.name(), op, "a standby does not start with less than its primary", wait)

@@ -3,6 +3,8 @@
 //! Nobody else looks. A standby whose WAL receiver hangs goes on reporting `secondary`, its health check goes on
 //! passing, and no commit of a primary that waits for it returns.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::resource::database::DatabaseFacts;
@@ -238,8 +240,19 @@ fn disconnected(
 }
 
 /// Why a standby that streams would not be promoted, or serves what is old; `None` if it is well.
-pub fn lagging(standby: &NodeRow, at_primary: Option<&Streaming>, own: Option<&Streaming>) -> Option<String> {
-    if own.is_some_and(|own| own.paused) {
+/// `needs`: what its data needs.
+pub fn lagging(
+    standby: &NodeRow,
+    at_primary: Option<&Streaming>,
+    own: Option<&DatabaseFacts>,
+    needs: Option<&BTreeMap<String, u64>>,
+) -> Option<String> {
+    let below = own.map(|own| own.paused_below(needs)).unwrap_or_default();
+    if !below.is_empty() {
+        let names = below.into_keys().collect::<Vec<_>>().join(", ");
+        return Some(format!("its replay has paused, as it runs with less {names} than its primary"));
+    }
+    if own.and_then(|own| own.streaming.as_ref()).is_some_and(|own| own.paused) {
         return Some("its replay is paused: select pg_wal_replay_resume() there lets it go on".to_owned());
     }
     let behind = at_primary?.sender(standby.id)?.behind?;

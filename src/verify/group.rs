@@ -108,7 +108,8 @@ fn follows(formation: &Formation, facts: &Facts, row: &NodeRow, primary: &NodeRo
     if let Some(trouble) = streaming::trouble(row, primary, there, database(facts, row)) {
         return Err(Wrong::Found(trouble.why().to_owned()));
     }
-    if let Some(why) = streaming::lagging(row, there, own) {
+    let needs = facts.seen(&NodeName::from(row.name.as_str())).and_then(|seen| seen.pgdata.needs());
+    if let Some(why) = streaming::lagging(row, there, database(facts, row), needs) {
         return Err(Wrong::Found(why));
     }
     let Some(sender) = there.and_then(|there| there.sender(row.id)) else {

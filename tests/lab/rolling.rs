@@ -117,6 +117,19 @@ fn connections(lab: &Lab) -> Vec<String> {
     nodes().map(|name| lab.psql(name, "show max_connections")).collect()
 }
 
+/// A standby that its keeper restarts meanwhile has to start: in no file is less than its server runs with.
+fn assert_none_would_have_less(lab: &Lab) {
+    for name in nodes().filter(|name| *name != "w2a") {
+        let would = lab.root(
+            name,
+            "su postgres -c '/usr/lib/postgresql/15/bin/postgres -D /var/lib/postgresql/15/citus -C max_connections'",
+        );
+        let [would, has] = [would.trim(), &lab.psql(name, "show max_connections")]
+            .map(|number| number.parse::<u32>().expect("a number"));
+        assert!(would >= has, "{name} runs with {has} and would start with {would}");
+    }
+}
+
 /// When each server was started, in seconds.
 pub(crate) fn started(lab: &Lab) -> Vec<(&'static str, f64)> {
     let of = |name: &'static str| {
@@ -232,6 +245,7 @@ fn a_formation_lives_on_while_it_is_restarted() {
         let changed = inventory(&lab, coordinators, workers);
         lab.muster(&changed, &["apply", "--yes", "--restart-policy", "manual"]).exits(0);
         assert_eq!(before, started(&lab), "nothing is restarted");
+        assert_none_would_have_less(&lab);
         restart(&changed, &["--pending", "--allow-downtime", "--serial", "1"]).exits(0);
         let [coordinators, workers] = [coordinators, workers].map(|number| number.to_string());
         let expected = [&coordinators, &coordinators, &workers, &workers, &workers, &coordinators, &workers];

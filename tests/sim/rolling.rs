@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use muster::formation::{Formation, Monitor, NodeName, Server};
+use muster::formation::{Formation, Monitor, NodeName, RestartPolicy, Server};
 use muster::op::{Op, Switch};
 use muster::plan::{Downtime, Goal, LeftOut, Maintenance, Plan, Reboot, Restart, Switchover, Which};
 use muster::scope::Scope;
@@ -205,6 +205,38 @@ fn a_setting_that_takes_a_restart_is_brought_about_by_turns() {
                 assert!(again.is_empty() && again.blocked.is_empty(), "{trouble:?}: {:#?}", again.waves);
                 assert_serves(&after, &mut world, &format!("{old} to {new}, {trouble:?}"));
             }
+        }
+    }
+}
+
+/// Where the restart is the operator's, what is lowered is in no file before it: a keeper that restarts its server meanwhile, as it does in
+/// every failover, has to bring it up.
+#[test]
+fn what_is_lowered_is_in_no_file_before_the_restart_of_the_operator() {
+    for (before, mut after) in with_connections(200).into_iter().zip(with_connections(100)).skip(2) {
+        after.nodes.values_mut().for_each(|node| node.server.restart_policy = RestartPolicy::Manual);
+        let mut begin = settled(&before);
+        begin.formation = after.clone();
+        done(&after, &mut begin, &Goal::ROLLOUT, "manual");
+        for (name, host) in begin.hosts.iter().filter(|(name, _)| after.nodes.contains_key(*name)) {
+            let data = host.data().unwrap();
+            assert_eq!(data.will_have(), data.runs_with_each(), "{name}");
+        }
+        let goal = restart(&after, Which::Pending);
+        let steps = plan(&after, &mut begin.clone(), &goal).steps().count();
+        for trouble in (0..steps).map(Trouble::Cut).chain([Trouble::Nothing]) {
+            let mut world = begin.clone();
+            let first = plan(&after, &mut world, &goal);
+            execute(&first, &mut world, trouble, &mut Dice(1));
+            run(&after, &mut world, &goal);
+            world.rest();
+            for (name, host) in world.hosts.iter().filter(|(name, _)| after.nodes.contains_key(*name)) {
+                assert_eq!(host.data().map(Data::runs_with), Some(100), "{name}, {trouble:?}");
+            }
+            let last = plan(&after, &mut world, &goal);
+            assert!(last.is_empty() && last.blocked.is_empty(), "{trouble:?}: {:#?}", last.waves);
+            assert_eq!(converge(&after, &mut world, &mut Dice(1)), 0, "{trouble:?}");
+            assert_serves(&after, &mut world, &format!("{trouble:?}"));
         }
     }
 }

@@ -48,7 +48,7 @@ impl World {
             slots: data.slots.iter().map(slot).collect(),
             receiver: self.upstream(name).map(|_| "streaming".to_owned()),
             hangs: self.hosts[name].connects,
-            paused: false,
+            paused: data.standby && self.hosts[name].is_short(),
         }
     }
 }

@@ -605,6 +605,14 @@ impl Host {
         }
     }
 
+    /// Whether it runs with less than its data needs of a standby.
+    pub(crate) fn is_short(&self) -> bool {
+        let runs_with = self.data().map(Data::runs_with_each).into_iter().flatten();
+        runs_with
+            .into_iter()
+            .any(|(name, has)| self.needs.get(name).is_some_and(|need| u64::from(has) < *need))
+    }
+
     fn pgdata_facts(&self) -> Pgdata {
         match &self.pgdata {
             Place::Empty => Pgdata::Empty,

@@ -86,6 +86,11 @@ pub(super) fn notes(
                         overruled::unasked(server, formation.nodes.get(name), &seen.pgdata, database);
                     names.retain(|name| !unasked.iter().any(|unasked| unasked.name == *name));
                 }
+                // It is not in its file yet, so that the server says nothing of it.
+                let lowered = server.map(|server| database.lowered_by(&server.settings)).unwrap_or_default();
+                names.extend(lowered.iter().map(String::as_str));
+                names.sort_unstable();
+                names.dedup();
                 if !names.is_empty() {
                     note(name, format!("takes effect after a restart: {}", names.join(", ")));
                 }
@@ -128,7 +133,8 @@ fn streaming(
     if let (Some(why), Some(pgdata)) = (stuck, pgdata) {
         note(name, Reason::NotStreaming { why, pgdata }.to_string());
     }
-    if let Some(why) = primary.and_then(|_| streaming::lagging(row, there, Some(own))) {
+    let needs = facts.seen(name).and_then(|seen| seen.pgdata.needs());
+    if let Some(why) = primary.and_then(|_| streaming::lagging(row, there, Some(database), needs)) {
         note(name, why);
     }
     let group: Vec<&NodeRow> = monitor.nodes.iter().filter(|other| other.group == row.group).collect();
