@@ -19,7 +19,7 @@ demo: ## a formation of ten real hosts on this machine, a failover, a rerun with
 	tests/lab/demo.sh
 
 .PHONY: test
-test: test-fast test-lab ## every test; without root those on real hosts are left out, and it says so
+test: test-fast test-lab ## what CI runs; without root the tests on real hosts are left out, and it says so
 
 .PHONY: test-fast
 test-fast: install-deps ## the tests that need no host: two minutes
@@ -27,11 +27,22 @@ test-fast: install-deps ## the tests that need no host: two minutes
 	else set -x; MUSTER_LAB_SKIP=1 cargo test; fi
 
 .PHONY: test-lab
-test-lab: install-deps ## the tests on real hosts: minutes (root); KEEP=1 leaves the hosts running
+test-lab: install-deps ## the tests on real hosts: a quarter of an hour (root); KEEP=1 leaves the hosts running
+	@$(MAKE) --no-print-directory on-hosts NEXTEST= PLAIN=
+
+.PHONY: test-long
+test-long: install-deps ## those on real hosts that take longest: kills, adoption, reboots, lock-outs, half an hour (root)
+	@$(MAKE) --no-print-directory on-hosts NEXTEST='--run-ignored only' PLAIN=--ignored
+
+.PHONY: test-all
+test-all: test test-long ## every test there is: an hour
+
+.PHONY: on-hosts
+on-hosts:
 ifeq ($(ROOT),yes)
 	$(LAB) base
-	@status=0; if cargo nextest --version >/dev/null 2>&1; then cargo nextest run -E 'binary(lab)'; \
-	else cargo test --test lab -- --nocapture; fi || status=$$?; \
+	@status=0; if cargo nextest --version >/dev/null 2>&1; then cargo nextest run -E 'binary(lab)' $(NEXTEST); \
+	else cargo test --test lab -- --nocapture $(PLAIN); fi || status=$$?; \
 	[ -n "$(KEEP)" ] || for net in $${MUSTER_LAB_NET:-10.88.2 10.88.4}; do MUSTER_LAB_NET=$$net $(LAB) down; done; \
 	echo "the lab's Citus: $$($(LAB) citus)"; exit $$status
 else

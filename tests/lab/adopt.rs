@@ -11,6 +11,7 @@ const PG_CTL: &str = "--pgctl /usr/lib/postgresql/15/bin/pg_ctl";
 const NODE: &str = "/var/lib/postgresql/node";
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn citus_formation_is_adopted() {
     let Some(lab) = Lab::bare() else { return };
     make_citus(&lab);
@@ -104,6 +105,7 @@ fn citus_formation_is_adopted() {
 }
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn standalone_formation_with_passwords_is_adopted() {
     let Some(lab) = Lab::bare() else { return };
     make_standalone(&lab);

@@ -37,6 +37,7 @@ fn refusals(lab: &Lab, host: &str) -> String {
 }
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn each_is_brought_about_by_one_apply() {
     let Some(lab) = Lab::first(4) else { return };
     lab.muster(&inventory(&lab, "auth: trust", ""), &["apply", "--yes"]).exits(0);

@@ -13,6 +13,7 @@ use crate::{formation, rolling};
 
 /// `MUSTER_LAB_KILLS` rounds; `MUSTER_LAB_SEED` repeats the moments of an earlier run.
 #[test]
+#[ignore = "minutes: make test-long"]
 fn killed_at_random() {
     let Some(lab) = Lab::bare() else { return };
     let inventory = lab.inventory("lab", |text| text);
@@ -42,6 +43,7 @@ fn killed_at_random() {
 /// The same of changes whose turn comes member by member, and of a restart, while somebody writes all the time: one run brings it to its
 /// end. `MUSTER_LAB_KILLS` and `MUSTER_LAB_SEED` as above.
 #[test]
+#[ignore = "minutes: make test-long"]
 fn killed_at_random_while_members_take_turns() {
     let Some(lab) = Lab::with_citus() else { return };
     let rounds = number("MUSTER_LAB_KILLS").unwrap_or(3);
@@ -141,6 +143,7 @@ const ALTERED: [(&str, &str); 6] = [
 /// `MUSTER_LAB_GRID` is the grid's step in seconds; without it there are a few kills only. `MUSTER_LAB_SPAN=FROM-TO`
 /// is a part of it, and `MUSTER_LAB_OF=rollout` or `change` one of the two.
 #[test]
+#[ignore = "minutes: make test-long"]
 fn killed_on_a_grid() {
     let Some(lab) = Lab::first(THREE.len()) else { return };
     let first = lab.inventory_of("grid", FORMATION);

@@ -4,6 +4,7 @@ use crate::fleet::Lab;
 use crate::formation;
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn part_by_part() {
     let Some(lab) = Lab::bare() else { return };
     let inventory = lab.inventory("lab", |text| text);

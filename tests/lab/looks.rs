@@ -71,6 +71,7 @@ const PLACES: &[(&str, &str, &str, &str)] = &[
 ];
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn as_it_is_found() {
     let Some(lab) = Lab::first(3) else { return };
     let inventory = lab.inventory_of("looks", INVENTORY);

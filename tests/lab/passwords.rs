@@ -91,6 +91,7 @@ impl Site {
 }
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn passwords_that_nobody_gives_are_made_and_rotated() {
     let Some(lab) = Lab::first(HOSTS.len()) else { return };
     let _ = fs::remove_dir_all(lab.beside_keys("kept"));

@@ -15,6 +15,7 @@ fn boots(lab: &Lab) -> Vec<(&'static str, String)> {
 }
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn a_formation_lives_on_while_its_hosts_are_rebooted() {
     let Some(lab) = Lab::with_citus() else { return };
     let inventory = inventory(&lab, 200, 300);

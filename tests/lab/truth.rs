@@ -19,6 +19,7 @@ const KEEPER: &str = "pg_autoctl: node active";
 const RECEIVER: &str = "postgres: walreceiver";
 
 #[test]
+#[ignore = "minutes: make test-long"]
 fn what_only_looks_settled() {
     let Some(lab) = Lab::first(3) else { return };
     let inventory = lab.inventory_of("truth", INVENTORY);
