@@ -113,10 +113,10 @@ fn the_smallest() {
     );
     assert_eq!((server.host.port, server.pgport, server.listen.as_str()), (None, 5432, "*"));
     assert_eq!((server.host.connect_timeout, server.host.command_timeout), (None, 600));
-    assert_eq!(server.tls, Tls::SelfSigned { mode: SslMode::Require });
+    assert_eq!(server.tls, Tls::managed("/var/lib/postgresql/15/main.node".to_owned(), SslMode::VerifyFull));
     assert_eq!(
         (&server.auth, server.hba_edit, server.keeper),
-        (&Auth::Trust, HbaEdit::Minimal, Keeper::Auto)
+        (&Auth::ScramSha256, HbaEdit::Minimal, Keeper::Auto)
     );
     assert_eq!((pg1.username.as_str(), server.os_user.as_str()), ("postgres", "postgres"));
     assert_eq!((pg1.candidate_priority, pg1.replication_quorum), (50, true));

@@ -35,7 +35,6 @@ const CASES: &[(&str, &str, &str, &str)] = &[
         "auth: trust",
         "everybody on the local network gets in without a password (a, b, c, m, w, x, y)",
     ),
-    ("trust-from-afar", "    auth: scram-sha-256\n", "", "`auth` is `trust`, the default: everybody"),
     (
         "trust-from-afar",
         "dbname: shop",

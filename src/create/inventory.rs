@@ -110,6 +110,14 @@ pub fn inventory(
             );
         }
     }
+    // What pg_autoctl has made beside it verifies nobody.
+    if !["ssl-self-signed", "no-ssl", "server-cert", "server-key"].into_iter().any(|name| has(name).is_some())
+    {
+        writer.line("    ssl_self_signed: true", None);
+    }
+    if has("auth").is_none() && has("skip-pg-hba").is_none() {
+        writer.line("    auth: trust", None);
+    }
     if let Some(auth) =
         has("auth").filter(|auth| ["md5", "scram-sha-256", "password"].contains(&auth.value.as_str()))
     {

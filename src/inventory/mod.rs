@@ -70,6 +70,7 @@ use parts::Part;
 use source::Source;
 use source::quote;
 use sources::Sources;
+use tls::Usual;
 use topology::Member;
 use value::Value;
 use variables::Variable;
@@ -225,6 +226,8 @@ fn draft(sources: Sources, need: Need, source: &mut Source) -> Option<Draft> {
     for host in &hosts {
         host.find_secrets(need, source);
     }
+    let usual =
+        Usual::of(hosts.iter().zip(&parts).filter(|(_, part)| **part == Part::Ours).map(|(host, _)| host));
     let mut members = Vec::new();
     let (mut strangers, mut outside) = (Vec::new(), Vec::new());
     for (host, part) in hosts.into_iter().zip(&parts) {
@@ -232,7 +235,7 @@ fn draft(sources: Sources, need: Need, source: &mut Source) -> Option<Draft> {
             outside.push(host.name.clone());
         }
         match part {
-            Part::Ours => members.push(member(host, source)),
+            Part::Ours => members.push(member(host, usual, source)),
             Part::Outside | Part::Dismissed => strangers.push(host),
         }
     }
@@ -322,9 +325,9 @@ fn groups(levels: &Levels) -> Vec<ListedGroup> {
         .collect()
 }
 
-fn member(host: Host, source: &mut Source) -> Member {
+fn member(host: Host, usual: Usual, source: &mut Source) -> Member {
     let role = nodes::role(&host, source);
-    let server = role.and_then(|role| nodes::server(&host, role, source));
+    let server = role.and_then(|role| nodes::server(&host, role, usual, source));
     let node = match (role, &server) {
         (Some(Role::Node(kind)), Some(server)) => nodes::node(&host, kind, server.clone(), source),
         _ => None,

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::host::Host;
 use super::source::{Source, quote};
 use super::text::is_hostname;
+use super::tls::Usual;
 use super::value::{Setting, Value};
 use super::variables::{Fallback, VARIABLES, variable};
 use super::{settings, tls, value};
@@ -60,7 +61,7 @@ pub(super) fn role(host: &Host, source: &mut Source) -> Option<Role> {
 }
 
 /// The PostgreSQL server of a host; `None` where a problem was reported.
-pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Server> {
+pub(super) fn server(host: &Host, role: Role, usual: Usual, source: &mut Source) -> Option<Server> {
     let missing: Vec<&str> = VARIABLES
         .iter()
         .filter(|row| row.default == Fallback::Required && host.given(row.name).is_none())
@@ -86,7 +87,7 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
     let adopted = host.flag("adopted");
     let is_resolvable = is_named(host, &hostname, source);
     let pgdata = host.text("pgdata").map(|pgdata| normal(&pgdata));
-    let encryption = tls::read(host, pgdata.as_deref(), source);
+    let encryption = tls::read(host, pgdata.as_deref(), usual, source);
     let hba_edit = hba_edit(host, source);
     let keeper = keeper(host, adopted, source);
     let settings = merged_settings(host, role, source);
@@ -101,7 +102,12 @@ pub(super) fn server(host: &Host, role: Role, source: &mut Source) -> Option<Ser
         pghost: host.text("pghost"),
         pgport: host.number("pgport")?,
         listen: host.text("listen")?,
-        auth: auth(&host.text("auth")?),
+        auth: match host.text("auth") {
+            Some(method) => auth(&method),
+            // Their rules are somebody else's.
+            None if !usual.passwords || hba_edit == Some(HbaEdit::Skip) => Auth::Trust,
+            None => Auth::ScramSha256,
+        },
         hba_edit: hba_edit?,
         settings_at: settings.iter().map(|(name, given)| (name.clone(), source.at(given.span))).collect(),
         settings: settings.into_iter().map(|(name, given)| (name, given.value)).collect(),

@@ -100,7 +100,7 @@ fn is_folder(text: &str) -> bool {
 }
 
 /// A keeper puts it into connection strings as it is, and those between single quotes.
-fn is_word_path(text: &str) -> bool {
+pub(super) fn is_word_path(text: &str) -> bool {
     is_path(text)
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '/'))
 }

@@ -1,7 +1,8 @@
 //! The choice of network encryption: an inner level's choice replaces an outer one's as a whole.
 
 use super::host::{Given, Host, Level};
-use super::source::Source;
+use super::source::{Source, quote};
+use super::text::is_word_path;
 use super::value::Value;
 use crate::error::Problem;
 use crate::formation::{SslMode, Tls};
@@ -12,6 +13,29 @@ enum Choice {
     SelfSigned,
     Off,
     Files,
+}
+
+/// What is so of servers of which nothing is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Usual {
+    /// Everybody verifies everybody; else nobody does.
+    managed: bool,
+    /// Whoever comes in over the network has a password; else nobody needs one.
+    pub(super) passwords: bool,
+}
+
+impl Usual {
+    /// A formation that may be there already, with adopted servers or under a monitor elsewhere, has what it has: of others muster knows
+    /// neither the certificates nor the passwords. Where some hosts have another choice of encryption the rest would not verify them.
+    pub(super) fn of<'a>(hosts: impl Iterator<Item = &'a Host> + Clone) -> Usual {
+        let is_other =
+            |level: &std::rc::Rc<Level>| choices(level).any(|(choice, _)| choice != Choice::Managed);
+        let is_new = !hosts.clone().any(|host| host.flag("adopted") || host.given("monitor").is_some());
+        // Keepers write the path of ca.crt, which is beside PGDATA, into connection strings as it is.
+        let is_plain = |host: &Host| host.text("pgdata").is_none_or(|pgdata| is_word_path(&pgdata));
+        let is_managed = hosts.clone().all(is_plain) && !hosts.flat_map(|host| &host.levels).any(is_other);
+        Usual { managed: is_new && is_managed, passwords: is_new }
+    }
 }
 
 /// An adopted server's own pair is where pg_autoctl makes it.
@@ -42,8 +66,8 @@ const CHOICES: &[(&str, Choice)] = &[
 /// Reads the choice; `None` where a problem was reported.
 ///
 /// `pgdata`: the data directory beside which muster's own files lie.
-pub(super) fn read(host: &Host, pgdata: Option<&str>, source: &mut Source) -> Option<Tls> {
-    let (choice, from) = decide(host, source)?;
+pub(super) fn read(host: &Host, pgdata: Option<&str>, usual: Usual, source: &mut Source) -> Option<Tls> {
+    let (choice, from) = decide(host, usual, source)?;
     let levels = &host.levels[from..];
     let given = |name: &str| levels.iter().rev().find_map(|level| level.get(name));
     let text = |name: &str| match given(name).map(|given| &given.value) {
@@ -70,7 +94,14 @@ pub(super) fn read(host: &Host, pgdata: Option<&str>, source: &mut Source) -> Op
                 source.problem(given.key_span, problem.hint(hint));
                 return None;
             }
-            Some(Tls::managed(format!("{}.node", pgdata?), mode.unwrap_or(SslMode::VerifyFull)))
+            let pgdata = pgdata?;
+            if let (false, Some(given)) = (is_word_path(pgdata), given("ssl")) {
+                let what = format!("`ssl: managed` cannot be with the `pgdata` {}", quote(pgdata));
+                let hint = "keepers write the path of ca.crt, which is beside it, into connection strings as it is: give a path of the characters A-Z a-z 0-9 . _ - : /";
+                source.problem(given.key_span, Problem::new(what).hint(hint));
+                return None;
+            }
+            Some(Tls::managed(format!("{pgdata}.node"), mode.unwrap_or(SslMode::VerifyFull)))
         }
         Choice::Files => {
             let there = CHOICES.iter().filter(|(_, choice)| *choice == Choice::Files);
@@ -112,7 +143,7 @@ fn unfit(choice: Choice, mode: SslMode, ca: Option<&Given>) -> Option<Problem> {
 }
 
 /// The innermost choice, and the outermost level that no other choice stands inside of.
-fn decide(host: &Host, source: &mut Source) -> Option<(Choice, usize)> {
+fn decide(host: &Host, usual: Usual, source: &mut Source) -> Option<(Choice, usize)> {
     let mut decided: Option<Choice> = None;
     for (index, level) in host.levels.iter().enumerate().rev() {
         let choices = choices(level);
@@ -133,6 +164,7 @@ fn decide(host: &Host, source: &mut Source) -> Option<(Choice, usize)> {
         }
     }
     if decided.is_none()
+        && !usual.managed
         && let Some(given) =
             host.given("ssl_self_signed").filter(|given| matches!(given.value, Value::Flag(false)))
     {
@@ -140,7 +172,8 @@ fn decide(host: &Host, source: &mut Source) -> Option<(Choice, usize)> {
         source.problem(given.span, problem.hint("give `server_cert` and `server_key`, or `no_ssl: true`"));
         return None;
     }
-    Some((decided.unwrap_or(Choice::SelfSigned), 0))
+    let usual = if usual.managed { Choice::Managed } else { Choice::SelfSigned };
+    Some((decided.unwrap_or(usual), 0))
 }
 
 /// What a level chooses; a flag that is false chooses nothing.

@@ -302,6 +302,10 @@ fn passwords(members: &[Member], source: &mut Source) {
         for name in needed.iter().filter(|name| member.host.given(name).is_none()) {
             let near = source.nearly(name);
             let is_made = *name != "monitor_password" || is_monitor_ours;
+            // Where nothing is said of it the monitor is ours, or missing altogether, which is told.
+            if !is_made && member.host.given("auth").is_none() {
+                continue;
+            }
             if is_made && near.is_none() && !given(name) {
                 continue;
             }

@@ -197,7 +197,8 @@ pub fn drift(found: Option<&str>, wanted: &str, least: &str) -> Option<String> {
 pub fn tightens(found: &str, wanted: &str) -> bool {
     let should = read(wanted);
     let is = read(found);
-    let mut lines = is.generated.keys();
+    // Where the rules were the user's alone, they let in whoever comes.
+    let mut lines = is.generated.keys().chain(&is.rest);
     lines.any(|line| Replaced::of(line, &should).iter().any(Replaced::is_stricter))
 }
 

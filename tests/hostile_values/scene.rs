@@ -46,6 +46,13 @@ pub(crate) fn inventory(shape: Shape, given: &Given) -> (String, BTreeMap<&'stat
     for (variable, value) in defaults.iter().filter(|(variable, _)| !given.contains_key(variable)) {
         writeln!(text, "    {variable}: {value}").unwrap();
     }
+    // Where nothing is said of it the choice hangs on the data directory.
+    let is_of_tls = |variable: &str| {
+        variable.starts_with("ssl") || variable.starts_with("server_") || variable == "no_ssl"
+    };
+    if shape == Shape::Plain && !given.keys().any(|variable| is_of_tls(variable)) {
+        writeln!(text, "    ssl_self_signed: true").unwrap();
+    }
     for (variable, value) in
         given.iter().filter(|(variable, _)| !OF_A_HOST.contains(variable) && **variable != "citus_cluster")
     {

@@ -65,7 +65,7 @@ fn from_the_bastion_itself() {
 
     let run = |args: &str| {
         let script = format!(
-            "cd /; env -i HOME=/usr/share PATH=/usr/bin:/bin setsid -w muster -i /etc/fleet.yml {args} </dev/null 2>&1"
+            "cd /; env -i HOME=/usr/share XDG_DATA_HOME=/home/deploy/data PATH=/usr/bin:/bin setsid -w muster -i /etc/fleet.yml {args} </dev/null 2>&1"
         );
         lab.ssh("bastion", &script.replace(" muster ", " /usr/local/bin/muster "))
     };

@@ -22,6 +22,9 @@ const INVENTORY: &str = concat!(
 );
 
 fn inventory(lab: &Lab, variables: &str, standby: &str) -> PathBuf {
+    let is_said = ["no_ssl", "server_cert", "ssl:"].iter().any(|word| variables.contains(word));
+    let variables =
+        if is_said { variables.to_owned() } else { format!("{variables}; ssl_self_signed: true") };
     let variables = variables.replace("; ", "\n    ");
     lab.inventory_of("changes", &INVENTORY.replace("VARIABLES", &variables).replace("STANDBY", standby))
 }

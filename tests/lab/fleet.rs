@@ -314,6 +314,8 @@ sudo -u postgres psql -XAtq -p $port -d postgres -v ON_ERROR_STOP=1 <<'SQL'\n{sq
         let muster = std::env::var_os("MUSTER_LAB_MUSTER").unwrap_or(env!("CARGO_BIN_EXE_muster").into());
         let mut command = Command::new(muster);
         command.arg("-i").arg(inventory).args(args).env_remove("SSH_AUTH_SOCK");
+        // What muster keeps of a formation on the operator's machine is this fleet's.
+        command.env("XDG_DATA_HOME", self.keys.join("data"));
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -26,6 +26,7 @@ const INVENTORY: &str = concat!(
     head!(),
     "
     pgdata: /var/lib/postgresql/15/lockout
+    auth: trust
     confirm_timeout: WITHIN
     server_cert: /etc/tls/SIGNER.crt
     server_key: /etc/tls/SIGNER.key

@@ -11,6 +11,7 @@ const INVENTORY: &str = concat!(
     "
     pgdata: /var/lib/postgresql/15/main
     auth: trust
+    ssl_self_signed: true
     password: s3cret-of-postgres",
     pair!()
 );

@@ -12,6 +12,7 @@ mod adopt;
 mod bastions;
 mod changes;
 mod create;
+mod defaults;
 mod fleet;
 mod formation;
 mod hba;

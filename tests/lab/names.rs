@@ -8,6 +8,8 @@ const INVENTORY: &str = concat!(
     head!(),
     "
     pgdata: /var/lib/postgresql/15/names
+    auth: trust
+    ssl_self_signed: true
     dbname: app
   children:
     monitor:

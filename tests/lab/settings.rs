@@ -25,6 +25,7 @@ all:
     known_hosts: ../.lab/known_hosts
     pgdata: {PGDATA}
     auth: trust
+    ssl_self_signed: true
   children:
     monitor:
       hosts:

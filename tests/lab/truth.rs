@@ -10,7 +10,8 @@ const INVENTORY: &str = concat!(
     head!(),
     "
     pgdata: /var/lib/postgresql/15/main
-    auth: trust",
+    auth: trust
+    ssl_self_signed: true",
     pair!()
 );
 

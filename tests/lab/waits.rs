@@ -8,6 +8,7 @@ const INVENTORY: &str = concat!(
     head!(),
     "
     pgdata: /var/lib/postgresql/15/main
+    ssl_self_signed: true
     dbname: app
     auth: trust
     command_timeout: 40

@@ -11,7 +11,7 @@ use muster::step::Stage;
 
 use crate::converge::{assert_serves, settled};
 use crate::run::{Dice, TODAY, Trouble, converge, execute, plan_for};
-use crate::world::{World, config_path, with_authority};
+use crate::world::{World, config_path, with_what_is_made};
 
 const BEFORE: &str = "
 all:
@@ -52,7 +52,7 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
 
 fn formation(text: &str) -> Formation {
     let formation = parse("db.yml", text, Path::new(""));
-    with_authority(formation.unwrap_or_else(|problems| panic!("{problems:#?}")))
+    with_what_is_made(formation.unwrap_or_else(|problems| panic!("{problems:#?}")))
 }
 
 fn titles(plan: &Plan) -> String {
@@ -177,7 +177,7 @@ fn an_inventory_that_contradicts_the_monitor_changes_nothing() {
 /// A template of rules that keeps out what the formation needs is refused before any host has it; one that only adds to them is not.
 #[test]
 fn rules_that_keep_the_formation_out_are_placed_nowhere() {
-    let mut formation = parse("t.yml", BEFORE, Path::new("")).unwrap();
+    let mut formation = formation(BEFORE);
     let mut world = settled(&formation);
     let built_in = muster::template::BUILT_IN.iter().find(|(name, _)| *name == "pg_hba.conf.j2").unwrap().1;
     let mut problem = |text: String| {

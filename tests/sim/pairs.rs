@@ -10,7 +10,7 @@ use muster::resource::data::STANDBY_CONF;
 use crate::keeper::entries;
 use crate::oracle::complaints;
 use crate::run::{Dice, Trouble, converge, execute, plan_for};
-use crate::world::{Seeing, World, config_path, with_authority};
+use crate::world::{Seeing, World, config_path, with_what_is_made};
 
 /// What becomes of a change.
 #[derive(Clone, Copy)]
@@ -244,7 +244,7 @@ fn inventory(at: At, value: &str) -> Result<Formation, String> {
     };
     let text = vars + &hosts;
     let formation = parse("inventory.yml", &text, Path::new(""));
-    formation.map(with_authority).map_err(|problems| format!("{text}{problems:?}"))
+    formation.map(with_what_is_made).map_err(|problems| format!("{text}{problems:?}"))
 }
 
 /// The files that an operator brings along are there.

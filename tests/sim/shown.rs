@@ -296,7 +296,7 @@ fn a_server_that_would_not_start_again_is_not_settled() {
 fn a_node_that_could_not_log_in_again_is_not_settled() {
     let inventory = "all:\n  vars: {pgdata: /d, auth: scram-sha-256, password: a, replication_password: b, monitor_password: c}\n  \
         children:\n    monitor: {hosts: {mon: {pgdata: /m}}}\n    postgres: {hosts: {pg1: , pg2: {secondary: true}}}\n";
-    let formation = muster::inventory::parse("x.yml", inventory, "".as_ref()).unwrap();
+    let formation = crate::converge::inventory(inventory);
     let world = settled(&formation);
     let told = |name: &str, change: &dyn Fn(&mut World)| {
         let mut world = world.clone();

@@ -789,3 +789,9 @@ pub(crate) fn with_authority(formation: Formation) -> Formation {
     let authority = managed.then(|| AUTHORITY.get_or_init(made).clone());
     Formation { authority, ..formation }
 }
+
+/// The same, and the passwords that an earlier run has made.
+pub(crate) fn with_what_is_made(formation: Formation) -> Formation {
+    let passwords = formation.lacking().into_iter().map(|one| (one, Secret::new(one.as_str()))).collect();
+    with_authority(formation).with_passwords(&passwords)
+}

@@ -90,6 +90,8 @@ fn authentication(servers: &[(&Member, &Server)], source: &mut Source) {
             );
         let (lint, what) = match &server.auth {
             _ if server.hba_edit == HbaEdit::Skip => continue,
+            // What its rules are is not said here.
+            _ if server.adopted && at.is_none() => continue,
             Auth::Trust if lan => {
                 ("trust-from-afar", "everybody on the local network gets in without a password")
             }
@@ -103,7 +105,7 @@ fn authentication(servers: &[(&Member, &Server)], source: &mut Source) {
         found.entry((at, lint, what)).or_default().push(&member.host.name);
     }
     for ((at, lint, what), hosts) in found {
-        let auth = if at.is_none() { "`auth` is `trust`, the default: " } else { "" };
+        let auth = if at.is_none() { "`auth` is `trust` here where nothing is said: " } else { "" };
         source.warning(lint, at, format!("{auth}{what} ({})", hosts.join(", ")));
     }
 }
