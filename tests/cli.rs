@@ -76,6 +76,14 @@ read-replica reports postgres://coord1r:5432/app?sslmode=require
     );
     let said = uri(&["uri", "--group", "7"]);
     assert!(said.code == 1 && said.stderr.contains("no node of group 7"), "{}", said.stderr);
+    // Where the formation's own authority is on another machine nobody could use them as they are.
+    let said = muster(&["-i", "inventory/minimal.yml", "uri", "--offline"]);
+    assert!(said.stdout.contains("/mon1.db.example-default/ca.crt"), "{}", said.stdout);
+    assert!(
+        said.stderr.contains("ca.crt, by which clients verify the servers, is not on"),
+        "{}",
+        said.stderr
+    );
     // Without the monitor's answer what the inventory says is printed, and told to be that.
     let (_dir, nobody) = nobody();
     let said = muster(&["-i", &nobody, "uri"]);

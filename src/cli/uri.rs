@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Options, exit, plan, writable};
 use crate::error::{Exit, Problem};
 use crate::facts;
-use crate::formation::NodeName;
+use crate::formation::{Authority, NodeName, SigningKey};
 use crate::inventory::Need;
 use crate::report::{self, json, recap};
 use crate::scope::Scope;
@@ -55,6 +55,12 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
             "warning: the monitor could not be asked; nodes that the inventory does not name are left out\n\
              hint: `muster status` says why; --offline does not ask\n",
         );
+    }
+    if let Some(Authority { dir, key: SigningKey::Made { .. }, .. }) = &formation.authority {
+        report::log(&format!(
+            "warning: {dir}/ca.crt, by which clients verify the servers, is not on this machine\n\
+             hint: copy that folder from the machine that has it; where nothing is rolled out yet, `muster apply` makes it\n"
+        ));
     }
     let dropped: BTreeSet<NodeName> = match facts.monitor(&formation) {
         Some(monitor) => {
