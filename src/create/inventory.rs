@@ -49,6 +49,10 @@ pub struct Inventory {
     pub notes: Vec<String>,
 }
 
+/// The variables that make a choice of encryption, or a part of one.
+const OF_ENCRYPTION: [&str; 6] =
+    ["ssl_self_signed", "no_ssl", "server_cert", "server_key", "ssl_ca_file", "ssl_crl_file"];
+
 /// Puts options, hosts and the variables of the way to all of them together; every mistake at once.
 pub fn inventory(
     kind: Kind,
@@ -73,6 +77,7 @@ pub fn inventory(
     let mut of_host = Vec::new();
     let mut missing = Vec::new();
     let mut has_monitor_password = false;
+    let mut is_encryption_chosen = false;
     for given in given {
         let value = match value(given) {
             Ok(Some(value)) => value,
@@ -92,6 +97,7 @@ pub fn inventory(
             notes.push(format!("{} is {shown}, from {}", given.row.name, given.spelled()));
         }
         let Some(variable) = given.row.means.variable() else { continue };
+        is_encryption_chosen |= OF_ENCRYPTION.contains(&variable);
         let line = |text: &str| format!("{variable}: {text}");
         if given.row.of_one_host {
             of_host.push((line(&value.shown), given.spelled()));
@@ -111,8 +117,7 @@ pub fn inventory(
         }
     }
     // What pg_autoctl has made beside it verifies nobody.
-    if !["ssl-self-signed", "no-ssl", "server-cert", "server-key"].into_iter().any(|name| has(name).is_some())
-    {
+    if !is_encryption_chosen {
         writer.line("    ssl_self_signed: true", None);
     }
     if has("auth").is_none() && has("skip-pg-hba").is_none() {

@@ -367,6 +367,19 @@ fn mistakes_are_told_of_the_option_they_are_in() {
         ("postgres", &[], &[("PGPORT", "0")], "error: `PGPORT` must be "),
         ("postgres", &["--pgdata", "relative"], &[], "error: `--pgdata` must be "),
         ("postgres", &["--listen", "{{ x }}"], &[], "error: --listen: control characters and templates"),
+        // Half a choice of encryption is told of the option that was given, and of no other.
+        (
+            "postgres",
+            &["--ssl-ca-file", "/c.crt"],
+            &[],
+            "error: `--ssl-ca-file` is there without `--server-cert`",
+        ),
+        (
+            "postgres",
+            &["--ssl-crl-file", "/c.crl"],
+            &[],
+            "error: `--ssl-crl-file` is there without `--server-cert`",
+        ),
         (
             "postgres",
             &["--replication-quorum", "perhaps"],
