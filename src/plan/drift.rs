@@ -52,11 +52,10 @@ fn conf(
 ) -> Result<(String, BTreeMap<String, u64>), Problem> {
     let wanted = rendered_conf(world, server, node)?;
     let needed = match world.facts.seen(&server.name).map(|seen| (seen, &seen.pgdata)) {
-        Some((seen, Pgdata::Present(found))) if found.standby => {
-            match (found.postmaster, paused_below(seen)) {
-                (Some(_), paused) if paused.is_empty() => paused,
-                _ => lower_than_needed(&found.needs, &as_read(found, &wanted)),
-            }
+        Some((seen, Pgdata::Present(found)))
+            if found.standby && (found.postmaster.is_none() || why_paused(seen).is_some()) =>
+        {
+            lower_than_needed(&found.needs, &as_read(found, &wanted))
         }
         Some(_) | None => BTreeMap::new(),
     };
@@ -66,9 +65,9 @@ fn conf(
     Ok((with_at_least(world, server, node, &needed)?, needed))
 }
 
-/// What a standby's data needs that replays no further, as it runs with less.
-pub(super) fn paused_below(seen: &Seen) -> BTreeMap<String, u64> {
-    seen.database.as_ref().map(|database| database.paused_below(seen.pgdata.needs())).unwrap_or_default()
+/// Why a standby replays no further, where it runs with less than its data needs.
+pub(super) fn why_paused(seen: &Seen) -> Option<String> {
+    seen.database.as_ref()?.why_paused(seen.pgdata.needs())
 }
 
 pub(super) fn rendered_conf(world: &World, server: &Server, node: Option<&Node>) -> Result<String, Problem> {
@@ -283,7 +282,7 @@ pub(super) fn drifted(
     }
     let name = "postgresql.conf";
     let (mut wanted, needed) = conf(world, server, node)?;
-    let may_wait = found(name) != Some(&wanted) && paused_below(seen).is_empty();
+    let may_wait = found(name) != Some(&wanted) && why_paused(seen).is_none();
     let held = if may_wait { held(world, server, node, &wanted) } else { None };
     let mut kept = BTreeSet::new();
     if held.is_none()

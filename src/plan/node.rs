@@ -5,7 +5,7 @@ use crate::facts::Seen;
 use crate::formation::{Keeper, Node, NodeName, RestartPolicy, Server};
 use crate::fsm;
 use crate::op::{Op, Serving, Synchronous, Wait};
-use crate::plan::drift::{Changed, Drift, drifted, install_configuration, node_conf, paused_below, reload};
+use crate::plan::drift::{Changed, Drift, drifted, install_configuration, node_conf, reload, why_paused};
 use crate::plan::held;
 use crate::plan::replicate::{OWN_WAIT, replicate};
 use crate::plan::rolling::{self, Share};
@@ -251,11 +251,9 @@ fn prepare(world: &World, node: &Node, driver: Driver, plan: &mut Plan) -> Resul
 
 /// A standby that replays no further, as it runs with less than its primary: nothing but a restart lets it go on, and nobody misses it.
 fn replays_again(server: &Server, bin: &str, seen: &Seen) -> Option<Step> {
-    let below = paused_below(seen);
-    let may_restart = server.restart_policy != RestartPolicy::Never && !below.is_empty();
+    let because = why_paused(seen)?;
+    let may_restart = server.restart_policy != RestartPolicy::Never;
     let postmaster = seen.pgdata.postmaster().filter(|_| may_restart)?;
-    let names = below.into_keys().collect::<Vec<_>>().join(", ");
-    let because = format!("its replay has paused, as it runs with less {names} than its primary");
     Some(restart(server, bin, postmaster, Starts::We, because))
 }
 

@@ -70,23 +70,27 @@ impl DatabaseFacts {
             .collect()
     }
 
-    /// A standby that runs with less than its primary does replays no further, and would not be promoted: what its data needs of those.
-    pub fn paused_below(&self, needs: Option<&BTreeMap<String, u64>>) -> BTreeMap<String, u64> {
-        let is_paused = self.streaming.as_ref().is_some_and(|streaming| streaming.paused);
-        let is_less = |(name, need): &(&String, &u64)| {
-            let has = self.runs_with.get(*name).and_then(|value| guc::count(name, value));
-            has.is_some_and(|has| has < **need as f64)
-        };
-        let needs = needs.filter(|_| is_paused).into_iter().flatten().filter(is_less);
-        needs.map(|(name, need)| (name.clone(), *need)).collect()
+    /// Why a standby replays no further, and would not be promoted, where it runs with less than its data needs.
+    pub fn why_paused(&self, needs: Option<&BTreeMap<String, u64>>) -> Option<String> {
+        self.streaming.as_ref().filter(|streaming| streaming.paused)?;
+        let is_less =
+            |(name, need): &(&String, &u64)| self.number(name).is_some_and(|has| has < **need as f64);
+        let less =
+            needs?.iter().filter(is_less).map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ");
+        (!less.is_empty())
+            .then(|| format!("its replay has paused, as it runs with less {less} than its primary"))
+    }
+
+    /// What it runs with, as a number.
+    fn number(&self, name: &str) -> Option<f64> {
+        self.runs_with.get(name).and_then(|value| guc::count(name, value))
     }
 
     /// What of that an inventory gives as less than the server runs with.
     pub fn lowered_by(&self, settings: &BTreeMap<String, String>) -> Vec<String> {
         let is_less = |name: &&str| {
-            let [wanted, runs_with] = [settings.get(*name), self.runs_with.get(*name)]
-                .map(|value| value.and_then(|value| guc::count(name, value)));
-            wanted.zip(runs_with).is_some_and(|(wanted, runs_with)| wanted < runs_with)
+            let wanted = settings.get(*name).and_then(|value| guc::count(name, value));
+            wanted.zip(self.number(name)).is_some_and(|(wanted, runs_with)| wanted < runs_with)
         };
         STANDBY_NEEDS.iter().map(|need| need.name).filter(is_less).map(str::to_owned).collect()
     }
@@ -98,9 +102,7 @@ impl DatabaseFacts {
         let is_one = |name: &str| settings.iter().any(|one| one.eq_ignore_ascii_case(name));
         for StandbyNeed { name, default, .. } in STANDBY_NEEDS.into_iter().filter(|known| is_one(known.name))
         {
-            let Some(runs_with) = self.runs_with.get(name).and_then(|value| guc::count(name, value)) else {
-                continue;
-            };
+            let Some(runs_with) = self.number(name) else { continue };
             let Some(value) = given(name, default, files) else { continue };
             match value.total_cmp(&runs_with) {
                 std::cmp::Ordering::Less => {

@@ -247,10 +247,8 @@ pub fn lagging(
     own: Option<&DatabaseFacts>,
     needs: Option<&BTreeMap<String, u64>>,
 ) -> Option<String> {
-    let below = own.map(|own| own.paused_below(needs)).unwrap_or_default();
-    if !below.is_empty() {
-        let names = below.into_keys().collect::<Vec<_>>().join(", ");
-        return Some(format!("its replay has paused, as it runs with less {names} than its primary"));
+    if let Some(why) = own.and_then(|own| own.why_paused(needs)) {
+        return Some(why);
     }
     if own.and_then(|own| own.streaming.as_ref()).is_some_and(|own| own.paused) {
         return Some("its replay is paused: select pg_wal_replay_resume() there lets it go on".to_owned());
