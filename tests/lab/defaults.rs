@@ -1,6 +1,7 @@
 //! A formation of which the inventory says nothing of TLS and passwords: it is closed, and goes on living.
 
 use crate::fleet::{HOSTS, Lab};
+use crate::trust::{address, tries_with};
 
 /// `inventory/lab.yml` without its words on both.
 fn inventory(lab: &Lab) -> std::path::PathBuf {
@@ -9,19 +10,6 @@ fn inventory(lab: &Lab) -> std::path::PathBuf {
             |line: &&str| ["auth:", "ssl_self_signed:"].iter().any(|word| line.trim().starts_with(word));
         text.lines().filter(|line| !is_said(line)).map(|line| format!("{line}\n")).collect()
     })
-}
-
-/// What psql says as postgres on a host where it is not connected to another, or `connected`.
-fn tries(lab: &Lab, on: &str, conninfo: &str, with: &str) -> String {
-    let command = format!(
-        "su postgres -c \"{with} psql -XAtqw 'user=postgres dbname=app connect_timeout=5 {conninfo}' -c 'select \\$\\$connected\\$\\$' 2>&1 || :\""
-    );
-    lab.root(on, &command).trim().to_owned()
-}
-
-/// The address of a host, as another one finds it.
-fn address(lab: &Lab, host: &str) -> String {
-    lab.root("mon", &format!("getent ahostsv4 {host} | awk '{{print $1; exit}}'")).trim().to_owned()
 }
 
 #[test]
@@ -61,19 +49,19 @@ fn where_nothing_is_said_everybody_is_verified_and_has_a_password() {
         let at = address(&lab, host);
         let from = if host == "w1a" { "w1b" } else { "w1a" };
         let good = format!("host={host} hostaddr={at} sslmode=verify-full sslrootcert={ca}");
-        assert_eq!(tries(&lab, from, &good, ""), "connected", "{host}");
-        let said = tries(&lab, from, &good, "env PGPASSFILE=/dev/null");
+        assert_eq!(tries_with(&lab, from, &good, ""), "connected", "{host}");
+        let said = tries_with(&lab, from, &good, "env PGPASSFILE=/dev/null");
         assert!(said.contains("no password supplied"), "{host}: {said}");
-        let said = tries(&lab, from, &good, "env PGPASSWORD=wrong");
+        let said = tries_with(&lab, from, &good, "env PGPASSWORD=wrong");
         assert!(said.contains("password authentication failed"), "{host}: {said}");
-        let said = tries(&lab, from, &format!("host={host} hostaddr={at} sslmode=disable"), "");
+        let said = tries_with(&lab, from, &format!("host={host} hostaddr={at} sslmode=disable"), "");
         assert!(said.contains("no pg_hba.conf entry"), "{host}: {said}");
         let other = format!("host=mon hostaddr={at} sslmode=verify-full sslrootcert={ca}");
-        let said = tries(&lab, from, &other, "");
+        let said = tries_with(&lab, from, &other, "");
         assert!(said.contains("does not match host name \"mon\""), "{host}: {said}");
         if from == "w1a" {
             let other = format!("host={host} hostaddr={at} sslmode=verify-full sslrootcert=/tmp/other.crt");
-            let said = tries(&lab, from, &other, "");
+            let said = tries_with(&lab, from, &other, "");
             assert!(said.contains("certificate verify failed"), "{host}: {said}");
         }
     }

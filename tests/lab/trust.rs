@@ -74,8 +74,13 @@ fn inventory(lab: &Lab, name: &str, tls: &str) -> PathBuf {
 
 /// What psql says where it is not connected, or `connected`.
 fn tries(lab: &Lab, on: &str, conninfo: &str) -> String {
+    tries_with(lab, on, conninfo, "")
+}
+
+/// The same by way of a command before it, e.g. `env PGPASSFILE=/dev/null`.
+pub(crate) fn tries_with(lab: &Lab, on: &str, conninfo: &str, with: &str) -> String {
     let command = format!(
-        "su postgres -c \"psql -XAtqw 'user=postgres dbname=app connect_timeout=5 {conninfo}' -c 'select \\$\\$connected\\$\\$' 2>&1 || :\""
+        "su postgres -c \"{with} psql -XAtqw 'user=postgres dbname=app connect_timeout=5 {conninfo}' -c 'select \\$\\$connected\\$\\$' 2>&1 || :\""
     );
     lab.root(on, &command).trim().to_owned()
 }
@@ -87,7 +92,8 @@ fn verifying(host: &str, at: &str) -> String {
     )
 }
 
-fn address(lab: &Lab, host: &str) -> String {
+/// The address of a host, as another one finds it.
+pub(crate) fn address(lab: &Lab, host: &str) -> String {
     lab.root("mon", &format!("getent ahostsv4 {host} | awk '{{print $1; exit}}'")).trim().to_owned()
 }
 
