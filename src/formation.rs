@@ -337,6 +337,8 @@ pub struct Server {
     /// `--skip-pg-hba` and `--pg-hba-lan`: whose rules go into `pg_hba.conf`.
     pub hba_edit: HbaEdit,
     pub tls: Tls,
+    /// `sans`: names and addresses for its certificate, beside those by which the formation knows it.
+    pub sans: Vec<String>,
     /// `settings:`: any GUC the user sets, name to value as text (unquoted).
     pub settings: BTreeMap<String, String>,
     /// Where those stand in the inventory that has them in a file: `db.yml:13`. For people alone.

@@ -120,6 +120,7 @@ pub fn server(
             Some(_) | None => HbaEdit::Minimal,
         },
         tls: tls(config)?,
+        sans: Vec::new(),
         settings: BTreeMap::new(),
         settings_at: BTreeMap::new(),
         hba: Vec::new(),

@@ -98,6 +98,10 @@ pub(super) fn server(host: &Host, role: Role, usual: Usual, source: &mut Source)
         pgctl: host.text("pgctl"),
         pg_version: host.number("pg_version"),
         tls: encryption.map(|tls| if adopted { tls::as_found(tls, pgdata.as_deref()) } else { tls })?,
+        sans: match host.given("sans").map(|given| &given.value) {
+            Some(Value::Names(names)) => names.clone(),
+            _ => Vec::new(),
+        },
         pgdata: pgdata?,
         pghost: host.text("pghost"),
         pgport: host.number("pgport")?,

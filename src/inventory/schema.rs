@@ -137,7 +137,7 @@ fn choices(kind: Kind) -> Vec<Value> {
             })]
         }
         Kind::SshArgs => vec![json!({"type": "string"})],
-        Kind::HostKeys => {
+        Kind::HostKeys | Kind::Names => {
             vec![json!({"type": "string"}), json!({"type": "array", "items": {"type": "string"}})]
         }
         Kind::Rules => vec![

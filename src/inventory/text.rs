@@ -118,6 +118,12 @@ pub(super) fn is_hostname(text: &str) -> bool {
     (1..=255).contains(&text.len()) && (is_name || text.parse::<IpAddr>().is_ok())
 }
 
+/// A name for a certificate: a host's, or `*.` before one for any name with one word more.
+pub(super) fn is_san(text: &str) -> bool {
+    let is_name = |rest: &str| is_hostname(rest) && rest.parse::<IpAddr>().is_err();
+    text.strip_prefix("*.").map_or_else(|| is_hostname(text), is_name)
+}
+
 /// What ssh connects to: the zone of an IPv6 address is its matter alone.
 fn is_address(text: &str) -> bool {
     let zone = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');

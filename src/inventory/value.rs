@@ -8,7 +8,7 @@ use super::monitor_uri;
 use super::settings;
 use super::source::{Source, Span, quote};
 use super::ssh_args;
-use super::text::is_host_key;
+use super::text::{is_host_key, is_san};
 use super::tree::{Node, Style, Tree};
 use super::variables::{Kind, Variable};
 use crate::error::Problem;
@@ -30,6 +30,7 @@ pub(super) enum Value {
         config: Option<String>,
     },
     HostKeys(Vec<String>),
+    Names(Vec<String>),
     /// A plugin of Ansible's that muster has nothing for: a mistake where muster has to reach the host.
     Foreign(String),
     /// Given, and as if it were not: empty, or `omit`.
@@ -54,7 +55,7 @@ impl PartialEq for Value {
             (Value::Text(a), Value::Text(b)) => a == b,
             (Value::Secret(a), Value::Secret(b)) => a == b,
             (Value::Monitor(a), Value::Monitor(b)) => a == b,
-            (Value::HostKeys(a), Value::HostKeys(b)) => a == b,
+            (Value::HostKeys(a), Value::HostKeys(b)) | (Value::Names(a), Value::Names(b)) => a == b,
             (Value::Bad, _) | (_, Value::Bad) => true,
             _ => false,
         }
@@ -73,6 +74,7 @@ pub(super) fn read(variable: &Variable, node: &Node, source: &mut Source) -> Val
         Kind::MonitorUri => monitor(variable, node),
         Kind::SshArgs => ssh_arguments(variable, node),
         Kind::HostKeys => host_keys(variable, node),
+        Kind::Names => names(variable, node),
         Kind::Settings => return settings::read(node, source),
         Kind::Rules => return super::hba::read(node, source),
     };
@@ -241,6 +243,17 @@ fn host_keys(variable: &Variable, node: &Node) -> Result<Value, Problem> {
     match &node.tree {
         Tree::List(list) => list.iter().map(one).collect::<Result<_, _>>().map(Value::HostKeys),
         _ => one(node).map(|key| Value::HostKeys(vec![key])),
+    }
+}
+
+fn names(variable: &Variable, node: &Node) -> Result<Value, Problem> {
+    let one = |node: &Node| match &node.tree {
+        Tree::Text(text) if is_san(text) => Ok(text.clone()),
+        other => Err(mismatch(variable.name, "host names or addresses", other)),
+    };
+    match &node.tree {
+        Tree::List(list) => list.iter().map(one).collect::<Result<_, _>>().map(Value::Names),
+        _ => one(node).map(|name| Value::Names(vec![name])),
     }
 }
 

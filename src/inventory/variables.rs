@@ -48,6 +48,8 @@ pub enum Kind {
     SshArgs,
     /// A public key, or a list of them.
     HostKeys,
+    /// Host names and addresses: a list, or one.
+    Names,
     /// A list of `pg_hba.conf` lines; the levels follow each other, outer first.
     Rules,
 }
@@ -96,7 +98,7 @@ impl Variable {
 }
 
 use Fallback::{From, Is, Required};
-use Kind::{Choice, Flag, HostKeys, Number, Plugin, Rules, Secret, Settings, SshArgs};
+use Kind::{Choice, Flag, HostKeys, Names, Number, Plugin, Rules, Secret, Settings, SshArgs};
 use Scope::{Formation, Group, Node, Server};
 
 use super::text::*;
@@ -291,6 +293,13 @@ pub static VARIABLES: &[Variable] = &[
         Choice(SSL_MODES),
         From("verify-full with ssl_ca_file, else require"),
         "sslmode of the connection strings.",
+    ),
+    row(
+        "sans",
+        Server,
+        Names,
+        From("none"),
+        "More host names and addresses for the certificate that muster makes, by which clients know the server, e.g. pg.example or a virtual address; a list. `*.db.example` is any name with one word more.",
     ),
     row(
         "ca_dir",

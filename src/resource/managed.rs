@@ -8,7 +8,7 @@ use crate::file::{Content, File};
 use crate::formation::{Authority, Formation, Server, SigningKey, Tls};
 use crate::issue::Issue;
 use crate::op::{Op, Risk};
-use crate::resource::certificate;
+use crate::resource::certificate::{self, Certificate};
 use crate::resource::tls::{self, RENEW_DAYS, TlsFacts};
 use crate::step::{Action, Step};
 
@@ -184,8 +184,14 @@ impl Trust {
             let file = File::new(ca, &server.os_user, content).before(found.map(|_| String::new()));
             steps.now.push(Step::write(&server.name, file, risk, because));
         }
+        // Until everybody has been told of another name, they come by the old one.
+        let has_more = |found: &Certificate| found.names.iter().find(|name| !names(server).contains(name)).cloned();
+        let is_last = self.wants(server, facts, today).is_none() && renew == Renew::WhereNeeded;
+        let more = facts.certificate.as_ref().filter(|_| is_last && self.cannot.is_none()).and_then(has_more);
         let asked = || (renew == Renew::Always).then(|| "a new one is asked for".to_owned());
-        if let Some(why) = self.wants(server, facts, today).or_else(asked) {
+        let why = self.wants(server, facts, today).or_else(asked);
+        let because = more.as_ref().map(|name| format!("the one that is there is for {name}, too"));
+        if let Some(why) = why.or(because) {
             let names = names(server);
             let risk = if facts.file { Risk::Reload } else { Risk::Safe };
             let op = Op::Issue { names: names.clone(), risk };
@@ -203,7 +209,7 @@ impl Trust {
                 .certificate
                 .as_ref()
                 .is_some_and(|found| is_trusted(found.signed_with.as_ref(), &self.certificates));
-            match is_verified && !self.is_everywhere {
+            match more.is_some() || is_verified && !self.is_everywhere {
                 true => steps.later.push(step),
                 false => steps.now.push(step),
             }

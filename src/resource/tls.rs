@@ -261,7 +261,7 @@ pub fn note(server: &Server, facts: &TlsFacts, today: Date) -> Option<String> {
 /// Every name a client may know the server by; addresses as a certificate has them, in one spelling.
 pub(super) fn names(server: &Server) -> Vec<String> {
     let mut names = vec![usual(&server.hostname)];
-    for name in [&server.host.address, &server.name.0] {
+    for name in [&server.host.address, &server.name.0].into_iter().chain(&server.sans) {
         let name = usual(name);
         if !names.contains(&name) {
             names.push(name);

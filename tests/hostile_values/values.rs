@@ -149,6 +149,7 @@ pub(crate) const SPOTS: &[Spot] = &[
     spot("name", Plain, "§"),
     spot("hostname", Plain, "§"),
     spot("ansible_host", Plain, "§"),
+    spot("sans", Plain, "§"),
     spot("encoding", Plain, "§"),
     spot("locale", Plain, "§"),
     spot("become_user", Plain, "§"),

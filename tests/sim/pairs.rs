@@ -136,6 +136,7 @@ const SAMPLES: &[Sample] = &[
     row("ssl", All, ["ssl: managed", "no_ssl: true"], Converges),
     row("ssl", All, ["ssl: managed", FILES], Converges),
     row("ssl", Citus, ["ssl: managed", "ssl_self_signed: true"], Converges),
+    row("sans", All, ["ssl: managed", "ssl: managed, sans: [pg.example, 10.7.7.7]"], Converges),
     row("ca_dir", All, ["ssl: managed", "ssl: managed, ca_dir: /nowhere/other"], ChangesNothing),
     row("ssl_self_signed", All, ["ssl_self_signed: true", FILES], Converges),
     row("no_ssl", All, ["no_ssl: true", "no_ssl: false"], Converges),

@@ -236,6 +236,7 @@ fn is_in_clear(given: &Given) -> bool {
         | Value::Rules(_)
         | Value::SshArgs { .. }
         | Value::HostKeys(_)
+        | Value::Names(_)
         | Value::Foreign(_)
         | Value::Unset
         | Value::Bad => false,
