@@ -182,6 +182,11 @@ impl Lab {
         self.ssh_with(host, &format!("sudo tee {path} >/dev/null"), content);
     }
 
+    /// This machine's own address on the open subnet.
+    pub(crate) fn bridge(&self) -> String {
+        format!("{}.1", self.net)
+    }
+
     /// A host's address on the private subnet.
     pub(crate) fn private_address(&self, last: u8) -> String {
         let (rest, third) = self.net.rsplit_once('.').expect("three octets");

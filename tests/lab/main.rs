@@ -23,6 +23,7 @@ mod layouts;
 mod limits;
 mod lockout;
 mod looks;
+mod middle;
 mod names;
 mod passwords;
 mod reboots;
