@@ -1,8 +1,12 @@
 //! A formation's own certificate authority on this machine: found, made, kept, and asked to sign.
 //!
 //! It is two files in one folder: `ca.crt`, certificates as PEM of which the first one signs, and `ca.key`, the key of that
-//! one, which only their owner may read. Who has the folder can make certificates that every node trusts.
+//! one, which only their owner may read. Who has the folder can make certificates that every node trusts. Beside them are `ca.crl` and `issued`:
+//! see [`revocation`].
 
+pub mod revocation;
+
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -18,7 +22,7 @@ use crate::error::Problem;
 use crate::formation::{Authority, Formation, Secret, SigningKey, Tls};
 use crate::issue::{Issue, Issued, LONGEST_NAME};
 use crate::private;
-use crate::resource::certificate;
+use crate::resource::certificate::{self, Revoked};
 use crate::secrets::folder;
 
 /// Years that a new authority is valid: longer than the hosts it is for.
@@ -45,6 +49,7 @@ pub fn find(formation: &Formation, today: Date) -> Result<Option<Authority>, Pro
     Ok(Some(in_folder(&dir, formation, today).unwrap_or_else(|why| Authority {
         dir: dir.display().to_string(),
         certificates: Vec::new(),
+        revoked: Vec::new(),
         key: SigningKey::Unusable(why.to_string().replace('\n', "; ")),
     })))
 }
@@ -60,9 +65,9 @@ fn in_folder(dir: &Path, formation: &Formation, today: Date) -> Result<Authority
                 let problem = Problem::new(format!("{shown} has {KEY} and no {CERTIFICATES}"));
                 return Err(problem.hint("put the certificate of that key there"));
             }
-            let (certificate, key) = make(&formation.name, today);
+            let New { certificate, key, list } = make(&formation.name, today);
             let key = SigningKey::Made { key };
-            return Ok(Authority { dir: shown, certificates: vec![certificate], key });
+            return Ok(Authority { dir: shown, certificates: vec![certificate], revoked: vec![list], key });
         }
         Err(error) => return Err(unreadable(&path, &error)),
     };
@@ -77,7 +82,8 @@ fn in_folder(dir: &Path, formation: &Formation, today: Date) -> Result<Authority
         Some(Err(why)) => SigningKey::Unusable(why.to_string().replace('\n', "; ")),
         None => SigningKey::Missing,
     };
-    Ok(Authority { dir: shown, certificates, key })
+    let revoked = revocation::read(dir, &certificates)?;
+    Ok(Authority { dir: shown, certificates, revoked, key })
 }
 
 /// `ca_dir`, or the formation's own folder below the user's data.
@@ -106,8 +112,15 @@ fn check(path: &Path, pem: &str, today: Date) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A new certificate and its key.
-fn make(name: &str, today: Date) -> (String, Secret) {
+/// An authority that nobody knows yet.
+struct New {
+    certificate: String,
+    key: Secret,
+    /// Its list of revoked certificates: none is.
+    list: String,
+}
+
+fn make(name: &str, today: Date) -> New {
     let pair = KeyPair::generate().expect("the operating system gives random numbers");
     let mut params = CertificateParams::default();
     let name: String = format!("muster {name}").chars().take(LONGEST_NAME).collect();
@@ -117,12 +130,22 @@ fn make(name: &str, today: Date) -> (String, Secret) {
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     let certificate = params.self_signed(&pair).expect("the parameters are complete");
-    (certificate.pem(), Secret::new(pair.serialize_pem()))
+    let (certificate, key) = (certificate.pem(), Secret::new(pair.serialize_pem()));
+    let none = Revoked { signed_with: None, number: 1, serials: BTreeMap::new() };
+    let list = revocation::list(&certificate, pair, &none, today).expect("it may sign lists");
+    New { certificate, key, list }
 }
 
-/// Another authority in the place of this one: the certificates before it, and `trusted`, are trusted beside it for now.
-pub fn successor(authority: &Authority, formation: &Formation, trusted: &[String], today: Date) -> Authority {
-    let (certificate, key) = make(&formation.name, today);
+/// Another authority in the place of this one: the certificates before it, and those that hosts trust, are trusted beside it for now.
+///
+/// `trusted`: what was found on hosts, certificates and lists of revoked ones.
+pub fn successor(
+    authority: &Authority,
+    formation: &Formation,
+    (trusted, listed): (&[String], &[String]),
+    today: Date,
+) -> Authority {
+    let New { certificate, key, list } = make(&formation.name, today);
     let before = match &authority.key {
         SigningKey::Here | SigningKey::Missing | SigningKey::Unusable(_) => authority.certificates.as_slice(),
         // Nobody has ever trusted it.
@@ -134,7 +157,9 @@ pub fn successor(authority: &Authority, formation: &Formation, trusted: &[String
             certificates.push(pem.clone());
         }
     }
-    Authority { dir: authority.dir.clone(), certificates, key: SigningKey::Made { key } }
+    let lists: Vec<String> = [&list].into_iter().chain(&authority.revoked).chain(listed).cloned().collect();
+    let revoked = revocation::of(&certificates, &lists);
+    Authority { dir: authority.dir.clone(), certificates, revoked, key: SigningKey::Made { key } }
 }
 
 /// Trusts nobody any more but the one that signs.
@@ -145,7 +170,11 @@ pub fn forget_others(authority: &Authority) -> Result<Authority, Problem> {
     let dir = Path::new(&authority.dir);
     let certificates: Vec<String> = authority.certificates.first().cloned().into_iter().collect();
     put_certificates(dir, &certificates)?;
-    Ok(Authority { certificates, ..authority.clone() })
+    let revoked = revocation::of(&certificates, &authority.revoked);
+    if !revoked.is_empty() {
+        revocation::put(dir, &revoked)?;
+    }
+    Ok(Authority { certificates, revoked, ..authority.clone() })
 }
 
 /// Once no host trusts the one before: its key is worth nothing any more.
@@ -180,6 +209,10 @@ fn keep(authority: &Authority, key: &Secret) -> Result<(), Problem> {
     }
     let next = dir.join(NEXT);
     private::write(&next, key.reveal().as_bytes()).map_err(|error| unwritable(&next, &error))?;
+    // A list without its certificate is nobody's.
+    if !authority.revoked.is_empty() {
+        revocation::put(dir, &authority.revoked)?;
+    }
     put_certificates(dir, &authority.certificates)?;
     // From here on the key is found under either name.
     let rename = |from: &str, to: &str| match fs::rename(dir.join(from), dir.join(to)) {
@@ -205,7 +238,8 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
 pub enum Signer {
     /// Nothing that is planned needs a signature.
     Nobody,
-    Key(Box<Issuer<'static, KeyPair>>),
+    /// `dir`: the folder in which is written down what it has signed; nowhere where that is of no use.
+    Key { issuer: Box<Issuer<'static, KeyPair>>, dir: Option<PathBuf> },
 }
 
 impl Signer {
@@ -222,10 +256,11 @@ impl Signer {
             SigningKey::Missing | SigningKey::Unusable(_) => return Ok(Signer::Nobody),
         }
         let pair = signing_key(dir, certificate)?;
-        Signer::with(certificate, pair).map_err(|error| {
+        let issuer = Issuer::from_ca_cert_pem(certificate, pair).map_err(|error| {
             let path = dir.join(CERTIFICATES);
             Problem::new(format!("{}: it cannot sign: {error}", path.display()))
-        })
+        })?;
+        Ok(Signer::Key { issuer: Box::new(issuer), dir: Some(dir.to_owned()) })
     }
 
     /// A certificate as PEM, and its key.
@@ -233,7 +268,7 @@ impl Signer {
     /// # Errors
     /// What cannot be read as such.
     pub fn with(certificate: &str, key: KeyPair) -> Result<Signer, rcgen::Error> {
-        Ok(Signer::Key(Box::new(Issuer::from_ca_cert_pem(certificate, key)?)))
+        Ok(Signer::Key { issuer: Box::new(Issuer::from_ca_cert_pem(certificate, key)?), dir: None })
     }
 
     /// Signs what a host asks for, for the names that were planned: what the request itself says of names counts for nothing.
@@ -243,7 +278,7 @@ impl Signer {
     /// # Errors
     /// In words, where the request is none, or is not signed by its own key.
     pub fn sign(&self, issue: &Issue, request: &str) -> Result<Issued, String> {
-        let Signer::Key(issuer) = self else {
+        let Signer::Key { issuer, dir } = self else {
             return Err("the key of the formation's certificate authority is not on this machine".to_owned());
         };
         let days = (issue.not_before, issue.not_after);
@@ -251,14 +286,25 @@ impl Signer {
             .map_err(|error| format!("a certificate cannot hold its names: {error}"))?;
         params.use_authority_key_identifier_extension = true;
         let failed = |error: rcgen::Error| format!("the certificate cannot be signed: {error}");
+        // What was signed can be revoked, also where its host is lost.
+        let written_down = |pem: &str| match dir {
+            Some(dir) => certificate::read(pem).and_then(|signed| {
+                let cannot =
+                    |error| format!("what is signed cannot be written down in {}: {error}", dir.display());
+                revocation::record(dir, &signed).map_err(cannot)
+            }),
+            None => Ok(()),
+        };
         if request.trim() == "none" {
             let pair = KeyPair::generate().map_err(failed)?;
             let certificate = params.signed_by(&pair, issuer).map_err(failed)?.pem();
+            written_down(&certificate)?;
             return Ok(Issued { certificate, key: Some(Secret::new(pair.serialize_pem())) });
         }
         let asked = CertificateSigningRequestParams::from_pem(request)
             .map_err(|error| format!("what the host asks to be signed cannot be read: {error}"))?;
         let certificate = params.signed_by(&asked.public_key, issuer).map_err(failed)?.pem();
+        written_down(&certificate)?;
         Ok(Issued { certificate, key: None })
     }
 }
@@ -296,174 +342,4 @@ fn read_key(path: &Path) -> Result<Secret, Problem> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::io::Write as _;
-    use std::process::{Command as Process, Stdio};
-
-    const TODAY: Date = jiff::civil::date(2026, 11, 28);
-
-    fn formation(dir: &Path) -> Formation {
-        let text = format!(
-            "all:\n  vars: {{pgdata: /pg, ssl: managed, ca_dir: {}}}\n  children:\n    monitor: {{hosts: {{m: }}}}\n    postgres: {{hosts: {{a: }}}}\n",
-            dir.display()
-        );
-        crate::inventory::parse("t.yml", &text, Path::new("")).unwrap()
-    }
-
-    fn found(dir: &Path) -> Authority {
-        find(&formation(dir), TODAY).unwrap().unwrap()
-    }
-
-    fn mode(path: &Path) -> u32 {
-        path.metadata().unwrap().permissions().mode() & 0o777
-    }
-
-    #[test]
-    fn it_is_made_once_and_nobody_else_reads_its_key() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("keys/ca");
-        let made = found(&dir);
-        assert!(matches!(made.key, SigningKey::Made { .. }) && !dir.exists(), "a look writes nothing");
-        assert!(!format!("{made:?}").contains("PRIVATE"), "{made:?}");
-        Signer::of(&made).unwrap();
-        Signer::of(&made).unwrap();
-        assert_eq!((mode(&dir), mode(&dir.join(KEY)), mode(&dir.join(CERTIFICATES))), (0o700, 0o600, 0o644));
-        let kept = found(&dir);
-        assert_eq!((&kept.certificates, &kept.key), (&made.certificates, &SigningKey::Here));
-        Signer::of(&kept).unwrap();
-        let other = Authority { dir: dir.display().to_string(), ..found(&folder.path().join("third")) };
-        let said = Signer::of(&other).err().unwrap().to_string();
-        assert!(said.contains("made in the meantime"), "{said}");
-        assert_eq!(found(&dir).certificates, made.certificates);
-    }
-
-    #[test]
-    fn a_key_that_is_open_or_of_another_signs_nothing() {
-        let folder = tempfile::tempdir().unwrap();
-        let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
-        for dir in [&one, &two] {
-            Signer::of(&found(dir)).unwrap();
-        }
-        fs::set_permissions(one.join(KEY), fs::Permissions::from_mode(0o640)).unwrap();
-        let unusable = |dir: &Path| match found(dir).key {
-            SigningKey::Unusable(why) => why,
-            other => panic!("{other:?}"),
-        };
-        let said = unusable(&one);
-        assert!(said.contains("others may read") && said.contains("chmod 600"), "{said}");
-        fs::copy(two.join(KEY), one.join(KEY)).unwrap();
-        fs::set_permissions(one.join(KEY), fs::Permissions::from_mode(0o600)).unwrap();
-        let said = unusable(&one);
-        assert!(said.contains("is not the key of"), "{said}");
-        assert!(matches!(Signer::of(&found(&one)).unwrap(), Signer::Nobody));
-        fs::remove_file(one.join(KEY)).unwrap();
-        assert_eq!(found(&one).key, SigningKey::Missing);
-        fs::remove_file(two.join(CERTIFICATES)).unwrap();
-        assert!(unusable(&two).contains("no ca.crt"));
-        fs::write(one.join(CERTIFICATES), "nothing").unwrap();
-        assert!(unusable(&one).contains("holds no certificate") && found(&one).certificates.is_empty());
-    }
-
-    #[test]
-    fn a_successor_stands_before_the_old_one_and_a_cut_loses_neither() {
-        let folder = tempfile::tempdir().unwrap();
-        let dir = folder.path().join("ca");
-        let old = found(&dir);
-        Signer::of(&old).unwrap();
-        let both = successor(&found(&dir), &formation(&dir), &old.certificates, TODAY);
-        assert_eq!(both.certificates[1..], old.certificates, "each one once");
-        Signer::of(&both).unwrap();
-        // As it is where the run was cut off between the files.
-        fs::rename(dir.join(KEY), dir.join(NEXT)).unwrap();
-        fs::rename(dir.join(OLD), dir.join(KEY)).unwrap();
-        let kept = found(&dir);
-        assert_eq!((kept.certificates.len(), &kept.key), (2, &SigningKey::Here));
-        Signer::of(&kept).unwrap();
-        let alone = forget_others(&kept).unwrap();
-        assert_eq!(alone.certificates, both.certificates[..1]);
-        assert_eq!(found(&dir).certificates, alone.certificates);
-    }
-
-    fn run(command: &crate::command::Command, path: &str) -> (bool, String) {
-        let mut shell = Process::new("/bin/sh")
-            .args(["-c", &format!("set -eu\numask 077\n{}", command.script), "muster"])
-            .args(&command.args)
-            .env("PATH", path)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        shell.stdin.take().unwrap().write_all(command.stdin.as_bytes()).unwrap();
-        let said = shell.wait_with_output().unwrap();
-        let words =
-            String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-        (said.status.success(), words)
-    }
-
-    /// The folders of programs, but without openssl.
-    fn without_openssl(at: &Path) -> String {
-        fs::create_dir(at).unwrap();
-        for name in ["mkdir", "mktemp", "cat", "stat", "sed", "grep", "rm", "chmod", "sync", "mv"] {
-            let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(name));
-            let found = found.iter().find(|path| path.exists()).expect("coreutils are there");
-            std::os::unix::fs::symlink(found, at.join(name)).unwrap();
-        }
-        at.display().to_string()
-    }
-
-    #[test]
-    fn a_host_makes_its_key_and_takes_what_fits_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let (ours, node) = (folder.path().join("ca"), folder.path().join("pg.node"));
-        let authority = found(&ours);
-        let signer = Signer::of(&authority).unwrap();
-        let issue = Issue {
-            dir: node.display().to_string(),
-            owner: "postgres".to_owned(),
-            names: ["db1.example", "192.0.2.7", "fd00::1", "localhost"].map(str::to_owned).to_vec(),
-            not_before: TODAY.yesterday().unwrap(),
-            not_after: jiff::civil::date(2099, 1, 1),
-        };
-        let there = std::env::var("PATH").unwrap();
-        let bare = without_openssl(&folder.path().join("bin"));
-        let has_openssl = Process::new("openssl").arg("version").output().is_ok();
-        fs::create_dir(&node).unwrap();
-        fs::write(node.join("ca.crt"), authority.certificates.concat()).unwrap();
-        for (path, makes) in [(&there, has_openssl), (&bare, false)] {
-            let (ok, request) = run(&issue.request(), path);
-            assert!(ok, "{request}");
-            assert_eq!(request.trim() != "none", makes, "{request}");
-            assert!(!request.contains("PRIVATE"), "no key leaves the host");
-            let issued = signer.sign(&issue, &request).unwrap();
-            assert_eq!(issued.key.is_none(), makes);
-            let (ok, said) = run(&issue.place(&issued), path);
-            assert!(ok, "{said}");
-            let placed = fs::read_to_string(node.join("server.crt")).unwrap();
-            let read = certificate::authority(&authority.certificates[0]).unwrap();
-            let certificate = certificate::read(&placed).unwrap();
-            assert_eq!(certificate.names, issue.names);
-            assert_eq!(certificate.signed_with, read.own_key);
-            assert_eq!(placed, issued.certificate);
-            assert_eq!((mode(&node.join("server.key")), mode(&node.join("server.crt"))), (0o600, 0o644));
-            let left: Vec<_> = fs::read_dir(&node).unwrap().map(|entry| entry.unwrap().file_name()).collect();
-            assert_eq!(left.len(), 3, "{left:?}");
-        }
-        if !has_openssl {
-            return;
-        }
-        // What another authority has signed, or what is for another key, is placed nowhere.
-        let before = fs::read_to_string(node.join("server.crt")).unwrap();
-        let stranger = Signer::of(&found(&folder.path().join("stranger"))).unwrap();
-        let (_, request) = run(&issue.request(), &there);
-        let (ok, said) = run(&issue.place(&stranger.sign(&issue, &request).unwrap()), &there);
-        assert!(!ok && said.contains("does not hold against"), "{said}");
-        let signed = signer.sign(&issue, &request).unwrap();
-        run(&issue.request(), &there);
-        let (ok, said) = run(&issue.place(&signed), &there);
-        assert!(!ok && said.contains("not for the key"), "{said}");
-        assert_eq!(fs::read_to_string(node.join("server.crt")).unwrap(), before);
-        assert!(signer.sign(&issue, "-----BEGIN CERTIFICATE REQUEST-----\nAA==\n").is_err());
-    }
-}
+pub(crate) mod tests;

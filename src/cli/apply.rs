@@ -12,7 +12,7 @@ use super::lock::{self, Locks, No, Taken};
 use super::saved::Saved;
 use super::screen::Screen;
 use super::{Options, exit, plan, signals, today};
-use crate::authority::Signer;
+use crate::authority::{Signer, revocation};
 use crate::error::{Exit, Problem};
 use crate::execute::{Stop, execute};
 use crate::facts::{self, Facts};
@@ -342,6 +342,9 @@ impl Rounds<'_> {
             Some(authority) if plan.is_to_sign() => Signer::of(authority).map_err(|problem| vec![problem])?,
             Some(_) | None => Signer::Nobody,
         };
+        if let Some(authority) = &self.formation.authority {
+            revocation::keep_lists(authority).map_err(|problem| vec![problem])?;
+        }
         let screen = Screen::open(self.options.running(), plan.steps().count(), "starting", stop.clone());
         let by = (self.locks.holder(), &signer);
         let executed = execute(plan, self.fleet, screen.events(), stop, by).await;

@@ -45,8 +45,8 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     let managed: Vec<&Server> =
         formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. })).collect();
     let nodes: BTreeSet<NodeName> = managed.iter().map(|server| server.name.clone()).collect();
-    let trusted = match trusted(options, &formation, &managed).await {
-        Ok(trusted) => trusted,
+    let (trusted, lists) = match trusted(options, &formation, &managed).await {
+        Ok(found) => found,
         Err(away) => {
             report::log(&format!("{away}\n"));
             return Ok(Exit::Unreachable);
@@ -62,9 +62,12 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         // What was cut off goes on: a third authority would be one too many.
         (2.., _, _) => Phase::Sign(authority),
         (_, true, 2..) => Phase::Forget(authority),
-        (_, _, _) => Phase::Sign(authority::successor(&authority, &formation, &trusted, today())),
+        (_, _, _) => {
+            let found = (trusted.as_slice(), lists.as_slice());
+            Phase::Sign(authority::successor(&authority, &formation, found, today()))
+        }
     };
-    let with = |authority: Authority| Formation { authority: Some(authority), ..formation.clone() };
+    let with = |authority: Authority| formation.clone().with_authority(Some(authority));
     let alone = match phase {
         Phase::Sign(both) => {
             let ended = run.carry_out(options, &with(both.clone()), &goal).await?.exit;
@@ -95,14 +98,14 @@ enum Phase {
     Forget(Authority),
 }
 
-/// The authorities that the hosts trust now.
+/// The authorities that the hosts trust now, and their lists of revoked certificates.
 async fn trusted(
     options: &Options,
     formation: &Formation,
     managed: &[&Server],
-) -> Result<Vec<String>, Problem> {
+) -> Result<(Vec<String>, Vec<String>), Problem> {
     let facts = plan::look(options, formation, managed).await;
-    let mut found: Vec<String> = Vec::new();
+    let (mut found, mut lists): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
     for server in managed {
         let Some(seen) = facts.seen(&server.name) else {
             let problem = Problem::new(format!("{} could not be looked at", server.name));
@@ -114,6 +117,7 @@ async fn trusted(
                 found.push(pem.clone());
             }
         }
+        lists.extend(seen.tls.revoked.iter().flatten().cloned());
     }
-    Ok(found)
+    Ok((found, lists))
 }

@@ -6,6 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Options, apply, exit, plan, today};
+use crate::authority::revocation;
 use crate::error::{Exit, Problem};
 use crate::formation::{NodeName, Server, Tls};
 use crate::plan::{Certificates, Goal};
@@ -40,13 +41,20 @@ enum What {
         #[command(flatten)]
         run: apply::Verb,
     },
+    /// Have every server and every client refuse what was signed for NAME. A server of the inventory gets a new key and a new certificate first.
+    Revoke {
+        /// A server of the inventory, or any other name that certificates were signed for.
+        name: String,
+        #[command(flatten)]
+        run: apply::Verb,
+    },
 }
 
 impl Arguments {
     pub(super) fn changes(&self) -> bool {
         match &self.what {
             What::Status { .. } => false,
-            What::Renew { run, .. } => run.changes(),
+            What::Renew { run, .. } | What::Revoke { run, .. } => run.changes(),
         }
     }
 }
@@ -55,7 +63,46 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
     match &arguments.what {
         What::Status { pattern, within } => status(options, pattern, *within).await,
         What::Renew { pattern, run } => renew(options, pattern, run).await,
+        What::Revoke { name, run } => revoke(options, name, run).await,
     }
+}
+
+async fn revoke(options: &Options, name: &str, run: &apply::Verb) -> Result<Exit, Vec<Problem>> {
+    options.not_limited("a certificate is refused by everybody, or it is not revoked")?;
+    let formation = options.load()?;
+    let Some(authority) = formation.authority.clone() else {
+        let problem = Problem::new("the formation has no certificate authority of its own");
+        return Err(vec![
+            problem.hint("whoever signed the certificate revokes it: `ssl_crl_file` names their list"),
+        ]);
+    };
+    let is_managed = |server: &&Server| matches!(server.tls, Tls::Managed { .. });
+    let managed: Vec<&Server> = formation.servers().filter(is_managed).collect();
+    let one = |problem| vec![problem];
+    let mut serials = revocation::issued(&authority, name, today()).map_err(one)?;
+    if let Some(server) = managed.iter().find(|server| server.name.0 == name) {
+        serials.extend(revocation::issued(&authority, &server.hostname, today()).map_err(one)?);
+        // Of one that was signed before that was written down only its host knows.
+        let facts = plan::look(options, &formation, &[server]).await;
+        let found = facts.seen(&server.name).and_then(|seen| seen.tls.certificate.as_ref());
+        serials.extend(found.map(|found| found.serial.clone()));
+    }
+    if name == "localhost" || serials.is_empty() {
+        let problem = Problem::new(format!("no certificate of {name} is known that could be revoked"));
+        let hint =
+            format!("{}/issued has the names for which one was signed; give one of them", authority.dir);
+        return Err(vec![problem.hint(hint)]);
+    }
+    let had_list = !authority.revoked.is_empty();
+    let authority = revocation::revoke(&authority, &serials, today()).map_err(one)?;
+    let nodes: BTreeSet<NodeName> = managed.iter().map(|server| server.name.clone()).collect();
+    // Where nobody looks at a list yet, settings and keepers are told of it as well.
+    let goal = || match had_list {
+        true => Goal::Certificates(Certificates { nodes: nodes.clone(), renew: Renew::WhereNeeded }),
+        false => Goal::ROLLOUT,
+    };
+    let formation = options.load_for_goal(&goal())?.with_authority(Some(authority));
+    Ok(run.carry_out(options, &formation, &goal).await?.exit)
 }
 
 async fn renew(options: &Options, pattern: &str, run: &apply::Verb) -> Result<Exit, Vec<Problem>> {

@@ -135,7 +135,7 @@ impl Options {
         warn(&formation.warnings);
         self.check_ways(formation.servers().map(|server| &server.host))?;
         let authority = authority::find(&formation, today()).map_err(|problem| vec![problem])?;
-        Ok(Formation { authority, ..formation })
+        Ok(formation.with_authority(authority))
     }
 
     pub(super) fn inventories(&self) -> Result<&[String], Vec<Problem>> {

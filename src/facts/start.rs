@@ -126,6 +126,9 @@ fn of(server: &Server, seen: &Seen) -> Vec<String> {
         gone.extend((!seen.tls.file).then_some("server.crt"));
         gone.extend((!seen.tls.key).then_some("server.key"));
     }
+    if server.tls.crl().is_some() && matches!(server.tls, Tls::Managed { .. }) {
+        gone.extend(seen.tls.revoked.is_none().then_some("ca.crl"));
+    }
     if !gone.is_empty() {
         let (is, it) = if gone.len() == 1 { ("is", "it") } else { ("are", "them") };
         let names = gone.join(" and ");

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Secret;
+use super::{Formation, Monitor, Secret};
 
 /// Whose signature every certificate of `ssl: managed` has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -12,6 +12,8 @@ pub struct Authority {
     /// Its certificates as PEM, one text each: the first one signs, the others are trusted beside it while they are
     /// replaced.
     pub certificates: Vec<String>,
+    /// Its lists of revoked certificates (CRL) as PEM, one of each certificate; none at all where nobody looks at such a list.
+    pub revoked: Vec<String>,
     pub key: SigningKey,
 }
 
@@ -27,4 +29,16 @@ pub enum SigningKey {
     Unusable(String),
     /// The folder is empty: this one was made in memory, and is kept once it is needed.
     Made { key: Secret },
+}
+
+impl Formation {
+    /// The same with the authority that signs, and what every server is to look at of it.
+    pub fn with_authority(mut self, authority: Option<Authority>) -> Formation {
+        let has_list = authority.as_ref().is_some_and(|authority| !authority.revoked.is_empty());
+        if let Monitor::Managed(server) = &mut self.monitor {
+            server.tls.with_list(has_list);
+        }
+        self.nodes.values_mut().for_each(|node| node.server.tls.with_list(has_list));
+        Formation { authority, ..self }
+    }
 }

@@ -11,8 +11,8 @@ pub enum Tls {
     /// `--ssl-self-signed`: muster makes a key pair for this node alone.
     SelfSigned { mode: SslMode },
     /// `ssl: managed`: the formation's own certificate authority signs what the host makes. `dir` is where the pair lies on
-    /// the target, `ca` the file of certificates that are trusted there.
-    Managed { dir: String, ca: String, mode: SslMode },
+    /// the target, `ca` the file of certificates that are trusted there, `crl` that of revoked ones where the authority keeps a list.
+    Managed { dir: String, ca: String, crl: Option<String>, mode: SslMode },
     /// `--server-cert`, `--server-key`, `--ssl-ca-file`, `--ssl-crl-file`: paths on the target.
     Files { cert: String, key: String, ca: Option<String>, crl: Option<String>, mode: SslMode },
 }
@@ -67,7 +67,14 @@ impl Tls {
 
     /// Signed by the formation's own authority, in this folder of the target.
     pub fn managed(dir: String, mode: SslMode) -> Tls {
-        Tls::Managed { ca: format!("{dir}/ca.crt"), dir, mode }
+        Tls::Managed { ca: format!("{dir}/ca.crt"), dir, crl: None, mode }
+    }
+
+    /// The same where certificates are looked for in a list of revoked ones, or not.
+    pub fn with_list(&mut self, has_list: bool) {
+        if let Tls::Managed { dir, crl, .. } = self {
+            *crl = has_list.then(|| format!("{dir}/ca.crl"));
+        }
     }
 
     /// The path of the certificates that others are verified with.
@@ -82,8 +89,8 @@ impl Tls {
     /// The path of the list of revoked certificates.
     pub fn crl(&self) -> Option<&str> {
         match self {
-            Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } => None,
-            Tls::Files { crl, .. } => crl.as_deref(),
+            Tls::Off | Tls::SelfSigned { .. } => None,
+            Tls::Managed { crl, .. } | Tls::Files { crl, .. } => crl.as_deref(),
         }
     }
 

@@ -1,11 +1,13 @@
 //! Certificates: a server's own pair, or one that the formation's own authority signs.
 
 use crate::facts::Seen;
-use crate::formation::{Server, Tls};
+use crate::formation::{NodeName, Server, Tls};
+use crate::plan::drift::running;
 use crate::plan::{Plan, World};
+use crate::resource::data::Pgdata;
 use crate::resource::managed::Renew;
-use crate::resource::tls;
-use crate::step::{Action, Step};
+use crate::resource::{settings, tls};
+use crate::step::{Action, Stage, Step};
 
 impl World<'_> {
     /// What a host's certificate needs: at once, and once everybody trusts who signs.
@@ -25,7 +27,31 @@ impl World<'_> {
         {
             plan.note(&server.name, note);
         }
+        if let Some(step) = managed.list {
+            self.add_list(server, seen, trust.revoked_on(), step, plan);
+        }
         (own.into_iter().chain(managed.now).collect(), managed.later)
+    }
+
+    /// Everybody refuses what is revoked once those who show it have another certificate in this run.
+    fn add_list(&self, server: &Server, seen: &Seen, shown_by: &[NodeName], step: Step, plan: &mut Plan) {
+        if let Some(other) = shown_by.iter().find(|name| !self.scope.has(name)) {
+            let what = format!(
+                "the list of revoked certificates waits for {other}, which shows one of them and is left out by --limit"
+            );
+            plan.note(&server.name, what);
+            return;
+        }
+        let mut steps = vec![step];
+        if matches!(&seen.pgdata, Pgdata::Present(found) if found.postmaster.is_some()) {
+            let asked = running(server, self.formation.nodes.get(&server.name));
+            let because = "other certificates are revoked";
+            steps.push(settings::reload(server, self.bin(&server.name), &asked, because));
+        }
+        // Who cannot have another one is refused: that is what was asked for.
+        let others = shown_by.iter().filter(|name| **name != server.name && !self.is_excluded(name));
+        let steps = steps.into_iter().map(|step| step.needs_all(others.clone().cloned()));
+        plan.add(Stage::Adjust, &server.name, steps);
     }
 }
 

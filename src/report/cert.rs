@@ -7,7 +7,7 @@ use crate::facts::Seen;
 use crate::formation::{Formation, NodeName, Server, SslMode, Tls};
 use crate::report::paint::Paint;
 use crate::report::text::{alike, count, plain, table};
-use crate::resource::certificate::Certificate;
+use crate::resource::certificate::{self, Certificate};
 use crate::resource::tls::{RENEW_DAYS, Shown};
 
 /// How a server's certificate stands; the later ones count more.
@@ -112,6 +112,15 @@ impl Line {
             )),
             Shown::Nothing => wrong.push("the server runs without TLS".to_owned()),
             Shown::Certificate { .. } | Shown::Unknown => {}
+        }
+        let lists = formation.authority.iter().flat_map(|authority| &authority.revoked);
+        let mut lists = lists.filter_map(|list| certificate::revoked(list));
+        if let (Tls::Managed { .. }, Some(found)) = (&server.tls, found)
+            && lists.any(|list| list.serials.contains_key(&found.serial))
+        {
+            wrong.push(
+                "it is revoked, and whoever verifies it is not connected: `apply` makes a new one".to_owned(),
+            );
         }
         if let Some(found) = found {
             let days = (found.not_after - today).get_days();
@@ -223,6 +232,7 @@ mod tests {
                 subject: format!("CN={name}"),
                 issuer: "CN=Some CA".to_owned(),
                 key: "EC 256".to_owned(),
+                serial: "0A".to_owned(),
                 signed_with: None,
                 own_key: None,
             }),

@@ -1,10 +1,14 @@
 //! An X.509 certificate, as far as servers and their clients care.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use jiff::civil::Date;
 use rcgen::{CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, KeyUsagePurpose};
 use serde::Serialize;
-use x509_parser::prelude::{FromDer, GeneralName, ParsedExtension, X509Certificate};
+use x509_parser::prelude::{
+    CertificateRevocationList, FromDer, GeneralName, ParsedExtension, X509Certificate,
+};
 
 /// What matters of an X.509 certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -18,6 +22,8 @@ pub struct Certificate {
     pub issuer: String,
     /// `EC 256`, `RSA 2048`: the algorithm of its key, and the bits where they are known.
     pub key: String,
+    /// Its serial number in hexadecimal digits, as openssl says it.
+    pub serial: String,
     /// The identifier of the key that signed it, and that of its own key, in hexadecimal digits, where it says them.
     #[serde(skip)]
     pub signed_with: Option<String>,
@@ -79,6 +85,7 @@ pub fn read(pem: &str) -> Result<Certificate, String> {
         subject: certificate.subject().to_string(),
         issuer: certificate.issuer().to_string(),
         key: key(certificate.public_key()),
+        serial: hex(&certificate.serial.to_bytes_be()),
         signed_with: identifier(&certificate, |extension| match extension {
             ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref().map(|id| id.0),
             _ => None,
@@ -95,28 +102,71 @@ fn identifier<'a>(
     of: impl Fn(&'a ParsedExtension<'a>) -> Option<&'a [u8]>,
 ) -> Option<String> {
     let bytes = certificate.extensions().iter().find_map(|extension| of(extension.parsed_extension()))?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex(bytes).to_lowercase())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02X}")).collect()
 }
 
 /// Every certificate of a text, each as PEM by itself.
 pub fn blocks(text: &str) -> Vec<String> {
-    const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
-    const END: &str = "-----END CERTIFICATE-----";
+    all_of(text, "CERTIFICATE")
+}
+
+/// Every list of revoked certificates of a text, each as PEM by itself.
+pub fn lists(text: &str) -> Vec<String> {
+    all_of(text, "X509 CRL")
+}
+
+fn all_of(text: &str, what: &str) -> Vec<String> {
+    let (begins, ends) = (format!("-----BEGIN {what}-----"), format!("-----END {what}-----"));
     let mut blocks = Vec::new();
     let mut block: Option<String> = None;
     for line in text.lines().map(str::trim) {
-        if line == BEGIN {
+        if line == begins {
             block = Some(String::new());
         }
         if let Some(begun) = &mut block {
             begun.push_str(line);
             begun.push('\n');
         }
-        if line == END {
+        if line == ends {
             blocks.extend(block.take());
         }
     }
     blocks
+}
+
+/// A list of revoked certificates.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Revoked {
+    /// The identifier of the key that signed it, as [`Certificate::own_key`].
+    pub signed_with: Option<String>,
+    pub number: u64,
+    /// Serial numbers as [`Certificate::serial`], and the days on which they were revoked, in UTC.
+    pub serials: BTreeMap<String, Date>,
+}
+
+/// The first list of a text; `None` where it is none.
+pub fn revoked(pem: &str) -> Option<Revoked> {
+    let (_, block) = x509_parser::pem::parse_x509_pem(pem.as_bytes()).ok()?;
+    let (_, list) = CertificateRevocationList::from_der(&block.contents).ok()?;
+    let by = list.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::AuthorityKeyIdentifier(found) => found.key_identifier.as_ref().map(|id| id.0),
+        _ => None,
+    });
+    let day =
+        |second: i64| Some(Timestamp::from_second(second).ok()?.to_zoned(jiff::tz::TimeZone::UTC).date());
+    let entries = list.iter_revoked_certificates();
+    let entry = |found: &x509_parser::revocation_list::RevokedCertificate| {
+        Some((hex(&found.user_certificate.to_bytes_be()), day(found.revocation_date.timestamp())?))
+    };
+    Some(Revoked {
+        signed_with: by.map(|bytes| hex(bytes).to_lowercase()),
+        number: list.crl_number().and_then(|number| u64::try_from(number).ok()).unwrap_or_default(),
+        serials: entries.map(entry).collect::<Option<_>>()?,
+    })
 }
 
 /// The certificate of an authority.

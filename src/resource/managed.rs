@@ -1,11 +1,13 @@
 //! `ssl: managed`: which certificates a host is to trust, and whether its own is to be signed anew.
 
+use std::collections::BTreeSet;
+
 use jiff::ToSpan;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::file::{Content, File};
-use crate::formation::{Authority, Formation, Server, SigningKey, Tls};
+use crate::formation::{Authority, Formation, NodeName, Server, SigningKey, Tls};
 use crate::issue::Issue;
 use crate::op::{Op, Risk};
 use crate::resource::certificate::{self, Certificate};
@@ -27,8 +29,16 @@ pub struct Trust {
     cannot: Option<String>,
     /// Whether the hosts trust another authority than the one on this machine.
     is_foreign: bool,
-    /// Whether every host has the certificate that signs, so that nobody would refuse what it has signed.
+    /// The lists of revoked certificates, as PEM, one of each certificate; none at all where nobody looks at them.
+    lists: Vec<String>,
+    /// The serial numbers on them.
+    revoked: BTreeSet<String>,
+    /// The servers that show one of those.
+    revoked_on: Vec<NodeName>,
+    /// Whether every host has the certificate that signs, and its list, so that nobody would refuse what it has signed.
     is_everywhere: bool,
+    /// Whether hosts look at a list that this machine does not have.
+    is_listed: bool,
     /// Whether it is made by this run.
     is_new: bool,
 }
@@ -38,6 +48,8 @@ pub struct Trust {
 pub struct Steps {
     pub now: Vec<Step>,
     pub later: Vec<Step>,
+    /// Once no server shows a certificate that it has others refuse.
+    pub list: Option<Step>,
 }
 
 /// When another certificate is made.
@@ -52,7 +64,7 @@ pub enum Renew {
 impl Trust {
     /// `None` where no server has `ssl: managed`. `seen`: what was found on those hosts that could be looked at.
     pub fn of<'f>(formation: &Formation, seen: impl Fn(&Server) -> Option<&'f TlsFacts>) -> Option<Trust> {
-        let Authority { dir, certificates, key } = formation.authority.as_ref()?;
+        let Authority { dir, certificates, revoked: lists, key } = formation.authority.as_ref()?;
         let managed = || formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. }));
         // What holds no certificate is damaged, and trusts nobody.
         let all: Vec<(&Server, &[String])> = managed()
@@ -61,6 +73,8 @@ impl Trust {
                 (server, found.unwrap_or_default())
             })
             .collect();
+        let has_list = |server: &&Server| seen(server).is_some_and(|facts| facts.revoked.is_some());
+        let listing = managed().find(has_list).filter(|_| lists.is_empty()).map(|server| &server.name);
         let is_ours = |found: &[String]| found.iter().any(|pem| certificates.contains(pem));
         // Where one host alone has another one, that is what is put right.
         let foreign = match all.iter().any(|(_, found)| is_ours(found)) {
@@ -77,6 +91,11 @@ impl Trust {
                 "{name} trusts another certificate authority than the one in {dir} on this machine, which may be a copy from \
                  before that was replaced: copy the folder again from the machine that did it, or name it with ca_dir; {lost}"
             )),
+            // What is taken out of a server's settings here would let in what was revoked.
+            (None, SigningKey::Here | SigningKey::Missing) if listing.is_some() => Some(format!(
+                "{dir} on this machine has no ca.crl that fits its ca.crt, and hosts have one: copy that file from the machine where the formation was \
+                 made, or from a host, where it is beside PGDATA"
+            )),
             (None, SigningKey::Missing) => Some(format!(
                 "{dir} on this machine has no ca.key, and nothing can be signed without it: copy it from the machine where the formation was made, or run apply there"
             )),
@@ -84,12 +103,35 @@ impl Trust {
         };
         let first = certificates.first();
         let has_first = |(_, found): &(&Server, &[String])| first.is_some_and(|first| found.contains(first));
+        let signer = first.and_then(|pem| certificate::authority(pem).ok()?.own_key).unwrap_or_default();
+        // A list of an earlier day does: it is there.
+        let has_its_list = |server: &Server| {
+            let found = seen(server).and_then(|facts| facts.revoked.as_deref()).unwrap_or_default();
+            let mut keys = found.iter().filter_map(|list| certificate::revoked(list)?.signed_with);
+            lists.is_empty() || keys.any(|key| key == signer)
+        };
+        let revoked: BTreeSet<String> = lists
+            .iter()
+            .filter_map(|list| certificate::revoked(list))
+            .flat_map(|found| found.serials.into_keys())
+            .collect();
+        let shows_revoked = |server: &&Server| {
+            let found = seen(server).and_then(|facts| facts.certificate.as_ref());
+            found.is_some_and(|found| revoked.contains(&found.serial))
+        };
+        let revoked_on = managed().filter(shows_revoked).map(|server| server.name.clone()).collect();
         Some(Trust {
-            signer: first.and_then(|pem| certificate::authority(pem).ok()?.own_key).unwrap_or_default(),
+            is_everywhere: all
+                .iter()
+                .all(|(server, found)| has_first(&(server, found)) && has_its_list(server)),
+            is_listed: listing.is_some(),
+            lists: lists.clone(),
+            revoked_on,
+            revoked,
+            signer,
             certificates: certificates.clone(),
             dir: dir.clone(),
             is_foreign: foreign.is_some() || certificates.is_empty(),
-            is_everywhere: all.iter().all(has_first),
             is_new: matches!(key, SigningKey::Made { .. }) && cannot.is_none() && !all.iter().any(has_first),
             cannot,
         })
@@ -111,8 +153,11 @@ impl Trust {
     ///
     /// A run that asks for another one is refused by [`Trust::cannot_sign`].
     pub fn refusal(&self, server: &Server, facts: &TlsFacts, today: Date) -> Option<String> {
-        let why = self.wants(server, facts, today)?;
         let cannot = self.cannot.as_ref()?;
+        if self.is_listed && matches!(server.tls, Tls::Managed { .. }) {
+            return Some(cannot.clone());
+        }
+        let why = self.wants(server, facts, today)?;
         Some(format!("it needs a certificate ({why}), and {cannot}"))
     }
 
@@ -141,6 +186,9 @@ impl Trust {
                     false => "another authority has signed the one that is there".to_owned(),
                 })
             }
+            Some(found) if self.revoked.contains(&found.serial) => {
+                Some("the one that is there is revoked".to_owned())
+            }
             Some(found) if names.iter().any(|name| !found.names.contains(name)) => Some(format!(
                 "the one that is there is for {}, not for {}",
                 found.names.join(", "),
@@ -162,7 +210,7 @@ impl Trust {
     ///
     /// `renew`: another certificate is signed though there is a good one.
     pub fn steps(&self, server: &Server, facts: &TlsFacts, today: Date, renew: Renew) -> Steps {
-        let Tls::Managed { dir, ca, .. } = &server.tls else { return Steps::default() };
+        let Tls::Managed { dir, ca, crl, .. } = &server.tls else { return Steps::default() };
         let mut steps = Steps::default();
         if self.is_foreign {
             return steps;
@@ -184,8 +232,24 @@ impl Trust {
             let file = File::new(ca, &server.os_user, content).before(found.map(|_| String::new()));
             steps.now.push(Step::write(&server.name, file, risk, because));
         }
+        if let Some(path) = crl
+            && facts.revoked.as_ref() != Some(&self.lists)
+        {
+            let found = facts.revoked.as_ref();
+            let risk = if found.is_some() { Risk::Reload } else { Risk::Safe };
+            let content = Content::Certificate(self.lists.concat());
+            let file = File::new(path, &server.os_user, content).before(found.map(|_| String::new()));
+            let because = "it is to refuse certificates that are revoked, and those alone";
+            let step = Step::write(&server.name, file, risk, because);
+            // Nobody looks at it yet where there is none.
+            match found.is_some() && !self.revoked_on.is_empty() {
+                true => steps.list = Some(step),
+                false => steps.now.push(step),
+            }
+        }
         // Until everybody has been told of another name, they come by the old one.
-        let has_more = |found: &Certificate| found.names.iter().find(|name| !names(server).contains(name)).cloned();
+        let has_more =
+            |found: &Certificate| found.names.iter().find(|name| !names(server).contains(name)).cloned();
         let is_last = self.wants(server, facts, today).is_none() && renew == Renew::WhereNeeded;
         let more = facts.certificate.as_ref().filter(|_| is_last && self.cannot.is_none()).and_then(has_more);
         let asked = || (renew == Renew::Always).then(|| "a new one is asked for".to_owned());
@@ -215,6 +279,13 @@ impl Trust {
             }
         }
         steps
+    }
+}
+
+impl Trust {
+    /// The servers that show a certificate which is revoked.
+    pub fn revoked_on(&self) -> &[NodeName] {
+        &self.revoked_on
     }
 }
 

@@ -34,6 +34,9 @@ pub struct TlsFacts {
     /// The certificates that `ssl: managed` has the host trust, as PEM, one text each; `None` where there is no such file.
     #[serde(skip)]
     pub authority: Option<Vec<String>>,
+    /// The lists of revoked certificates beside them; `None` where there is no such file.
+    #[serde(skip)]
+    pub revoked: Option<Vec<String>>,
     /// Why PostgreSQL cannot use the files as they are: the user's, else muster's own.
     pub unusable: Vec<String>,
     /// Whether that certificate is an Ed25519 one.
@@ -77,6 +80,7 @@ certificate() {
 pub const PROBE: &str = r#"
 file tls.cert "$pgdata.node/server.crt"
 file tls.authority "$pgdata.node/ca.crt"
+file tls.revoked "$pgdata.node/ca.crl"
 if [ -f "$pgdata.node/server.key" ]; then say tls.key 1
 elif sees "$pgdata.node/server.key"; then say tls.key 0
 else blind tls.key "cannot look into $d"; fi
@@ -190,6 +194,7 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
         served: users.as_deref().and_then(|pem| read(pem).ok()),
         given: answers.told("tls.given").and_then(|pem| read(&pem).ok()),
         authority: answers.told("tls.authority").map(|text| blocks(&text)),
+        revoked: answers.told("tls.revoked").map(|text| certificate::lists(&text)),
         unusable: answers.told_lines("tls.unusable"),
         ed25519: users.as_deref().is_some_and(is_ed25519),
         shown,

@@ -97,6 +97,7 @@ fn facts(
                 served: None,
                 given: None,
                 authority: None,
+                revoked: None,
                 unusable: Vec::new(),
                 ed25519: false,
                 shown: Shown::Unknown,
@@ -601,6 +602,7 @@ fn a_certificate_for_another_name_is_told_where_somebody_verifies_it() {
         subject: String::new(),
         issuer: String::new(),
         key: String::new(),
+        serial: String::new(),
         signed_with: None,
         own_key: None,
     };

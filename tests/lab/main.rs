@@ -28,6 +28,7 @@ mod names;
 mod passwords;
 mod reboots;
 mod refusals;
+mod revoked;
 mod rolling;
 mod rollout;
 mod secrets;

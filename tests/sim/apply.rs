@@ -184,6 +184,10 @@ impl World {
         let host = self.hosts.get_mut(on).expect("it is there");
         let trusted = host.files.get(&format!("{}/ca.crt", issue.dir)).ok_or("the host trusts nobody yet")?;
         assert!(trusted.contains(&authority.certificates[0]), "it would not take what was signed");
+        // On the way from another authority nobody looks at a list.
+        if let Some(lists) = host.files.get(&format!("{}/ca.crl", issue.dir)) {
+            assert!(lists.contains(&authority.revoked[0]), "it would not take what has no list");
+        }
         host.put_certificate(&issued.certificate);
         host.unusable.clear();
         host.why_down = None;

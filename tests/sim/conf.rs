@@ -23,7 +23,9 @@ fn as_configured(server: &Server, config: &str) -> Server {
     let tls = match get("active").as_str() {
         "0" => Tls::Off,
         _ if get("ca_file").ends_with(".node/ca.crt") => {
-            Tls::managed(get("ca_file").trim_end_matches("/ca.crt").to_owned(), mode)
+            let mut tls = Tls::managed(get("ca_file").trim_end_matches("/ca.crt").to_owned(), mode);
+            tls.with_list(some("crl_file").is_some());
+            tls
         }
         _ if get("cert_file").contains(".node/") => Tls::SelfSigned { mode },
         _ => Tls::Files {

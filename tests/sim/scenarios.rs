@@ -393,6 +393,7 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("certificate", ["file", "ends", date]) => {
             let not_after = date.parse::<Date>().ok()?;
             host.served = Some(Certificate {
+                serial: "0A".to_owned(),
                 not_before: not_after,
                 not_after,
                 names: Vec::new(),

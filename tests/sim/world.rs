@@ -602,6 +602,11 @@ impl Host {
                 .iter()
                 .find(|(path, _)| path.ends_with(".node/ca.crt"))
                 .map(|(_, text)| certificate::blocks(text)),
+            revoked: self
+                .files
+                .iter()
+                .find(|(path, _)| path.ends_with(".node/ca.crl"))
+                .map(|(_, text)| certificate::lists(text)),
         }
     }
 
@@ -787,7 +792,7 @@ pub(crate) fn with_authority(formation: Formation) -> Formation {
         authority::find(&nowhere, crate::run::TODAY).unwrap().expect("a server has ssl: managed")
     };
     let authority = managed.then(|| AUTHORITY.get_or_init(made).clone());
-    Formation { authority, ..formation }
+    formation.with_authority(authority)
 }
 
 /// The same, and the passwords that an earlier run has made.
