@@ -1,9 +1,10 @@
 //! A formation's own certificate authority on this machine: found, made, kept, and asked to sign.
 //!
 //! It is two files in one folder: `ca.crt`, certificates as PEM of which the first one signs, and `ca.key`, the key of that
-//! one, which only their owner may read. Who has the folder can make certificates that every node trusts. Beside them are `ca.crl` and `issued`:
-//! see [`revocation`].
+//! one, which only their owner may read, encrypted if the inventory asks for it. Who has the folder, and what opens the key,
+//! can make certificates that every node trusts. Beside them are `ca.crl` and `issued`: see [`revocation`].
 
+mod key;
 pub mod revocation;
 
 use std::collections::BTreeMap;
@@ -17,13 +18,19 @@ use rcgen::{
     BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
     KeyUsagePurpose, PublicKeyData,
 };
+use zeroize::Zeroizing;
 
+use crate::bounded;
 use crate::error::Problem;
-use crate::formation::{Authority, Formation, Secret, SigningKey, Tls};
+use crate::formation::{Authority, Ca, Formation, Secret, SigningKey, Tls};
 use crate::issue::{Issue, Issued, LONGEST_NAME};
 use crate::private;
 use crate::resource::certificate::{self, Revoked};
 use crate::secrets::folder;
+
+pub use key::Means;
+
+use key::Form;
 
 /// Years that a new authority is valid: longer than the hosts it is for.
 const VALID_YEARS: i64 = 10;
@@ -51,6 +58,7 @@ pub fn find(formation: &Formation, today: Date) -> Result<Option<Authority>, Pro
         certificates: Vec::new(),
         revoked: Vec::new(),
         key: SigningKey::Unusable(why.to_string().replace('\n', "; ")),
+        note: None,
     })))
 }
 
@@ -67,7 +75,8 @@ fn in_folder(dir: &Path, formation: &Formation, today: Date) -> Result<Authority
             }
             let New { certificate, key, list } = make(&formation.name, today);
             let key = SigningKey::Made { key };
-            return Ok(Authority { dir: shown, certificates: vec![certificate], revoked: vec![list], key });
+            let (certificates, revoked) = (vec![certificate], vec![list]);
+            return Ok(Authority { dir: shown, certificates, revoked, key, note: None });
         }
         Err(error) => return Err(unreadable(&path, &error)),
     };
@@ -77,18 +86,29 @@ fn in_folder(dir: &Path, formation: &Formation, today: Date) -> Result<Authority
             .hint("it is to hold the certificate of the formation's authority as PEM")
     })?;
     check(&path, first, today)?;
-    let key = match has_key.then(|| signing_key(dir, first)) {
-        Some(Ok(_)) => SigningKey::Here,
-        Some(Err(why)) => SigningKey::Unusable(why.to_string().replace('\n', "; ")),
-        None => SigningKey::Missing,
+    let (key, note) = match has_key.then(|| look(dir, first)) {
+        Some(Ok(form)) => (SigningKey::Here, otherwise(dir, form, &formation.ca)),
+        Some(Err(why)) => (SigningKey::Unusable(why.to_string().replace('\n', "; ")), None),
+        None => (SigningKey::Missing, None),
     };
     let revoked = revocation::read(dir, &certificates)?;
-    Ok(Authority { dir: shown, certificates, revoked, key })
+    Ok(Authority { dir: shown, certificates, revoked, key, note })
+}
+
+/// What is to be said of a key that is kept otherwise than the inventory asks.
+fn otherwise(dir: &Path, form: Form, ca: &Ca) -> Option<String> {
+    let wanted = Form::wanted(ca.protection.as_ref()?);
+    (form != wanted).then(|| {
+        format!(
+            "{} is {form}, and the inventory asks for it {wanted}: the next run that signs a certificate writes it so, e.g. `muster cert renew`",
+            dir.join(KEY).display()
+        )
+    })
 }
 
 /// `ca_dir`, or the formation's own folder below the user's data.
 fn folder(formation: &Formation) -> Result<PathBuf, Problem> {
-    match &formation.ca_dir {
+    match &formation.ca.dir {
         Some(dir) => Ok(PathBuf::from(dir)),
         None => folder::of_formation(formation, &folder::Env::of_this_process()),
     }
@@ -159,7 +179,7 @@ pub fn successor(
     }
     let lists: Vec<String> = [&list].into_iter().chain(&authority.revoked).chain(listed).cloned().collect();
     let revoked = revocation::of(&certificates, &lists);
-    Authority { dir: authority.dir.clone(), certificates, revoked, key: SigningKey::Made { key } }
+    Authority { dir: authority.dir.clone(), certificates, revoked, key: SigningKey::Made { key }, note: None }
 }
 
 /// Trusts nobody any more but the one that signs.
@@ -193,7 +213,7 @@ pub fn end_rotation(authority: &Authority) -> Result<(), Problem> {
 ///
 /// # Errors
 /// A folder that cannot be written, or another run that made one there in the meantime.
-fn keep(authority: &Authority, key: &Secret) -> Result<(), Problem> {
+fn keep(authority: &Authority, key: &str) -> Result<(), Problem> {
     let dir = Path::new(&authority.dir);
     private::make_folder(dir).map_err(|error| unwritable(dir, &error))?;
     let path = dir.join(CERTIFICATES);
@@ -208,7 +228,7 @@ fn keep(authority: &Authority, key: &Secret) -> Result<(), Problem> {
         return Err(problem.hint("run the same command again: it takes that one"));
     }
     let next = dir.join(NEXT);
-    private::write(&next, key.reveal().as_bytes()).map_err(|error| unwritable(&next, &error))?;
+    private::write(&next, key.as_bytes()).map_err(|error| unwritable(&next, &error))?;
     // A list without its certificate is nobody's.
     if !authority.revoked.is_empty() {
         revocation::put(dir, &authority.revoked)?;
@@ -238,29 +258,68 @@ fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
 pub enum Signer {
     /// Nothing that is planned needs a signature.
     Nobody,
-    /// `dir`: the folder in which is written down what it has signed; nowhere where that is of no use.
-    Key { issuer: Box<Issuer<'static, KeyPair>>, dir: Option<PathBuf> },
+    Key(Box<Held>),
+}
+
+/// A key that is open, and how it is to be kept.
+pub struct Held {
+    issuer: Issuer<'static, KeyPair>,
+    /// The folder in which is written down what it has signed; nowhere where that is of no use.
+    dir: Option<PathBuf>,
+    /// An authority that was made for this run, and what is to be the file of its key.
+    new: Option<(Authority, Zeroizing<String>)>,
+    anew: Vec<Anew>,
+}
+
+/// A file that is not as the inventory asks.
+struct Anew {
+    path: PathBuf,
+    /// What it held when it was read.
+    found: Zeroizing<Vec<u8>>,
+    file: Zeroizing<String>,
 }
 
 impl Signer {
-    /// The authority's key; one that was made for this run is kept first.
+    /// The authority's key, opened: this may ask the operator, and writes nothing.
     ///
     /// # Errors
-    /// A key that cannot be read, that others may read, or that is another certificate's.
-    pub fn of(authority: &Authority) -> Result<Signer, Problem> {
+    /// A key that cannot be read or opened, that others may read, or that is another certificate's.
+    pub fn of(authority: &Authority, means: Means) -> Result<Signer, Problem> {
         let dir = Path::new(&authority.dir);
         let certificate = authority.certificates.first().map_or("", String::as_str);
-        match &authority.key {
-            SigningKey::Made { key } => keep(authority, key)?,
-            SigningKey::Here => {}
+        let (pair, new, anew) = match &authority.key {
+            SigningKey::Made { key } => {
+                let path = dir.join(KEY);
+                let file = means.seal(&path, key)?;
+                (parsed(&path, key)?, Some((authority.clone(), file)), anew(dir, None, means)?)
+            }
+            SigningKey::Here => {
+                let opened = open(dir, certificate, means)?;
+                let anew = anew(dir, Some(&opened), means)?;
+                (opened.pair, None, anew)
+            }
             SigningKey::Missing | SigningKey::Unusable(_) => return Ok(Signer::Nobody),
-        }
-        let pair = signing_key(dir, certificate)?;
+        };
         let issuer = Issuer::from_ca_cert_pem(certificate, pair).map_err(|error| {
             let path = dir.join(CERTIFICATES);
             Problem::new(format!("{}: it cannot sign: {error}", path.display()))
         })?;
-        Ok(Signer::Key { issuer: Box::new(issuer), dir: Some(dir.to_owned()) })
+        Ok(Signer::Key(Box::new(Held { issuer, dir: Some(dir.to_owned()), new, anew })))
+    }
+
+    /// Writes the key as the inventory asks; one that was made for this run is kept before anybody trusts it.
+    ///
+    /// # Errors
+    /// A folder that cannot be written, or another run that made an authority there in the meantime.
+    pub fn keep(&self) -> Result<(), Problem> {
+        let Signer::Key(held) = self else { return Ok(()) };
+        for Anew { path, found, file } in &held.anew {
+            // Another run may have been faster.
+            if fs::read(path).map(Zeroizing::new).is_ok_and(|now| now == *found) {
+                private::write(path, file.as_bytes()).map_err(|error| unwritable(path, &error))?;
+            }
+        }
+        held.new.as_ref().map_or(Ok(()), |(authority, file)| keep(authority, file))
     }
 
     /// A certificate as PEM, and its key.
@@ -268,7 +327,8 @@ impl Signer {
     /// # Errors
     /// What cannot be read as such.
     pub fn with(certificate: &str, key: KeyPair) -> Result<Signer, rcgen::Error> {
-        Ok(Signer::Key { issuer: Box::new(Issuer::from_ca_cert_pem(certificate, key)?), dir: None })
+        let issuer = Issuer::from_ca_cert_pem(certificate, key)?;
+        Ok(Signer::Key(Box::new(Held { issuer, dir: None, new: None, anew: Vec::new() })))
     }
 
     /// Signs what a host asks for, for the names that were planned: what the request itself says of names counts for nothing.
@@ -278,7 +338,7 @@ impl Signer {
     /// # Errors
     /// In words, where the request is none, or is not signed by its own key.
     pub fn sign(&self, issue: &Issue, request: &str) -> Result<Issued, String> {
-        let Signer::Key { issuer, dir } = self else {
+        let Signer::Key(held) = self else {
             return Err("the key of the formation's certificate authority is not on this machine".to_owned());
         };
         let days = (issue.not_before, issue.not_after);
@@ -287,7 +347,7 @@ impl Signer {
         params.use_authority_key_identifier_extension = true;
         let failed = |error: rcgen::Error| format!("the certificate cannot be signed: {error}");
         // What was signed can be revoked, also where its host is lost.
-        let written_down = |pem: &str| match dir {
+        let written_down = |pem: &str| match &held.dir {
             Some(dir) => certificate::read(pem).and_then(|signed| {
                 let cannot =
                     |error| format!("what is signed cannot be written down in {}: {error}", dir.display());
@@ -297,48 +357,123 @@ impl Signer {
         };
         if request.trim() == "none" {
             let pair = KeyPair::generate().map_err(failed)?;
-            let certificate = params.signed_by(&pair, issuer).map_err(failed)?.pem();
+            let certificate = params.signed_by(&pair, &held.issuer).map_err(failed)?.pem();
             written_down(&certificate)?;
             return Ok(Issued { certificate, key: Some(Secret::new(pair.serialize_pem())) });
         }
         let asked = CertificateSigningRequestParams::from_pem(request)
             .map_err(|error| format!("what the host asks to be signed cannot be read: {error}"))?;
-        let certificate = params.signed_by(&asked.public_key, issuer).map_err(failed)?.pem();
+        let certificate = params.signed_by(&asked.public_key, &held.issuer).map_err(failed)?.pem();
         written_down(&certificate)?;
         Ok(Issued { certificate, key: None })
     }
 }
 
-/// The key of a certificate.
+/// The files of the key: a run that was cut off may have left the right one under its other name.
+fn files_of_key(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    [KEY, NEXT].map(|name| dir.join(name)).into_iter().filter(|path| path.exists())
+}
+
+/// How the key of a certificate is kept. Whether one that is encrypted is the certificate's own shows once it is opened.
 ///
 /// # Errors
 /// One that others may read, that cannot be read, or that is another certificate's.
-fn signing_key(dir: &Path, certificate: &str) -> Result<KeyPair, Problem> {
-    let of_certificate = certificate::public_key(certificate);
-    // A run that was cut off may have left the right one under its other name.
-    for path in [KEY, NEXT].map(|name| dir.join(name)).into_iter().filter(|path| path.exists()) {
-        let key = read_key(&path)?;
-        let found = KeyPair::from_pem(key.reveal()).map_err(|_| {
-            Problem::new(format!("{}: it is no private key that muster can sign with", path.display()))
-                .hint("it is to be PKCS #8 as PEM, of an EC (P-256, P-384) or RSA key, without a passphrase")
-        })?;
-        if of_certificate.as_deref() == Some(found.der_bytes()) {
-            return Ok(found);
+fn look(dir: &Path, certificate: &str) -> Result<Form, Problem> {
+    for path in files_of_key(dir) {
+        let bytes = read_key(&path)?;
+        let form = Form::of(&bytes);
+        let is_it = || {
+            let key = std::str::from_utf8(&bytes).map(Secret::new).unwrap_or_else(|_| Secret::new(""));
+            parsed(&path, &key).map(|pair| is_of(&pair, certificate))
+        };
+        if form != Form::Clear || is_it()? {
+            return Ok(form);
         }
     }
-    let (key, certificates) = (dir.join(KEY), dir.join(CERTIFICATES));
-    let problem = Problem::new(format!("{} is not the key of {}", key.display(), certificates.display()));
-    Err(problem.hint("put the key of the first certificate there"))
+    Err(not_the_key(dir))
 }
 
-fn read_key(path: &Path) -> Result<Secret, Problem> {
+/// The key of a certificate, and the file that it was found in.
+struct Opened {
+    path: PathBuf,
+    found: Zeroizing<Vec<u8>>,
+    pem: Secret,
+    pair: KeyPair,
+}
+
+/// # Errors
+/// As [`look`], and a key that nobody here can open.
+fn open(dir: &Path, certificate: &str, means: Means) -> Result<Opened, Problem> {
+    let mut closed = None;
+    for path in files_of_key(dir) {
+        let found = read_key(&path)?;
+        match means.open(&path, &found) {
+            Ok(pem) => {
+                let pair = parsed(&path, &pem)?;
+                if is_of(&pair, certificate) {
+                    return Ok(Opened { path, found, pem, pair });
+                }
+            }
+            Err(why) => closed = closed.or(Some(why)),
+        }
+    }
+    Err(closed.unwrap_or_else(|| not_the_key(dir)))
+}
+
+/// What is to be written as the inventory asks: the key that signs, and any other that lies there in clear.
+fn anew(dir: &Path, opened: Option<&Opened>, means: Means) -> Result<Vec<Anew>, Problem> {
+    let Some(wanted) = means.ca.protection.as_ref().map(Form::wanted) else { return Ok(Vec::new()) };
+    let mut files = Vec::new();
+    // One is the other's successor: a passphrase is asked for once.
+    let sealed = |pem: &Secret| means.seal(&dir.join(KEY), pem);
+    if let Some(Opened { path, found, pem, .. }) = opened
+        && Form::of(found) != wanted
+    {
+        files.push(Anew { path: path.clone(), found: found.clone(), file: sealed(pem)? });
+    }
+    let is_another = |path: &PathBuf| opened.is_none_or(|opened| opened.path != *path) && path.exists();
+    for path in [KEY, NEXT, OLD].map(|name| dir.join(name)).into_iter().filter(is_another) {
+        // One that nobody uses any more is in nobody's way.
+        let Ok(found) = read_key(&path) else { continue };
+        if wanted != Form::Clear && Form::of(&found) == Form::Clear {
+            let pem = means.open(&path, &found)?;
+            if parsed(&path, &pem).is_ok() {
+                files.push(Anew { path, found, file: sealed(&pem)? });
+            }
+        }
+    }
+    Ok(files)
+}
+
+fn is_of(pair: &KeyPair, certificate: &str) -> bool {
+    certificate::public_key(certificate).as_deref() == Some(pair.der_bytes())
+}
+
+fn parsed(path: &Path, key: &Secret) -> Result<KeyPair, Problem> {
+    KeyPair::from_pem(key.reveal()).map_err(|_| {
+        let problem = format!("{}: it is no private key that muster can sign with", path.display());
+        Problem::new(problem).hint(
+            "it is to be PKCS #8 as PEM, of an EC (P-256, P-384) or RSA key; `openssl pkcs8 -topk8` writes that",
+        )
+    })
+}
+
+fn not_the_key(dir: &Path) -> Problem {
+    let (key, certificates) = (dir.join(KEY), dir.join(CERTIFICATES));
+    let problem = Problem::new(format!("{} is not the key of {}", key.display(), certificates.display()));
+    problem.hint("put the key of the first certificate there")
+}
+
+fn read_key(path: &Path) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    /// A key of RSA with 16384 bits, as digits of digits.
+    const MOST_BYTES: u64 = 1 << 20;
     let metadata = path.metadata().map_err(|error| unreadable(path, &error))?;
     if metadata.permissions().mode() & 0o077 != 0 {
         let problem =
             Problem::new(format!("others may read {}, the key that every node trusts", path.display()));
         return Err(problem.hint(format!("`chmod 600 {}`, and think about who may have it", path.display())));
     }
-    fs::read_to_string(path).map(Secret::new).map_err(|error| unreadable(path, &error))
+    bounded::read(path, MOST_BYTES).map(Zeroizing::new).map_err(|error| unreadable(path, &error))
 }
 
 #[cfg(test)]

@@ -11,11 +11,15 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 mod authority;
+mod keeper;
 mod kept;
+mod reference;
 mod restart_policy;
 mod tls;
-pub use authority::{Authority, SigningKey};
+pub use authority::{Authority, Ca, Protection, SigningKey};
+pub use keeper::Keeper;
 pub use kept::{Kept, Password};
+pub use reference::{Held, Origin, Reference, Sought};
 pub use restart_policy::RestartPolicy;
 pub use tls::{SslMode, Tls};
 
@@ -114,8 +118,7 @@ pub struct Formation {
     pub number_sync_standbys: Option<u32>,
     /// Name (`postgresql.conf.j2`) and text of the templates that replace muster's own.
     pub templates: BTreeMap<String, String>,
-    /// `ca_dir`: where the formation's own certificate authority is on this machine; `None` is the usual place.
-    pub ca_dir: Option<String>,
+    pub ca: Ca,
     /// What signs where `ssl` is `managed`; it is found once a command begins.
     pub authority: Option<Authority>,
     /// Whom the inventory names, for patterns that select hosts.
@@ -484,18 +487,4 @@ pub struct Initdb {
     pub encoding: String,
     /// `locale`, default `C.UTF-8`: there on every host, and sorts alike on all of them.
     pub locale: String,
-}
-
-/// How `pg_autoctl run` is kept running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Keeper {
-    /// systemd where it runs, else detached.
-    Auto,
-    Systemd,
-    Detached,
-    /// No keeper: nothing will fail over.
-    None,
-    /// An adopted server's: muster neither starts, stops nor replaces it.
-    AsFound,
 }

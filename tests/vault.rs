@@ -122,6 +122,27 @@ fn what_ansible_encrypts_is_read() {
     assert!(inventory::list(&alone, &Arc::new(Keyring::empty())).is_err());
 }
 
+/// Files with a label and without.
+#[test]
+fn what_muster_encrypts_ansible_opens() {
+    if bin().is_none() {
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    let folder = folder.path();
+    fs::write(folder.join("one"), "the first password\n").expect("a file can be written");
+    fs::write(folder.join("two"), " the second \n").expect("a file can be written");
+    let path = |name: &str| folder.join(name).display().to_string();
+    for (id, text) in [(path("one"), TEXTS[1]), (format!("dev@{}", path("two")), TEXTS[2])] {
+        let named = Named { vault_ids: vec![id], ..Named::default() };
+        let sealed = Keyring::new(&named, Asker::nobody()).seal_vault(&folder.join("key"), text.as_bytes());
+        fs::write(folder.join("key"), sealed.expect("a password is given")).expect("a file can be written");
+        let ids = ["--vault-id", "one", "--vault-id", "dev@two"];
+        let viewed = ansible("ansible-vault", folder, &[&["view", "key"], &ids[..]].concat());
+        assert_eq!(viewed.trim_end_matches('\n'), text);
+    }
+}
+
 fn keyring(folder: &Path) -> Arc<Keyring> {
     let path = |name: &str| folder.join(name).display().to_string();
     let vault_ids = vec![path("one"), format!("dev@{}", path("two"))];

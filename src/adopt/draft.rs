@@ -226,7 +226,7 @@ pub fn together(name: &str, monitor: Monitor, facts: &MonitorFacts, mut nodes: V
         number_sync_standbys: number,
         nodes: nodes.into_iter().map(|node| (node.name().clone(), node)).collect(),
         templates: BTreeMap::new(),
-        ca_dir: None,
+        ca: Default::default(),
         authority: None,
         roster: Roster::default(),
         // It is only written down.

@@ -14,7 +14,7 @@ use rcgen::{
     SerialNumber,
 };
 
-use super::{signing_key, unreadable, unwritable};
+use super::{Means, open, unreadable, unwritable};
 use crate::error::Problem;
 use crate::formation::{Authority, SigningKey};
 use crate::private;
@@ -85,12 +85,17 @@ fn bytes(digits: &str) -> Vec<u8> {
 /// The same authority with these certificates on its list, too; nothing is written.
 ///
 /// # Errors
-/// Its key is not on this machine, or cannot be used.
-pub fn revoke(authority: &Authority, serials: &BTreeSet<String>, today: Date) -> Result<Authority, Problem> {
+/// Its key is not on this machine, or cannot be opened.
+pub fn revoke(
+    authority: &Authority,
+    serials: &BTreeSet<String>,
+    today: Date,
+    means: Means,
+) -> Result<Authority, Problem> {
     let dir = Path::new(&authority.dir);
     let pem = authority.certificates.first().map_or("", String::as_str);
     let key = match &authority.key {
-        SigningKey::Here => signing_key(dir, pem)?,
+        SigningKey::Here => open(dir, pem, means)?.pair,
         SigningKey::Made { .. } | SigningKey::Missing | SigningKey::Unusable(_) => {
             let problem = Problem::new(format!(
                 "{} on this machine cannot sign a list of revoked certificates",
@@ -182,17 +187,24 @@ pub fn issued(authority: &Authority, name: &str, today: Date) -> Result<BTreeSet
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::authority::{Signer, tests::found};
+    use crate::authority::tests::{found, ready};
+    use crate::formation::Ca;
+    use crate::secrets::Keyring;
     use std::process::Command;
 
     const TODAY: Date = jiff::civil::date(2026, 11, 28);
+
+    fn revoked(authority: &Authority, serials: &[String]) -> Result<Authority, Problem> {
+        let means = Means { ca: &Ca::default(), keyring: &Keyring::empty() };
+        revoke(authority, &serials.iter().cloned().collect(), TODAY, means)
+    }
 
     #[test]
     fn openssl_refuses_what_is_on_the_list_and_nothing_else() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("ca");
         let made = found(&dir);
-        let signer = Signer::of(&made).unwrap();
+        let signer = ready(&made).unwrap();
         let sign = |name: &str| {
             let issue = crate::issue::Issue {
                 dir: "/n".to_owned(),
@@ -223,40 +235,40 @@ mod tests {
             (said.status.success(), text)
         };
         assert!(verified("bad").0 && verified("good").0, "{:?}", verified("good"));
-        let revoked = revoke(&known, &[bad.clone()].into(), TODAY).unwrap();
+        let listed = revoked(&known, std::slice::from_ref(&bad)).unwrap();
         assert_eq!(found(&dir).revoked, known.revoked, "nothing is written yet");
-        keep_lists(&revoked).unwrap();
-        keep_lists(&revoked).unwrap();
+        keep_lists(&listed).unwrap();
+        keep_lists(&listed).unwrap();
         let (is_good, said) = verified("bad");
         assert!(!is_good && said.contains("certificate revoked"), "{said}");
         assert!(verified("good").0, "{:?}", verified("good"));
         // It stays so, and an older list does not come back.
-        let again = revoke(&found(&dir), &["AB01".to_owned()].into(), TODAY).unwrap();
+        let again = revoked(&found(&dir), &["AB01".to_owned()]).unwrap();
         keep_lists(&again).unwrap();
         let list = certificate::revoked(&found(&dir).revoked[0]).unwrap();
         assert_eq!((list.number, list.serials.len()), (3, 2));
         assert!(list.serials.contains_key(&bad));
-        assert!(keep_lists(&revoked).unwrap_err().to_string().contains("in the meantime"));
+        assert!(keep_lists(&listed).unwrap_err().to_string().contains("in the meantime"));
     }
 
     #[test]
     fn each_authority_has_its_own_list_while_one_is_replaced() {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path().join("ca");
-        Signer::of(&found(&dir)).unwrap();
+        ready(&found(&dir)).unwrap();
         let first = found(&dir);
         let both =
             crate::authority::successor(&first, &crate::authority::tests::formation(&dir), (&[], &[]), TODAY);
         assert_eq!((both.certificates.len(), both.revoked.len()), (2, 2));
         assert_eq!(both.revoked[1], first.revoked[0]);
-        Signer::of(&both).unwrap();
+        ready(&both).unwrap();
         assert_eq!(found(&dir).revoked, both.revoked);
         crate::authority::forget_others(&found(&dir)).unwrap();
         assert_eq!(found(&dir).revoked, both.revoked[..1]);
         // An authority that was made elsewhere has none: nobody looks for one then.
         fs::remove_file(dir.join(LISTS)).unwrap();
         assert!(found(&dir).revoked.is_empty());
-        let made = revoke(&found(&dir), &["0A".to_owned()].into(), TODAY).unwrap();
+        let made = revoked(&found(&dir), &["0A".to_owned()]).unwrap();
         keep_lists(&made).unwrap();
         assert_eq!(found(&dir).revoked, made.revoked);
     }

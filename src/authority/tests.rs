@@ -1,4 +1,5 @@
 use super::*;
+use crate::secrets::Keyring;
 use std::io::Write as _;
 use std::process::{Command as Process, Stdio};
 
@@ -16,6 +17,17 @@ pub(crate) fn found(dir: &Path) -> Authority {
     find(&formation(dir), TODAY).unwrap().unwrap()
 }
 
+fn means_of<'a>(ca: &'a Ca, keyring: &'a Keyring) -> Means<'a> {
+    Means { ca, keyring }
+}
+
+/// As a run does it.
+pub(crate) fn ready(authority: &Authority) -> Result<Signer, Problem> {
+    let signer = Signer::of(authority, means_of(&Ca::default(), &Keyring::empty()))?;
+    signer.keep()?;
+    Ok(signer)
+}
+
 fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }
@@ -27,14 +39,14 @@ fn it_is_made_once_and_nobody_else_reads_its_key() {
     let made = found(&dir);
     assert!(matches!(made.key, SigningKey::Made { .. }) && !dir.exists(), "a look writes nothing");
     assert!(!format!("{made:?}").contains("PRIVATE"), "{made:?}");
-    Signer::of(&made).unwrap();
-    Signer::of(&made).unwrap();
+    ready(&made).unwrap();
+    ready(&made).unwrap();
     assert_eq!((mode(&dir), mode(&dir.join(KEY)), mode(&dir.join(CERTIFICATES))), (0o700, 0o600, 0o644));
     let kept = found(&dir);
     assert_eq!((&kept.certificates, &kept.key), (&made.certificates, &SigningKey::Here));
-    Signer::of(&kept).unwrap();
+    ready(&kept).unwrap();
     let other = Authority { dir: dir.display().to_string(), ..found(&folder.path().join("third")) };
-    let said = Signer::of(&other).err().unwrap().to_string();
+    let said = ready(&other).err().unwrap().to_string();
     assert!(said.contains("made in the meantime"), "{said}");
     assert_eq!(found(&dir).certificates, made.certificates);
 }
@@ -44,7 +56,7 @@ fn a_key_that_is_open_or_of_another_signs_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let [one, two] = ["one", "two"].map(|name| folder.path().join(name));
     for dir in [&one, &two] {
-        Signer::of(&found(dir)).unwrap();
+        ready(&found(dir)).unwrap();
     }
     fs::set_permissions(one.join(KEY), fs::Permissions::from_mode(0o640)).unwrap();
     let unusable = |dir: &Path| match found(dir).key {
@@ -57,7 +69,7 @@ fn a_key_that_is_open_or_of_another_signs_nothing() {
     fs::set_permissions(one.join(KEY), fs::Permissions::from_mode(0o600)).unwrap();
     let said = unusable(&one);
     assert!(said.contains("is not the key of"), "{said}");
-    assert!(matches!(Signer::of(&found(&one)).unwrap(), Signer::Nobody));
+    assert!(matches!(ready(&found(&one)).unwrap(), Signer::Nobody));
     fs::remove_file(one.join(KEY)).unwrap();
     assert_eq!(found(&one).key, SigningKey::Missing);
     fs::remove_file(two.join(CERTIFICATES)).unwrap();
@@ -71,16 +83,16 @@ fn a_successor_stands_before_the_old_one_and_a_cut_loses_neither() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("ca");
     let old = found(&dir);
-    Signer::of(&old).unwrap();
+    ready(&old).unwrap();
     let both = successor(&found(&dir), &formation(&dir), (&old.certificates, &[]), TODAY);
     assert_eq!(both.certificates[1..], old.certificates, "each one once");
-    Signer::of(&both).unwrap();
+    ready(&both).unwrap();
     // As it is where the run was cut off between the files.
     fs::rename(dir.join(KEY), dir.join(NEXT)).unwrap();
     fs::rename(dir.join(OLD), dir.join(KEY)).unwrap();
     let kept = found(&dir);
     assert_eq!((kept.certificates.len(), &kept.key), (2, &SigningKey::Here));
-    Signer::of(&kept).unwrap();
+    ready(&kept).unwrap();
     let alone = forget_others(&kept).unwrap();
     assert_eq!(alone.certificates, both.certificates[..1]);
     assert_eq!(found(&dir).certificates, alone.certificates);
@@ -118,7 +130,7 @@ fn a_host_makes_its_key_and_takes_what_fits_it() {
     let folder = tempfile::tempdir().unwrap();
     let (ours, node) = (folder.path().join("ca"), folder.path().join("pg.node"));
     let authority = found(&ours);
-    let signer = Signer::of(&authority).unwrap();
+    let signer = ready(&authority).unwrap();
     let issue = Issue {
         dir: node.display().to_string(),
         owner: "postgres".to_owned(),
@@ -155,7 +167,7 @@ fn a_host_makes_its_key_and_takes_what_fits_it() {
     }
     // What another authority has signed, or what is for another key, is placed nowhere.
     let before = fs::read_to_string(node.join("server.crt")).unwrap();
-    let stranger = Signer::of(&found(&folder.path().join("stranger"))).unwrap();
+    let stranger = ready(&found(&folder.path().join("stranger"))).unwrap();
     let (_, request) = run(&issue.request(), &there);
     let (ok, said) = run(&issue.place(&stranger.sign(&issue, &request).unwrap()), &there);
     assert!(!ok && said.contains("does not hold against"), "{said}");

@@ -12,7 +12,7 @@ use super::lock::{self, Locks, No, Taken};
 use super::saved::Saved;
 use super::screen::Screen;
 use super::{Options, exit, plan, signals, today};
-use crate::authority::{Signer, revocation};
+use crate::authority::{Means, Signer, revocation};
 use crate::error::{Exit, Problem};
 use crate::execute::{Stop, execute};
 use crate::facts::{self, Facts};
@@ -190,6 +190,8 @@ struct Rounds<'a> {
     /// Signals end the process until this is taken.
     sender: Option<watch::Sender<Stop>>,
     locks: Locks<'a>,
+    /// Once a plan has something to sign.
+    signer: Option<Signer>,
 }
 
 /// Plan, show, ask, execute; again while a plan says that more will follow.
@@ -204,9 +206,21 @@ async fn rounds(
     let over = if arguments.break_lock { Over::Anybody } else { Over::Nobody };
     let locks = Locks::new(fleet, formation, over);
     let sender = Some(sender);
-    let kept = None;
-    let mut run =
-        Rounds { options, arguments, saved, formation, kept, scope, goal, fleet, stop, sender, locks };
+    let (kept, signer) = (None, None);
+    let mut run = Rounds {
+        options,
+        arguments,
+        saved,
+        formation,
+        kept,
+        scope,
+        goal,
+        fleet,
+        stop,
+        sender,
+        locks,
+        signer,
+    };
     let ended = run.all(facts).await;
     run.locks.release().await;
     ended
@@ -303,6 +317,8 @@ impl Rounds<'_> {
         if self.asks() && !tokio::select! { yes = ask(plan) => yes, _ = stopped => false } {
             return Ok(Agreed::Stopped);
         }
+        // It may ask, and nobody is kept waiting by that.
+        self.open_key(plan)?;
         if let Some(sender) = self.sender.take() {
             signals::listen(sender)?;
         }
@@ -335,18 +351,28 @@ impl Rounds<'_> {
         Ok(())
     }
 
+    /// What signs, where the plan has something to sign.
+    fn open_key(&mut self, plan: &Plan) -> Result<(), Vec<Problem>> {
+        if let (None, true, Some(authority)) = (&self.signer, plan.is_to_sign(), &self.formation.authority) {
+            let means = Means { ca: &self.formation.ca, keyring: self.options.keys.keyring() };
+            self.signer = Some(Signer::of(authority, means).map_err(|problem| vec![problem])?);
+        }
+        Ok(())
+    }
+
     async fn execute(&self, plan: &Plan) -> Result<Outcomes, Vec<Problem>> {
         let stop = self.stop.clone();
         // What signs is kept on this machine before any host trusts it.
-        let signer = match &self.formation.authority {
-            Some(authority) if plan.is_to_sign() => Signer::of(authority).map_err(|problem| vec![problem])?,
-            Some(_) | None => Signer::Nobody,
+        let signer = match &self.signer {
+            Some(signer) if plan.is_to_sign() => signer,
+            Some(_) | None => &Signer::Nobody,
         };
+        signer.keep().map_err(|problem| vec![problem])?;
         if let Some(authority) = &self.formation.authority {
             revocation::keep_lists(authority).map_err(|problem| vec![problem])?;
         }
         let screen = Screen::open(self.options.running(), plan.steps().count(), "starting", stop.clone());
-        let by = (self.locks.holder(), &signer);
+        let by = (self.locks.holder(), signer);
         let executed = execute(plan, self.fleet, screen.events(), stop, by).await;
         screen.close().await;
         Ok(executed)

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::{Options, apply, exit, plan, today};
-use crate::authority::revocation;
+use crate::authority::{Means, revocation};
 use crate::error::{Exit, Problem};
 use crate::formation::{NodeName, Server, Tls};
 use crate::plan::{Certificates, Goal};
@@ -94,7 +94,8 @@ async fn revoke(options: &Options, name: &str, run: &apply::Verb) -> Result<Exit
         return Err(vec![problem.hint(hint)]);
     }
     let had_list = !authority.revoked.is_empty();
-    let authority = revocation::revoke(&authority, &serials, today()).map_err(one)?;
+    let means = Means { ca: &formation.ca, keyring: options.keys.keyring() };
+    let authority = revocation::revoke(&authority, &serials, today(), means).map_err(one)?;
     let nodes: BTreeSet<NodeName> = managed.iter().map(|server| server.name.clone()).collect();
     // Where nobody looks at a list yet, settings and keepers are told of it as well.
     let goal = || match had_list {

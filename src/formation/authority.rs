@@ -2,7 +2,35 @@
 
 use serde::Serialize;
 
-use super::{Formation, Monitor, Secret};
+use super::{Formation, Monitor, Secret, Sought};
+
+/// What the inventory says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Ca {
+    /// `ca_dir`: where it is on this machine; `None` is the usual place.
+    pub dir: Option<String>,
+    /// `ca_key_protection`; `None` leaves a key as it is found, and keeps a new one in clear.
+    pub protection: Option<Protection>,
+    /// `ca_key_passphrase`; `None` is asked for.
+    #[serde(skip)]
+    pub passphrase: Option<Sought>,
+}
+
+/// How the authority's key is kept on this machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protection {
+    /// Whoever may read the file has it.
+    Clear,
+    /// Encrypted PKCS #8.
+    Passphrase,
+    /// By ansible-vault.
+    Vault,
+    Age {
+        /// `age1…` and public keys of ssh.
+        recipients: Vec<String>,
+    },
+}
 
 /// Whose signature every certificate of `ssl: managed` has.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -15,13 +43,16 @@ pub struct Authority {
     /// Its lists of revoked certificates (CRL) as PEM, one of each certificate; none at all where nobody looks at such a list.
     pub revoked: Vec<String>,
     pub key: SigningKey,
+    /// What is not as the inventory asks, and is put right by the next run that signs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// Whether the authority is in its folder.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SigningKey {
-    /// It is, and signs.
+    /// It is, and signs; one that is encrypted is opened, and compared with the certificate, no sooner than that.
     Here,
     /// Its certificate is, and its key is not: it signs nothing on this machine.
     Missing,

@@ -8,8 +8,7 @@ use super::tree::{Entry, Node, Tree};
 use super::value::unclean;
 use super::variables::Variable;
 use crate::error::Problem;
-use crate::formation::Secret;
-use crate::secrets::{Origin, Reference};
+use crate::formation::{Held, Origin, Reference, Secret};
 use crate::sql::percent;
 
 /// A value of a variable that is a password.
@@ -18,12 +17,6 @@ pub(super) struct Hidden {
     held: Held,
     /// For every host that has the value from the same place; `None` where it was looked for in vain.
     found: Rc<OnceCell<Option<Secret>>>,
-}
-
-#[derive(Clone)]
-enum Held {
-    Reference(Reference),
-    Vault(String),
 }
 
 impl PartialEq for Hidden {
@@ -60,6 +53,11 @@ impl Hidden {
             Held::Reference(reference) => reference.origin(),
             Held::Vault(_) => Origin::Vault,
         }
+    }
+
+    /// For who looks for it later.
+    pub(super) fn held(&self) -> &Held {
+        &self.held
     }
 
     /// Looks for it, unless somebody has.

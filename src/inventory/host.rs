@@ -7,8 +7,7 @@ use super::Need;
 use super::source::{Source, Span};
 use super::value::Value;
 use super::variables::{Fallback, VARIABLES, Variable, variable};
-use crate::formation::Secret;
-use crate::secrets::Origin;
+use crate::formation::{Origin, Secret, Sought};
 
 /// One variable as it stands in the file.
 #[derive(Clone)]
@@ -120,6 +119,16 @@ impl Host {
                 tracing::debug!("{}: `{}` is {}", self.name, row.name, given.origin);
                 hidden.find(row, given.span, source);
             }
+        }
+    }
+
+    /// What is looked for later, if at all.
+    pub(super) fn sought(&self, name: &str, source: &Source) -> Option<Sought> {
+        let given = self.given(name)?;
+        let base = source.base(given.span).to_string_lossy().into_owned();
+        match &given.value {
+            Value::Secret(hidden) => Some(Sought { held: hidden.held().clone(), base }),
+            _ => None,
         }
     }
 

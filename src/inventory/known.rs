@@ -13,7 +13,7 @@ use super::tree::{Entry, Node, Tree};
 use super::value::{self, Value};
 use super::variables::{Kind, OWN, VARIABLES, Variable, variable};
 use crate::error::Problem;
-use crate::secrets::{Origin, Reference};
+use crate::formation::{Origin, Reference};
 
 /// Ansible's own variables that change nothing in how muster reaches a host.
 const HARMLESS: [&str; 10] = [

@@ -21,6 +21,7 @@ use crate::formation::{
 use crate::secrets::Keyring;
 
 mod alike;
+mod ca;
 mod hba;
 mod hidden;
 mod host;
@@ -108,7 +109,8 @@ impl Need {
         match self {
             Need::Nothing => false,
             Need::Login => login.contains(&row.name),
-            Need::Everything => true,
+            // It is needed where something is signed, if anywhere.
+            Need::Everything => row.name != ca::PASSPHRASE,
         }
     }
 }
@@ -360,8 +362,7 @@ fn formation(
     };
     let secrets = node.host.given("secrets_dir").zip(node.host.text("secrets_dir"));
     let given = secrets.map(|(given, folder)| resolved(source.base(given.span), &folder));
-    let ca_dir = (node.host.given("ca_dir").zip(node.host.text("ca_dir")))
-        .map(|(given, folder)| resolved(source.base(given.span), &folder));
+    let ca = ca::read(&node.host, source);
     keepers(&members, source);
     let mut monitor = match node.host.given("monitor").map(|given| &given.value) {
         Some(Value::Monitor(uri)) => {
@@ -393,7 +394,7 @@ fn formation(
         nodes,
         number_sync_standbys,
         templates,
-        ca_dir,
+        ca,
         authority: None,
         roster,
         seed: Seed(rand::random()),

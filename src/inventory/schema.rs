@@ -137,7 +137,7 @@ fn choices(kind: Kind) -> Vec<Value> {
             })]
         }
         Kind::SshArgs => vec![json!({"type": "string"})],
-        Kind::HostKeys | Kind::Names => {
+        Kind::HostKeys | Kind::Names | Kind::Recipients => {
             vec![json!({"type": "string"}), json!({"type": "array", "items": {"type": "string"}})]
         }
         Kind::Rules => vec![

@@ -8,7 +8,8 @@ use zeroize::Zeroizing;
 
 use super::variables::VARIABLES;
 use crate::error::{Place, Problem};
-use crate::secrets::{Closed, Found, Keyring, Origin, Reference};
+use crate::formation::{Origin, Reference};
+use crate::secrets::{Closed, Found, Keyring};
 
 /// A stretch of one line; lines and columns count characters from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,7 @@ use serde_saphyr::{Error, Location, Spanned, Tagged};
 
 use super::source::{Source, Span};
 use crate::error::Problem;
-use crate::secrets::Origin;
+use crate::formation::Origin;
 
 /// Deepest nesting of an inventory; each generation of groups takes two levels.
 const DEEPEST: usize = 32;

@@ -13,6 +13,7 @@ use super::tree::{Node, Style, Tree};
 use super::variables::{Kind, Variable};
 use crate::error::Problem;
 use crate::formation::MonitorUri;
+use crate::secrets::is_recipient;
 
 /// A value that fits its variable.
 #[derive(Clone)]
@@ -31,6 +32,7 @@ pub(super) enum Value {
     },
     HostKeys(Vec<String>),
     Names(Vec<String>),
+    Recipients(Vec<String>),
     /// A plugin of Ansible's that muster has nothing for: a mistake where muster has to reach the host.
     Foreign(String),
     /// Given, and as if it were not: empty, or `omit`.
@@ -56,6 +58,7 @@ impl PartialEq for Value {
             (Value::Secret(a), Value::Secret(b)) => a == b,
             (Value::Monitor(a), Value::Monitor(b)) => a == b,
             (Value::HostKeys(a), Value::HostKeys(b)) | (Value::Names(a), Value::Names(b)) => a == b,
+            (Value::Recipients(a), Value::Recipients(b)) => a == b,
             (Value::Bad, _) | (_, Value::Bad) => true,
             _ => false,
         }
@@ -75,6 +78,7 @@ pub(super) fn read(variable: &Variable, node: &Node, source: &mut Source) -> Val
         Kind::SshArgs => ssh_arguments(variable, node),
         Kind::HostKeys => host_keys(variable, node),
         Kind::Names => names(variable, node),
+        Kind::Recipients => recipients(variable, node),
         Kind::Settings => return settings::read(node, source),
         Kind::Rules => return super::hba::read(node, source),
     };
@@ -254,6 +258,22 @@ fn names(variable: &Variable, node: &Node) -> Result<Value, Problem> {
     match &node.tree {
         Tree::List(list) => list.iter().map(one).collect::<Result<_, _>>().map(Value::Names),
         _ => one(node).map(|name| Value::Names(vec![name])),
+    }
+}
+
+fn recipients(variable: &Variable, node: &Node) -> Result<Value, Problem> {
+    let one = |node: &Node| match &node.tree {
+        Tree::Text(text) if is_recipient(text) => Ok(text.clone()),
+        other => {
+            let problem = mismatch(variable.name, "recipients of age: age1… or public keys of ssh", other);
+            Err(problem.hint("`age-keygen -y` prints that of a key; of ssh's keys ssh-ed25519 and ssh-rsa"))
+        }
+    };
+    match &node.tree {
+        Tree::List(list) if !list.is_empty() => {
+            list.iter().map(one).collect::<Result<_, _>>().map(Value::Recipients)
+        }
+        _ => one(node).map(|recipient| Value::Recipients(vec![recipient])),
     }
 }
 

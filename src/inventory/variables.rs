@@ -50,6 +50,8 @@ pub enum Kind {
     HostKeys,
     /// Host names and addresses: a list, or one.
     Names,
+    /// Whom age encrypts for, or a list of them.
+    Recipients,
     /// A list of `pg_hba.conf` lines; the levels follow each other, outer first.
     Rules,
 }
@@ -98,7 +100,7 @@ impl Variable {
 }
 
 use Fallback::{From, Is, Required};
-use Kind::{Choice, Flag, HostKeys, Names, Number, Plugin, Rules, Secret, Settings, SshArgs};
+use Kind::{Choice, Flag, HostKeys, Names, Number, Plugin, Recipients, Rules, Secret, Settings, SshArgs};
 use Scope::{Formation, Group, Node, Server};
 
 use super::text::*;
@@ -307,6 +309,27 @@ pub static VARIABLES: &[Variable] = &[
         LOCAL_FILE,
         From("a folder of the formation's below $XDG_DATA_HOME/muster"),
         "Where ssl: managed keeps its certificate authority, ca.crt and ca.key, on the machine that muster runs on; relative to the inventory.",
+    ),
+    row(
+        "ca_key_protection",
+        Formation,
+        Choice(&["none", "passphrase", "vault", "age"]),
+        From("none for a new key; one that is there stays as it is"),
+        "How ca.key is kept: in clear with mode 0600, or encrypted: under a passphrase, by ansible-vault, or for age recipients.",
+    ),
+    row(
+        "ca_key_passphrase",
+        Formation,
+        Secret,
+        From("asked for where something is signed"),
+        "The passphrase of ca.key, best as env:NAME, file:PATH or cmd:COMMAND; looked for only where something is signed.",
+    ),
+    row(
+        "ca_key_recipients",
+        Formation,
+        Recipients,
+        From("none"),
+        "For ca_key_protection: age: who can open ca.key, a recipient or a list: age1… or a public key of ssh.",
     ),
     // Citus and failover.
     row(

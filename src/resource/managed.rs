@@ -41,6 +41,8 @@ pub struct Trust {
     is_listed: bool,
     /// Whether it is made by this run.
     is_new: bool,
+    /// How the key is kept, where that is not as the inventory asks.
+    otherwise: Option<String>,
 }
 
 /// What is to be done: at once, and once every host has the new certificate among those that it trusts.
@@ -64,7 +66,7 @@ pub enum Renew {
 impl Trust {
     /// `None` where no server has `ssl: managed`. `seen`: what was found on those hosts that could be looked at.
     pub fn of<'f>(formation: &Formation, seen: impl Fn(&Server) -> Option<&'f TlsFacts>) -> Option<Trust> {
-        let Authority { dir, certificates, revoked: lists, key } = formation.authority.as_ref()?;
+        let Authority { dir, certificates, revoked: lists, key, note } = formation.authority.as_ref()?;
         let managed = || formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. }));
         // What holds no certificate is damaged, and trusts nobody.
         let all: Vec<(&Server, &[String])> = managed()
@@ -134,6 +136,7 @@ impl Trust {
             is_foreign: foreign.is_some() || certificates.is_empty(),
             is_new: matches!(key, SigningKey::Made { .. }) && cannot.is_none() && !all.iter().any(has_first),
             cannot,
+            otherwise: note.clone(),
         })
     }
 
@@ -145,7 +148,7 @@ impl Trust {
             None if self.is_new => Some(format!(
                 "the certificate authority of this formation is made in {dir} on this machine: keep a copy of that folder"
             )),
-            None => None,
+            None => self.otherwise.clone(),
         }
     }
 

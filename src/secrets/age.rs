@@ -1,12 +1,12 @@
 //! Files that age has encrypted: for keys of age, for ssh keys, or with a passphrase.
 
-use std::io::{BufReader, Cursor, Read as _};
+use std::io::{BufReader, Cursor, Read as _, Write as _};
 use std::path::Path;
 use std::sync::Arc;
 
-use age::armor::ArmoredReader;
+use age::armor::{ArmoredReader, ArmoredWriter, Format};
 use age::secrecy::SecretString;
-use age::{Callbacks, DecryptError, Decryptor, Identity, IdentityFile};
+use age::{Callbacks, DecryptError, Decryptor, Encryptor, Identity, IdentityFile, Recipient};
 use zeroize::Zeroizing;
 
 use super::Keyring;
@@ -25,6 +25,12 @@ pub(super) fn read(path: &Path, keyring: &Keyring) -> Result<Zeroizing<Vec<u8>>,
     let name = path.display();
     let bytes = bounded::read(path, program::MOST_BYTES)
         .map_err(|error| Problem::new(format!("cannot read the age file `{name}`: {error}")))?;
+    open(path, &bytes, keyring)
+}
+
+/// Decrypts what a file holds.
+pub(super) fn open(path: &Path, bytes: &[u8], keyring: &Keyring) -> Result<Zeroizing<Vec<u8>>, Problem> {
+    let name = path.display();
     let refused = |why: DecryptError| problem(&why, path);
     let decryptor =
         Decryptor::new_buffered(BufReader::new(ArmoredReader::new(Cursor::new(bytes)))).map_err(refused)?;
@@ -46,6 +52,37 @@ pub(super) fn read(path: &Path, keyring: &Keyring) -> Result<Zeroizing<Vec<u8>>,
         .read_to_end(&mut text)
         .map_err(|error| Problem::new(format!("the age file `{name}` is damaged: {error}")))?;
     Ok(text)
+}
+
+/// Encrypts for recipients, as text.
+pub(super) fn seal(recipients: &[String], text: &[u8]) -> Result<String, Problem> {
+    let recipients: Vec<Box<dyn Recipient>> = recipients.iter().filter_map(|text| recipient(text)).collect();
+    let encryptor = Encryptor::with_recipients(recipients.iter().map(AsRef::as_ref))
+        .map_err(|why| Problem::new(format!("age cannot encrypt for these recipients: {why}")))?;
+    let written = || {
+        let armor = ArmoredWriter::wrap_output(Vec::new(), Format::AsciiArmor)?;
+        let mut writer = encryptor.wrap_output(armor)?;
+        writer.write_all(text)?;
+        writer.finish()?.finish()
+    };
+    let sealed = written().map_err(|why| Problem::new(format!("age cannot encrypt: {why}")))?;
+    Ok(String::from_utf8(sealed).expect("armor is ASCII"))
+}
+
+/// Whether age can encrypt for it: `age1…`, or a public key of ssh.
+pub fn is_recipient(text: &str) -> bool {
+    recipient(text).is_some()
+}
+
+fn recipient(text: &str) -> Option<Box<dyn Recipient>> {
+    let own = text.parse::<age::x25519::Recipient>().ok().map(|own| Box::new(own) as Box<dyn Recipient>);
+    own.or_else(|| Some(Box::new(text.parse::<age::ssh::Recipient>().ok()?)))
+}
+
+/// Whether age has made it, armored or not.
+pub fn is_age(bytes: &[u8]) -> bool {
+    let bytes = bytes.trim_ascii_start();
+    bytes.starts_with(b"-----BEGIN AGE ENCRYPTED FILE-----") || bytes.starts_with(b"age-encryption.org/")
 }
 
 fn identities(keyring: &Keyring) -> Result<Vec<Box<dyn Identity>>, Problem> {

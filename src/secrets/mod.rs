@@ -8,6 +8,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use zeroize::Zeroizing;
@@ -15,17 +16,17 @@ use zeroize::Zeroizing;
 use crate::bounded;
 use crate::console::Asker;
 use crate::error::Problem;
-use crate::formation::Secret;
+use crate::formation::{Reference, Secret};
 use crate::program::{self, Errors, PATIENCE, Silent};
 
 mod age;
 pub mod folder;
 pub mod kept;
 mod passwords;
-mod reference;
+mod protect;
 mod vault;
 
-pub use reference::{Origin, Reference};
+pub use age::{is_age, is_recipient};
 pub use vault::is_encrypted;
 
 use passwords::Password;
@@ -41,6 +42,10 @@ pub struct Keyring {
     keys: Mutex<Keys>,
     /// What programs and age files have said.
     said: Mutex<BTreeMap<Vec<String>, Result<Secret, Problem>>>,
+    /// By the file that they open.
+    passphrases: Mutex<BTreeMap<PathBuf, Secret>>,
+    /// Whether the one that is typed was typed twice: nobody encrypts with one that was mistyped.
+    is_vault_password_sure: AtomicBool,
 }
 
 /// By the number of the password, and the salt.
@@ -85,6 +90,8 @@ impl Keyring {
             asker: Arc::new(asker),
             keys: Mutex::default(),
             said: Mutex::default(),
+            passphrases: Mutex::default(),
+            is_vault_password_sure: AtomicBool::new(false),
         }
     }
 

@@ -60,6 +60,14 @@ impl Password {
         &self.label
     }
 
+    /// Whether somebody types it, and may mistype it.
+    pub(super) fn is_typed(&self) -> bool {
+        match self.from {
+            From::File(_) => false,
+            From::Question | From::PlainQuestion => true,
+        }
+    }
+
     /// Reads, runs or asks, once.
     pub(super) fn text(&self, asker: &Asker) -> Result<&[u8], Problem> {
         let text = self.text.get_or_init(|| match &self.from {
@@ -124,7 +132,7 @@ impl Password {
     }
 }
 
-fn ask(asker: &Asker, question: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
+pub(super) fn ask(asker: &Asker, question: &str) -> Result<Zeroizing<Vec<u8>>, Problem> {
     let answer = asker.ask_and_wait(question, Echo::Hidden).map_err(|why| {
         Problem::new(format!("there is no vault password: {why}"))
             .hint("run muster in a terminal, or give --vault-password-file")

@@ -73,6 +73,29 @@ impl Envelope {
         }
     }
 
+    /// A text as ansible-vault writes it: with a label it is 1.2, without one 1.1.
+    pub(super) fn seal(text: &[u8], label: &str, (key, salt): (&Key, &[u8])) -> String {
+        const WIDTH: usize = 80;
+        let (cipher, hmac, counter) = key.parts();
+        let padding = BLOCK - text.len() % BLOCK;
+        let mut ciphertext = Vec::with_capacity(text.len() + padding);
+        ciphertext.extend_from_slice(text);
+        ciphertext.resize(text.len() + padding, u8::try_from(padding).expect("it is a block at most"));
+        let mut stream = ctr::Ctr128BE::<Aes256>::new_from_slices(cipher, counter)
+            .expect("the lengths are those of the cipher");
+        stream.apply_keystream(&mut ciphertext);
+        let mut check = Hmac::<Sha256>::new_from_slice(hmac).expect("an HMAC takes keys of any length");
+        check.update(&ciphertext);
+        let inner = [hex(salt), hex(&check.finalize().into_bytes()), hex(&ciphertext)].join("\n");
+        let header = match label {
+            "default" => format!("{MARK};1.1;AES256"),
+            label => format!("{MARK};1.2;AES256;{label}"),
+        };
+        let digits = hex(inner.as_bytes());
+        let lines = digits.as_bytes().chunks(WIDTH).map(|line| std::str::from_utf8(line).expect("digits"));
+        std::iter::once(header.as_str()).chain(lines).map(|line| format!("{line}\n")).collect()
+    }
+
     /// The text; what was tampered with is never decrypted.
     pub(super) fn open(&self, key: &Key) -> Result<Zeroizing<Vec<u8>>, Sealed> {
         let (cipher, hmac, counter) = key.parts();
@@ -112,6 +135,10 @@ impl Key {
     }
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn unhex(digits: &[u8]) -> Option<Vec<u8>> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |pair: &[u8]| match pair {
@@ -128,14 +155,7 @@ mod tests {
     /// By `ansible-vault encrypt_string --vault-id dev@… 'hunter2'`, password `pw`; the salt is shorter than Ansible's own.
     fn sealed() -> String {
         let key = Key::derive(b"pw", b"salt");
-        let (cipher, hmac, counter) = key.parts();
-        let mut text = [&b"hunter2"[..], &[9; 9]].concat();
-        ctr::Ctr128BE::<Aes256>::new_from_slices(cipher, counter).unwrap().apply_keystream(&mut text);
-        let mut check = Hmac::<Sha256>::new_from_slice(hmac).unwrap();
-        check.update(&text);
-        let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let inner = [hex(b"salt"), hex(&check.finalize().into_bytes()), hex(&text)].join("\n");
-        format!("$ANSIBLE_VAULT;1.2;AES256;dev\n{}\n", hex(inner.as_bytes()))
+        Envelope::seal(b"hunter2", "dev", (&key, b"salt"))
     }
 
     #[test]

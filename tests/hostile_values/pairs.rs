@@ -143,6 +143,8 @@ fn every_text_has_its_place() {
         "templates_dir",
         "secrets_dir",
         "ca_dir",
+        "ca_key_recipients",
+        "ca_key_passphrase",
         "ansible_ssh_private_key_file",
         "known_hosts",
         "host_key",

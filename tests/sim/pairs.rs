@@ -77,6 +77,9 @@ const WITH_CA_2: &str =
 const CA_MODE: &str = "server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key, ssl_ca_file: /etc/ssl/ca.crt, ssl_mode: verify-ca";
 const WITH_CRL: &str = "server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key, ssl_ca_file: /etc/ssl/ca.crt, ssl_crl_file: /etc/ssl/crl";
 
+const FOR_AGE: &str = "ssl: managed, ca_key_protection: age, ca_key_recipients: age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj";
+const FOR_AGE_2: &str = "ssl: managed, ca_key_protection: age, ca_key_recipients: [age1zvkyg2lqzraa2lnjvqej32nkuu0ues2s82hzrye869xeexvn73equnujwj, age1t7rxyev2z3rw82stdlrrepyc39nvn86l5078zqkf5uasdy86jp6svpy7pa]";
+
 /// At least one for each variable; where one is missing the test fails.
 const SAMPLES: &[Sample] = &[
     row(
@@ -138,6 +141,19 @@ const SAMPLES: &[Sample] = &[
     row("ssl", Citus, ["ssl: managed", "ssl_self_signed: true"], Converges),
     row("sans", All, ["ssl: managed", "ssl: managed, sans: [pg.example, 10.7.7.7]"], Converges),
     row("ca_dir", All, ["ssl: managed", "ssl: managed, ca_dir: /nowhere/other"], ChangesNothing),
+    row(
+        "ca_key_protection",
+        All,
+        ["ssl: managed", "ssl: managed, ca_key_protection: passphrase"],
+        ChangesNothing,
+    ),
+    row(
+        "ca_key_passphrase",
+        All,
+        ["ssl: managed", "ssl: managed, ca_key_passphrase: env:CA"],
+        ChangesNothing,
+    ),
+    row("ca_key_recipients", All, [FOR_AGE, FOR_AGE_2], ChangesNothing),
     row("ssl_self_signed", All, ["ssl_self_signed: true", FILES], Converges),
     row("no_ssl", All, ["no_ssl: true", "no_ssl: false"], Converges),
     row("no_ssl", All, ["no_ssl: true", FILES], Converges),

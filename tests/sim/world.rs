@@ -7,7 +7,9 @@ use base64::Engine as _;
 use muster::authority;
 use muster::command::Failure;
 use muster::facts::{Facts, Seen, Sight, monitor_uri};
-use muster::formation::{Authority, Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls};
+use muster::formation::{
+    Authority, Ca, Formation, Monitor as Wanted, NodeKind, NodeName, Secret, Server, Tls,
+};
 use muster::probe::Answers;
 use muster::resource::certificate::{self, Certificate};
 use muster::resource::citus::{CitusFacts, CitusNode, HookFacts, Remote};
@@ -788,7 +790,8 @@ pub(crate) fn with_authority(formation: Formation) -> Formation {
     static AUTHORITY: OnceLock<Authority> = OnceLock::new();
     let managed = formation.servers().any(|server| matches!(server.tls, Tls::Managed { .. }));
     let made = || {
-        let nowhere = Formation { ca_dir: Some("/nowhere/ca".to_owned()), ..formation.clone() };
+        let dir = Some("/nowhere/ca".to_owned());
+        let nowhere = Formation { ca: Ca { dir, ..Ca::default() }, ..formation.clone() };
         authority::find(&nowhere, crate::run::TODAY).unwrap().expect("a server has ssl: managed")
     };
     let authority = managed.then(|| AUTHORITY.get_or_init(made).clone());

@@ -16,7 +16,8 @@ use super::store::Vars;
 use super::tree::{Entry, Node, Style, Tree};
 use super::variables::{Kind, OWN, Variable, variable};
 use crate::error::Problem;
-use crate::secrets::{Closed, Keyring, Origin, Reference};
+use crate::formation::{Origin, Reference};
+use crate::secrets::{Closed, Keyring};
 
 mod chained;
 mod filters;

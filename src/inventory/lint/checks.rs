@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use crate::formation::Origin;
 use crate::formation::{Auth, HbaEdit, Node, NodeKind, Server, Standing, Tls};
 use crate::inventory::Draft;
 use crate::inventory::host::{Given, Host};
@@ -12,7 +13,6 @@ use crate::inventory::source::{Source, Span, quote};
 use crate::inventory::topology::Member;
 use crate::inventory::value::Value;
 use crate::resource::guc;
-use crate::secrets::Origin;
 
 /// Settings with the value that endangers data.
 const UNSAFE: [(&str, &str); 4] = [
@@ -237,6 +237,7 @@ fn is_in_clear(given: &Given) -> bool {
         | Value::SshArgs { .. }
         | Value::HostKeys(_)
         | Value::Names(_)
+        | Value::Recipients(_)
         | Value::Foreign(_)
         | Value::Unset
         | Value::Bad => false,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::formation::Secret;
+use super::Secret;
 
 /// Where a password is, or the password itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,6 +18,22 @@ pub enum Reference {
     Program(Vec<String>),
     /// A path as it is written.
     Age(String),
+}
+
+/// A value as the inventory has it, before anybody looked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Held {
+    Reference(Reference),
+    /// What ansible-vault has encrypted; it may hold a reference.
+    Vault(String),
+}
+
+/// A secret that is looked for no sooner than something needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sought {
+    pub held: Held,
+    /// Where relative paths start and programs run.
+    pub base: String,
 }
 
 /// Where the text of a value came from.
