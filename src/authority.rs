@@ -4,8 +4,10 @@
 //! one, which only their owner may read, encrypted if the inventory asks for it. Who has the folder, and what opens the key,
 //! can make certificates that every node trusts. Beside them are `ca.crl` and `issued`: see [`revocation`].
 
+mod command;
 mod key;
 pub mod revocation;
+mod signer;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,23 +16,22 @@ use std::path::{Path, PathBuf};
 
 use jiff::ToSpan as _;
 use jiff::civil::Date;
-use rcgen::{
-    BasicConstraints, CertificateParams, CertificateSigningRequestParams, IsCa, Issuer, KeyPair,
-    KeyUsagePurpose, PublicKeyData,
-};
+use rcgen::{BasicConstraints, CertificateParams, IsCa, KeyPair, KeyUsagePurpose, PublicKeyData};
 use zeroize::Zeroizing;
 
 use crate::bounded;
 use crate::error::Problem;
 use crate::formation::{Authority, Ca, Formation, Secret, SigningKey, Tls};
-use crate::issue::{Issue, Issued, LONGEST_NAME};
+use crate::issue::LONGEST_NAME;
 use crate::private;
-use crate::resource::certificate::{self, Revoked};
+use crate::resource::certificate::{self, Certificate, Revoked};
 use crate::secrets::folder;
 
 pub use key::Means;
+pub use signer::Signer;
 
 use key::Form;
+use signer::Anew;
 
 /// Years that a new authority is valid: longer than the hosts it is for.
 const VALID_YEARS: i64 = 10;
@@ -65,10 +66,17 @@ pub fn find(formation: &Formation, today: Date) -> Result<Option<Authority>, Pro
 fn in_folder(dir: &Path, formation: &Formation, today: Date) -> Result<Authority, Problem> {
     let shown = dir.display().to_string();
     let path = dir.join(CERTIFICATES);
+    let is_elsewhere = formation.ca.command.is_some();
     let has_key = dir.join(KEY).exists() || dir.join(NEXT).exists();
     let text = match fs::read_to_string(&path) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            if is_elsewhere {
+                let problem = Problem::new(format!("{shown} has no {CERTIFICATES}"));
+                return Err(
+                    problem.hint("put the root certificate of the authority that `ca_command` asks there")
+                );
+            }
             if has_key {
                 let problem = Problem::new(format!("{shown} has {KEY} and no {CERTIFICATES}"));
                 return Err(problem.hint("put the certificate of that key there"));
@@ -86,6 +94,12 @@ fn in_folder(dir: &Path, formation: &Formation, today: Date) -> Result<Authority
             .hint("it is to hold the certificate of the formation's authority as PEM")
     })?;
     check(&path, first, today)?;
+    if is_elsewhere {
+        check_root(&path, &certificates)?;
+        // Whoever signs has the list, which may be of several authorities.
+        let revoked = Vec::new();
+        return Ok(Authority { dir: shown, certificates, revoked, key: SigningKey::Elsewhere, note: None });
+    }
     let (key, note) = match has_key.then(|| look(dir, first)) {
         Some(Ok(form)) => (SigningKey::Here, otherwise(dir, form, &formation.ca)),
         Some(Err(why)) => (SigningKey::Unusable(why.to_string().replace('\n', "; ")), None),
@@ -117,6 +131,29 @@ fn folder(formation: &Formation) -> Result<PathBuf, Problem> {
 fn unreadable(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(format!("cannot read {}: {error}", path.display()))
         .hint("`ca_dir` in the inventory says where the formation's certificate authority is")
+}
+
+/// Clients of PostgreSQL take no chain that does not end in a root.
+fn check_root(path: &Path, certificates: &[String]) -> Result<(), Problem> {
+    let read: Vec<Certificate> =
+        certificates.iter().filter_map(|pem| certificate::authority(pem).ok()).collect();
+    let is_root = |first: &Certificate| {
+        first.is_self_signed() || read.iter().skip(1).any(|other| other.own_key == first.signed_with)
+    };
+    match read.first() {
+        Some(first) if !is_root(first) => {
+            let problem = format!(
+                "{}: {} is signed by {}, which is not there",
+                path.display(),
+                first.subject,
+                first.issuer
+            );
+            Err(Problem::new(problem).hint(
+                "put the root certificate there: what is between it and a server comes from `ca_command`",
+            ))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whether a certificate can be an authority's.
@@ -167,7 +204,9 @@ pub fn successor(
 ) -> Authority {
     let New { certificate, key, list } = make(&formation.name, today);
     let before = match &authority.key {
-        SigningKey::Here | SigningKey::Missing | SigningKey::Unusable(_) => authority.certificates.as_slice(),
+        SigningKey::Here | SigningKey::Elsewhere | SigningKey::Missing | SigningKey::Unusable(_) => {
+            authority.certificates.as_slice()
+        }
         // Nobody has ever trusted it.
         SigningKey::Made { .. } => &[],
     };
@@ -252,121 +291,6 @@ fn put_certificates(dir: &Path, certificates: &[String]) -> Result<(), Problem> 
 fn unwritable(path: &Path, error: &std::io::Error) -> Problem {
     Problem::new(format!("cannot write {}: {error}", path.display()))
         .hint("`ca_dir` in the inventory says where the formation's certificate authority is to be")
-}
-
-/// What signs on this machine in a run.
-pub enum Signer {
-    /// Nothing that is planned needs a signature.
-    Nobody,
-    Key(Box<Held>),
-}
-
-/// A key that is open, and how it is to be kept.
-pub struct Held {
-    issuer: Issuer<'static, KeyPair>,
-    /// The folder in which is written down what it has signed; nowhere where that is of no use.
-    dir: Option<PathBuf>,
-    /// An authority that was made for this run, and what is to be the file of its key.
-    new: Option<(Authority, Zeroizing<String>)>,
-    anew: Vec<Anew>,
-}
-
-/// A file that is not as the inventory asks.
-struct Anew {
-    path: PathBuf,
-    /// What it held when it was read.
-    found: Zeroizing<Vec<u8>>,
-    file: Zeroizing<String>,
-}
-
-impl Signer {
-    /// The authority's key, opened: this may ask the operator, and writes nothing.
-    ///
-    /// # Errors
-    /// A key that cannot be read or opened, that others may read, or that is another certificate's.
-    pub fn of(authority: &Authority, means: Means) -> Result<Signer, Problem> {
-        let dir = Path::new(&authority.dir);
-        let certificate = authority.certificates.first().map_or("", String::as_str);
-        let (pair, new, anew) = match &authority.key {
-            SigningKey::Made { key } => {
-                let path = dir.join(KEY);
-                let file = means.seal(&path, key)?;
-                (parsed(&path, key)?, Some((authority.clone(), file)), anew(dir, None, means)?)
-            }
-            SigningKey::Here => {
-                let opened = open(dir, certificate, means)?;
-                let anew = anew(dir, Some(&opened), means)?;
-                (opened.pair, None, anew)
-            }
-            SigningKey::Missing | SigningKey::Unusable(_) => return Ok(Signer::Nobody),
-        };
-        let issuer = Issuer::from_ca_cert_pem(certificate, pair).map_err(|error| {
-            let path = dir.join(CERTIFICATES);
-            Problem::new(format!("{}: it cannot sign: {error}", path.display()))
-        })?;
-        Ok(Signer::Key(Box::new(Held { issuer, dir: Some(dir.to_owned()), new, anew })))
-    }
-
-    /// Writes the key as the inventory asks; one that was made for this run is kept before anybody trusts it.
-    ///
-    /// # Errors
-    /// A folder that cannot be written, or another run that made an authority there in the meantime.
-    pub fn keep(&self) -> Result<(), Problem> {
-        let Signer::Key(held) = self else { return Ok(()) };
-        for Anew { path, found, file } in &held.anew {
-            // Another run may have been faster.
-            if fs::read(path).map(Zeroizing::new).is_ok_and(|now| now == *found) {
-                private::write(path, file.as_bytes()).map_err(|error| unwritable(path, &error))?;
-            }
-        }
-        held.new.as_ref().map_or(Ok(()), |(authority, file)| keep(authority, file))
-    }
-
-    /// A certificate as PEM, and its key.
-    ///
-    /// # Errors
-    /// What cannot be read as such.
-    pub fn with(certificate: &str, key: KeyPair) -> Result<Signer, rcgen::Error> {
-        let issuer = Issuer::from_ca_cert_pem(certificate, key)?;
-        Ok(Signer::Key(Box::new(Held { issuer, dir: None, new: None, anew: Vec::new() })))
-    }
-
-    /// Signs what a host asks for, for the names that were planned: what the request itself says of names counts for nothing.
-    ///
-    /// `request`: a certificate signing request as PEM, or `none` where the host cannot make a key; then it is made here.
-    ///
-    /// # Errors
-    /// In words, where the request is none, or is not signed by its own key.
-    pub fn sign(&self, issue: &Issue, request: &str) -> Result<Issued, String> {
-        let Signer::Key(held) = self else {
-            return Err("the key of the formation's certificate authority is not on this machine".to_owned());
-        };
-        let days = (issue.not_before, issue.not_after);
-        let mut params = certificate::of_server(&issue.names, issue.common_name(), days)
-            .map_err(|error| format!("a certificate cannot hold its names: {error}"))?;
-        params.use_authority_key_identifier_extension = true;
-        let failed = |error: rcgen::Error| format!("the certificate cannot be signed: {error}");
-        // What was signed can be revoked, also where its host is lost.
-        let written_down = |pem: &str| match &held.dir {
-            Some(dir) => certificate::read(pem).and_then(|signed| {
-                let cannot =
-                    |error| format!("what is signed cannot be written down in {}: {error}", dir.display());
-                revocation::record(dir, &signed).map_err(cannot)
-            }),
-            None => Ok(()),
-        };
-        if request.trim() == "none" {
-            let pair = KeyPair::generate().map_err(failed)?;
-            let certificate = params.signed_by(&pair, &held.issuer).map_err(failed)?.pem();
-            written_down(&certificate)?;
-            return Ok(Issued { certificate, key: Some(Secret::new(pair.serialize_pem())) });
-        }
-        let asked = CertificateSigningRequestParams::from_pem(request)
-            .map_err(|error| format!("what the host asks to be signed cannot be read: {error}"))?;
-        let certificate = params.signed_by(&asked.public_key, &held.issuer).map_err(failed)?.pem();
-        written_down(&certificate)?;
-        Ok(Issued { certificate, key: None })
-    }
 }
 
 /// The files of the key: a run that was cut off may have left the right one under its other name.

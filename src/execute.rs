@@ -261,7 +261,7 @@ impl Run<'_> {
             Ok(output) => String::from_utf8_lossy(&output.stdout).into_owned(),
             Err(failure) => return End::Failed(failure),
         };
-        match self.signer.sign(issue, &request) {
+        match self.signer.signed(on, issue, &request).await {
             Ok(issued) => self.once(on, &guarded(&issue.place(&issued))).await,
             Err(why) => End::Failed(Failure::Refused { status: 65, stderr: why }),
         }

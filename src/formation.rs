@@ -16,7 +16,7 @@ mod kept;
 mod reference;
 mod restart_policy;
 mod tls;
-pub use authority::{Authority, Ca, Protection, SigningKey};
+pub use authority::{Authority, Ca, CaCommand, Protection, SigningKey};
 pub use keeper::Keeper;
 pub use kept::{Kept, Password};
 pub use reference::{Held, Origin, Reference, Sought};

@@ -23,7 +23,7 @@ pub struct Issue {
 /// What was signed.
 #[derive(Clone, Debug)]
 pub struct Issued {
-    /// PEM.
+    /// PEM; behind it those between it and the authority.
     pub certificate: String,
     /// Its key, where it was not made on the host.
     pub key: Option<Secret>,
@@ -59,7 +59,7 @@ fi
 [ -f "$k" ] || { echo "the key that was made for it is gone from $d" >&2; exit 65; }
 if command -v openssl >/dev/null; then
   [ "$(openssl pkey -in "$k" -pubout)" = "$(openssl x509 -in "$c" -noout -pubkey)" ] || { echo "what was signed is not for the key in $d" >&2; exit 65; }
-  s=$(openssl verify -CAfile "$d/ca.crt" "$c" 2>&1) || { printf '%s\n' "the certificate does not hold against $d/ca.crt: $s" >&2; exit 65; }
+  s=$(openssl verify -CAfile "$d/ca.crt" -untrusted "$c" "$c" 2>&1) || { printf '%s\n' "the certificate does not hold against $d/ca.crt: $s" >&2; exit 65; }
 fi
 chmod 600 "$k"
 chmod 644 "$c"

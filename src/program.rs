@@ -1,6 +1,6 @@
 //! Programs on this machine that are asked for something: run to their end, within a time limit.
 
-use std::io::{self, Read};
+use std::io::{self, Read, Write as _};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -30,12 +30,33 @@ pub enum Silent {
 
 /// Runs it with nothing to read; standard error is kept unless it was set to something else.
 pub fn run(command: &mut Command, patience: Duration, errors: Errors) -> Result<Said, Silent> {
+    command.stdin(Stdio::null());
+    ended(command, &[], patience, errors)
+}
+
+/// As [`run`], with something to read.
+pub fn run_with(
+    command: &mut Command,
+    input: &[u8],
+    patience: Duration,
+    errors: Errors,
+) -> Result<Said, Silent> {
+    command.stdin(Stdio::piped());
+    ended(command, input, patience, errors)
+}
+
+fn ended(command: &mut Command, input: &[u8], patience: Duration, errors: Errors) -> Result<Said, Silent> {
     let stderr = match errors {
         Errors::Kept => Stdio::piped(),
         Errors::Shown => Stdio::inherit(),
     };
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(stderr);
+    command.stdout(Stdio::piped()).stderr(stderr);
     let mut child = command.spawn().map_err(Silent::CannotStart)?;
+    if let Some(mut pipe) = child.stdin.take() {
+        let input = input.to_vec();
+        // One that does not read must not be waited for, and need not read.
+        thread::spawn(move || pipe.write_all(&input));
+    }
     let (out, err) = (Drain::of(child.stdout.take()), Drain::of(child.stderr.take()));
     let status = wait(&mut child, patience).map_err(Silent::Failed)?;
     let (stdout, stderr) = (out.bytes(), err.bytes());

@@ -96,6 +96,12 @@ pub fn revoke(
     let pem = authority.certificates.first().map_or("", String::as_str);
     let key = match &authority.key {
         SigningKey::Here => open(dir, pem, means)?.pair,
+        SigningKey::Elsewhere => {
+            let problem = Problem::new(
+                "`ca_command` asks an authority elsewhere to sign, and muster keeps no list of what that has revoked",
+            );
+            return Err(problem.hint("revoke it there; certificates that live for days, as such an authority can sign, end by themselves"));
+        }
         SigningKey::Made { .. } | SigningKey::Missing | SigningKey::Unusable(_) => {
             let problem = Problem::new(format!(
                 "{} on this machine cannot sign a list of revoked certificates",
@@ -134,7 +140,7 @@ pub fn revoke(
 /// A folder that cannot be written, or another run that has revoked something in the meantime.
 pub fn keep_lists(authority: &Authority) -> Result<(), Problem> {
     // A new one is kept with its key.
-    if let SigningKey::Made { .. } | SigningKey::Unusable(_) = authority.key {
+    if let SigningKey::Made { .. } | SigningKey::Elsewhere | SigningKey::Unusable(_) = authority.key {
         return Ok(());
     }
     let dir = Path::new(&authority.dir);

@@ -1,4 +1,5 @@
 use super::*;
+use crate::issue::Issue;
 use crate::secrets::Keyring;
 use std::io::Write as _;
 use std::process::{Command as Process, Stdio};
@@ -17,7 +18,7 @@ pub(crate) fn found(dir: &Path) -> Authority {
     find(&formation(dir), TODAY).unwrap().unwrap()
 }
 
-fn means_of<'a>(ca: &'a Ca, keyring: &'a Keyring) -> Means<'a> {
+pub(super) fn means_of<'a>(ca: &'a Ca, keyring: &'a Keyring) -> Means<'a> {
     Means { ca, keyring }
 }
 
@@ -98,7 +99,7 @@ fn a_successor_stands_before_the_old_one_and_a_cut_loses_neither() {
     assert_eq!(found(&dir).certificates, alone.certificates);
 }
 
-fn run(command: &crate::command::Command, path: &str) -> (bool, String) {
+pub(super) fn run(command: &crate::command::Command, path: &str) -> (bool, String) {
     let mut shell = Process::new("/bin/sh")
         .args(["-c", &format!("set -eu\numask 077\n{}", command.script), "muster"])
         .args(&command.args)
@@ -115,7 +116,7 @@ fn run(command: &crate::command::Command, path: &str) -> (bool, String) {
 }
 
 /// The folders of programs, but without openssl.
-fn without_openssl(at: &Path) -> String {
+pub(super) fn without_openssl(at: &Path) -> String {
     fs::create_dir(at).unwrap();
     for name in ["mkdir", "mktemp", "cat", "stat", "sed", "grep", "rm", "chmod", "sync", "mv"] {
         let found = ["/bin", "/usr/bin"].map(|folder| Path::new(folder).join(name));

@@ -42,6 +42,14 @@ pub(super) async fn run(options: &Options, arguments: &Arguments) -> Result<Exit
         let problem = Problem::new("the formation has no certificate authority of its own");
         return Err(vec![problem.hint("`ssl: managed` in the inventory makes one with the next apply")]);
     };
+    if formation.ca.command.is_some() {
+        let problem = Problem::new("`ca_command` asks an authority of yours, which muster cannot replace");
+        let hint = format!(
+            "put its new certificate first in {}/ca.crt, leave the old one behind it, and run `muster apply`: both are trusted, then all certificates are signed anew; then take the old one out and run it again",
+            authority.dir
+        );
+        return Err(vec![problem.hint(hint)]);
+    }
     let managed: Vec<&Server> =
         formation.servers().filter(|server| matches!(server.tls, Tls::Managed { .. })).collect();
     let nodes: BTreeSet<NodeName> = managed.iter().map(|server| server.name.clone()).collect();

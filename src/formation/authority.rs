@@ -14,6 +14,17 @@ pub struct Ca {
     /// `ca_key_passphrase`; `None` is asked for.
     #[serde(skip)]
     pub passphrase: Option<Sought>,
+    /// `ca_command`: what signs in the place of a key.
+    pub command: Option<CaCommand>,
+}
+
+/// A command that has requests signed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct CaCommand {
+    /// For `sh -c`.
+    pub line: String,
+    /// The folder that it runs in.
+    pub base: String,
 }
 
 /// How the authority's key is kept on this machine.
@@ -54,6 +65,8 @@ pub struct Authority {
 pub enum SigningKey {
     /// It is, and signs; one that is encrypted is opened, and compared with the certificate, no sooner than that.
     Here,
+    /// `ca_command` has requests signed: there is no key here.
+    Elsewhere,
     /// Its certificate is, and its key is not: it signs nothing on this machine.
     Missing,
     /// What is there signs nothing, and why.

@@ -5,15 +5,28 @@ use super::resolved;
 use super::source::Source;
 use super::value::Value;
 use crate::error::Problem;
-use crate::formation::{Ca, Protection};
+use crate::formation::{Ca, CaCommand, Protection};
 
 pub(super) const PASSPHRASE: &str = "ca_key_passphrase";
+const COMMAND: &str = "ca_command";
 const PROTECTION: &str = "ca_key_protection";
 const RECIPIENTS: &str = "ca_key_recipients";
 
 pub(super) fn read(host: &Host, source: &mut Source) -> Ca {
     let dir = host.given("ca_dir").zip(host.text("ca_dir"));
+    let command = host.given(COMMAND).zip(host.text(COMMAND));
+    if let (Some((at, _)), Some(key)) =
+        (&command, [PROTECTION, PASSPHRASE].iter().find_map(|name| host.given(name)))
+    {
+        let problem = Problem::new(format!("`{}` cannot be with `{COMMAND}`", key.variable.name));
+        let hint = format!("the other is on {}: with it muster has no key", source.line(at.key_span));
+        source.problem(key.key_span, problem.hint(hint));
+    }
     Ca {
+        command: command.map(|(given, line)| CaCommand {
+            line,
+            base: source.base(given.span).to_string_lossy().into_owned(),
+        }),
         dir: dir.map(|(given, folder)| resolved(source.base(given.span), &folder)),
         protection: protection(host, source),
         passphrase: host.sought(PASSPHRASE, source),

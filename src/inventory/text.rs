@@ -22,6 +22,7 @@ pub(super) const WORD_PATH: Kind = Text {
     check: is_word_path,
 };
 pub(super) const LOCAL_FILE: Kind = Text { expected: "a path", check: is_given };
+pub(super) const COMMAND: Kind = Text { expected: "a command", check: is_given };
 pub(super) const HOSTNAME: Kind = Text { expected: "a host name or an address", check: is_hostname };
 pub(super) const ADDRESS: Kind = Text { expected: "a host name or an address", check: is_address };
 pub(super) const SOCKET: Kind = Text {

@@ -311,6 +311,13 @@ pub static VARIABLES: &[Variable] = &[
         "Where ssl: managed keeps its certificate authority, ca.crt and ca.key, on the machine that muster runs on; relative to the inventory.",
     ),
     row(
+        "ca_command",
+        Formation,
+        COMMAND,
+        From("ca.key signs"),
+        "A command for sh -c on the machine that muster runs on: it is given a certificate request and prints the certificate. Its authority is ca.crt in ca_dir.",
+    ),
+    row(
         "ca_key_protection",
         Formation,
         Choice(&["none", "passphrase", "vault", "age"]),

@@ -97,6 +97,24 @@ pub fn read(pem: &str) -> Result<Certificate, String> {
     })
 }
 
+/// The first certificate of a text; what signed it is what the others of the text lead to.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_chain(text: &str) -> Result<Certificate, String> {
+    let mut first = read(text)?;
+    let others: Vec<Certificate> = blocks(text).iter().skip(1).filter_map(|pem| read(pem).ok()).collect();
+    for _ in 0..others.len() {
+        let issuer =
+            others.iter().find(|other| other.own_key.is_some() && other.own_key == first.signed_with);
+        match issuer.and_then(|issuer| issuer.signed_with.clone()) {
+            Some(next) => first.signed_with = Some(next),
+            None => break,
+        }
+    }
+    Ok(first)
+}
+
 fn identifier<'a>(
     certificate: &'a X509Certificate<'a>,
     of: impl Fn(&'a ParsedExtension<'a>) -> Option<&'a [u8]>,

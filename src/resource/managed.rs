@@ -89,6 +89,10 @@ impl Trust {
             (Some(name), SigningKey::Made { .. }) => Some(format!(
                 "{dir} on this machine has no certificate authority, and {name} trusts one: copy that folder from the machine where the formation was made, or name it with ca_dir; {lost}"
             )),
+            (Some(name), SigningKey::Elsewhere) => Some(format!(
+                "{name} trusts another certificate authority than the one in {dir}/ca.crt, which `ca_command` asks: put the certificate that it trusts \
+                 behind that one there, and take it out again once every node has its new certificate"
+            )),
             (Some(name), SigningKey::Here | SigningKey::Missing) => Some(format!(
                 "{name} trusts another certificate authority than the one in {dir} on this machine, which may be a copy from \
                  before that was replaced: copy the folder again from the machine that did it, or name it with ca_dir; {lost}"
@@ -101,7 +105,7 @@ impl Trust {
             (None, SigningKey::Missing) => Some(format!(
                 "{dir} on this machine has no ca.key, and nothing can be signed without it: copy it from the machine where the formation was made, or run apply there"
             )),
-            (None, SigningKey::Here | SigningKey::Made { .. }) => None,
+            (None, SigningKey::Here | SigningKey::Elsewhere | SigningKey::Made { .. }) => None,
         };
         let first = certificates.first();
         let has_first = |(_, found): &(&Server, &[String])| first.is_some_and(|first| found.contains(first));

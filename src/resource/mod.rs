@@ -12,6 +12,7 @@ pub mod guc;
 pub mod hba;
 pub mod host;
 pub mod installed;
+pub mod issued;
 pub mod keeper;
 pub mod lock;
 pub mod managed;

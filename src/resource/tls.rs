@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::formation::{Secret, Server, Tls};
 use crate::probe::{Answer, Answers};
-use crate::resource::certificate::{self, Certificate, blocks, is_ed25519, read, usual};
+use crate::resource::certificate::{self, Certificate, blocks, is_ed25519, read, read_chain, usual};
 use crate::resource::data::node_dir;
 use crate::resource::managed::Renew;
 use crate::step::{Content, File, Risk, Step};
@@ -170,7 +170,7 @@ else none tls.served; fi
 pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
     let own = answers.text("tls.cert")?;
     // What is no certificate is made anew.
-    let certificate = own.as_deref().and_then(|pem| read(pem).ok());
+    let certificate = own.as_deref().and_then(|pem| read_chain(pem).ok());
     let users = answers.told("tls.served");
     let shown = match answers.get("tls.shown") {
         Answer::Absent => Shown::Nothing,

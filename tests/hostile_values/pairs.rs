@@ -143,6 +143,7 @@ fn every_text_has_its_place() {
         "templates_dir",
         "secrets_dir",
         "ca_dir",
+        "ca_command",
         "ca_key_recipients",
         "ca_key_passphrase",
         "ansible_ssh_private_key_file",

@@ -141,6 +141,7 @@ const SAMPLES: &[Sample] = &[
     row("ssl", Citus, ["ssl: managed", "ssl_self_signed: true"], Converges),
     row("sans", All, ["ssl: managed", "ssl: managed, sans: [pg.example, 10.7.7.7]"], Converges),
     row("ca_dir", All, ["ssl: managed", "ssl: managed, ca_dir: /nowhere/other"], ChangesNothing),
+    row("ca_command", All, ["ssl: managed", "ssl: managed, ca_command: ./sign"], ChangesNothing),
     row(
         "ca_key_protection",
         All,
