@@ -11,7 +11,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::command::{Command, Failure, RunAs};
-use crate::formation::{Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server};
+use crate::formation::{
+    Formation, Monitor, MonitorUri, Node, NodeKind, NodeName, Secret, Server, SslMode, Tls,
+};
 use crate::probe::{self, Answers};
 use crate::reason::Reason;
 use crate::resource::adopted::AdoptedFacts;
@@ -211,25 +213,26 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
     let role = role(formation, node);
     let asks_coordinator = asks_coordinator(formation, node);
     let files: Vec<&str> = match &server.tls {
-        crate::formation::Tls::Files { cert, key, ca, crl, .. } => {
-            [Some(cert), Some(key), ca.as_ref(), crl.as_ref()]
-                .into_iter()
-                .flatten()
-                .map(String::as_str)
-                .collect()
-        }
-        crate::formation::Tls::Off
-        | crate::formation::Tls::SelfSigned { .. }
-        | crate::formation::Tls::Managed { .. } => Vec::new(),
+        Tls::Files { cert, key, ca, crl, .. } => [Some(cert), Some(key), ca.as_ref(), crl.as_ref()]
+            .into_iter()
+            .flatten()
+            .map(String::as_str)
+            .collect(),
+        Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } => Vec::new(),
+    };
+    let verified_with = match &server.tls {
+        Tls::Files { ca: Some(ca), mode, .. } if *mode >= SslMode::VerifyCa => ca,
+        Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } | Tls::Files { .. } => "",
     };
     let mut script = String::from("set +e\n");
     for (index, name) in PARAMETERS.iter().enumerate() {
         script.push_str(&format!("{name}=${{{}}}\n", index + 1));
     }
     script.push_str(&format!(
-        "names=${{{}}}\ntlsfiles=${{{}}}\n",
+        "names=${{{}}}\ntlsfiles=${{{}}}\ntlsca=${{{}}}\n",
         PARAMETERS.len() + 1,
-        PARAMETERS.len() + 2
+        PARAMETERS.len() + 2,
+        PARAMETERS.len() + 3
     ));
     for part in [
         probe::FUNCTIONS,
@@ -287,6 +290,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         tls::at(server),
         names.join(" "),
         files.join("\n"),
+        verified_with.to_owned(),
     ];
     let command = Command::new(RunAs::User(server.os_user.clone()), script).args(args).timeout(60);
     match role {

@@ -206,6 +206,8 @@ pub enum Reason {
     RestartFollows,
     /// PostgreSQL would not start with what its files say.
     WouldNotStart(String),
+    /// What of another kind of certificates comes next.
+    ChangesOver(Once),
     /// What an interrupted run has placed there is taken back first.
     Unconfirmed(NodeName),
     /// An operator has taken it out; a reboot is theirs, too.
@@ -241,6 +243,14 @@ pub enum Reason {
 
     /// What a saved plan tells; nothing is decided by it, because nothing of such a plan is run.
     Saved(String),
+}
+
+/// What has to be so before everybody has another kind of certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Once {
+    EverybodyTrustsBoth,
+    NobodyVerifies,
+    EverybodyShowsTheNew,
 }
 
 /// Who it is that a node waits for.
@@ -329,6 +339,7 @@ impl Reason {
             | Reason::PrimaryFirst { .. }
             | Reason::NeverRestarted
             | Reason::RestartFollows
+            | Reason::ChangesOver(_)
             | Reason::WouldNotStart(_)
             | Reason::Unconfirmed(_)
             | Reason::Barred(_)

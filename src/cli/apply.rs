@@ -17,7 +17,7 @@ use crate::error::{Exit, Problem};
 use crate::execute::{Stop, execute};
 use crate::facts::{self, Facts};
 use crate::fleet::Fleet;
-use crate::formation::{Formation, NodeName};
+use crate::formation::{Authority, Formation, NodeName, SigningKey};
 use crate::op::Op;
 use crate::plan::{Goal, Plan};
 use crate::report;
@@ -351,9 +351,12 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    /// What signs, where the plan has something to sign.
+    /// What signs, where the plan has something to sign, or has hosts trust an authority that was just made.
     fn open_key(&mut self, plan: &Plan) -> Result<(), Vec<Problem>> {
-        if let (None, true, Some(authority)) = (&self.signer, plan.is_to_sign(), &self.formation.authority) {
+        let is_made = |authority: &Authority| matches!(authority.key, SigningKey::Made { .. });
+        let is_new = self.formation.authority.as_ref().is_some_and(is_made);
+        let is_needed = plan.is_to_sign() || (is_new && plan.is_to_trust());
+        if let (None, true, Some(authority)) = (&self.signer, is_needed, &self.formation.authority) {
             let means = Means { ca: &self.formation.ca, keyring: self.options.keys.keyring() };
             self.signer = Some(Signer::of(authority, means).map_err(|problem| vec![problem])?);
         }
@@ -363,10 +366,7 @@ impl Rounds<'_> {
     async fn execute(&self, plan: &Plan) -> Result<Outcomes, Vec<Problem>> {
         let stop = self.stop.clone();
         // What signs is kept on this machine before any host trusts it.
-        let signer = match &self.signer {
-            Some(signer) if plan.is_to_sign() => signer,
-            Some(_) | None => &Signer::Nobody,
-        };
+        let signer = self.signer.as_ref().unwrap_or(&Signer::Nobody);
         signer.keep().map_err(|problem| vec![problem])?;
         if let Some(authority) = &self.formation.authority {
             revocation::keep_lists(authority).map_err(|problem| vec![problem])?;

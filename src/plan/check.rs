@@ -160,8 +160,14 @@ fn extensions(
     ))
 }
 
-/// Files that PostgreSQL cannot read or use: it would not start with them, or nobody could log in.
+/// Files that PostgreSQL cannot read or use: it would not start with them, or nobody could log in. On the way to other certificates it is
+/// those of the inventory that are looked at, before the first step.
 fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
+    let formation = world.over.map_or(world.formation, |over| over.wanted);
+    let server = formation.servers().find(|wanted| wanted.name == server.name)?;
+    if let Some(why) = world.over.and_then(|over| over.refusal(server, seen)) {
+        return Some(why);
+    }
     let missing = &seen.tls.unreadable;
     if !missing.is_empty() {
         return Some(format!(
@@ -174,12 +180,17 @@ fn certificates(world: &World, server: &Server, seen: &Seen) -> Option<String> {
     {
         return Some(why);
     }
-    let Tls::Files { cert, .. } = &server.tls else { return None };
+    let Tls::Files { cert, ca, .. } = &server.tls else { return None };
     if !seen.tls.unusable.is_empty() {
         return Some(format!("PostgreSQL cannot use these files for TLS: {}", seen.tls.unusable.join("; ")));
     }
-    if let Some(why) = facts::start::is_for_another(world.formation, server, seen) {
+    if let Some(why) = facts::start::is_for_another(formation, server, seen) {
         return Some(why);
+    }
+    if let (true, false, Some(ca)) = (seen.tls.unvouched, server.adopted, ca) {
+        return Some(format!(
+            "nobody in {ca} vouches for the certificate {cert}, so that it would be refused: put the certificate of its authority there"
+        ));
     }
     if seen.tls.ed25519 && server.auth == Auth::ScramSha256 {
         return Some(format!(

@@ -119,7 +119,7 @@ fn in_turns_of(
 /// A plan of the whole formation, made once nothing is left of a change that nobody has confirmed.
 fn of_whole(formation: &Formation, facts: &Facts, today: Date, make: &dyn Fn(&World, &mut Plan)) -> Plan {
     let (mut plan, whole) = (Plan::default(), Scope::whole());
-    let world = World::new(formation, &whole, facts, today, &mut plan);
+    let world = World::new(formation, None, &whole, (facts, today), &mut plan);
     if !lockout::take_back(&world, &mut plan) {
         make(&world, &mut plan);
     }

@@ -3,6 +3,7 @@
 mod adopted;
 mod agreement;
 mod altered;
+mod changeover;
 mod check;
 mod drift;
 mod fixed;
@@ -59,6 +60,7 @@ pub use rotation::Rotation;
 pub use switchover::Switchover;
 pub use wave::{Begins, Lane, Turn, Wave};
 
+use changeover::Changeover;
 use held::Held;
 use peer::Peer;
 use world::{MonitorView, World};
@@ -143,10 +145,24 @@ pub fn plan(formation: &Formation, facts: &Facts, today: Date) -> Result<Plan, P
 /// # Errors
 /// As [`plan`].
 pub fn within(formation: &Formation, scope: &Scope, facts: &Facts, today: Date) -> Result<Plan, Problem> {
+    match Changeover::of(formation, facts) {
+        Some(over) => over.plan(scope, facts, today),
+        None => toward(formation, scope, facts, today, None),
+    }
+}
+
+/// The plan for a formation as it is given, be it the inventory's or one on the way to that.
+fn toward(
+    formation: &Formation,
+    scope: &Scope,
+    facts: &Facts,
+    today: Date,
+    over: Option<&Changeover>,
+) -> Result<Plan, Problem> {
     let (outside, limit) = (formation.outside.clone(), scope.limit().cloned());
     let given = formation.servers().map(|server| (server.name.clone(), Given::of(server))).collect();
     let mut plan = Plan { outside, limit, given, ..Plan::default() };
-    let world = World::new(formation, scope, facts, today, &mut plan);
+    let world = World::new(formation, over, scope, (facts, today), &mut plan);
     if scope.is_whole() {
         plan.strangers = world.unnamed();
     }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::formation::{NodeName, Tls};
 use crate::plan::drift::running;
-use crate::plan::{Plan, World};
+use crate::plan::{Changeover, Plan, World};
 use crate::reason::Reason;
 use crate::resource::data::Pgdata;
 use crate::resource::managed::Renew;
@@ -22,9 +22,15 @@ pub struct Certificates {
 }
 
 pub(super) fn plan(world: &World, wanted: &Certificates, plan: &mut Plan) {
+    let is_on_the_way = Changeover::of(world.formation, world.facts).is_some();
     let servers = world.formation.servers().filter(|server| wanted.nodes.contains(&server.name));
     for server in servers.filter(|server| !world.is_excluded(&server.name)) {
         let name = &server.name;
+        if is_on_the_way {
+            let why = "the formation is on its way to other certificates: `muster apply` comes first";
+            plan.blocked.insert(name.clone(), Reason::Refused(why.to_owned()));
+            continue;
+        }
         let seen = world.seen(name);
         let cannot = world.trust.as_ref().and_then(|trust| trust.cannot_sign());
         if let (Tls::Managed { .. }, Renew::Always, Some(cannot)) = (&server.tls, wanted.renew, cannot) {

@@ -7,7 +7,7 @@ use crate::plan::{Plan, World};
 use crate::resource::data::Pgdata;
 use crate::resource::managed::Renew;
 use crate::resource::{settings, tls};
-use crate::step::{Action, Stage, Step};
+use crate::step::{Action, Content, File, Stage, Step};
 
 impl World<'_> {
     /// What a host's certificate needs: at once, and once everybody trusts who signs.
@@ -19,6 +19,8 @@ impl World<'_> {
         plan: &mut Plan,
     ) -> (Vec<Step>, Vec<Step>) {
         let own = tls::steps(server, &seen.tls, self.today, renew);
+        let both = self.over.and_then(|over| over.trust(server, &seen.tls));
+        let own: Vec<Step> = both.into_iter().chain(own).collect();
         let Some(trust) = &self.trust else { return (own, Vec::new()) };
         let managed = trust.steps(server, &seen.tls, self.today, renew);
         let first = self.formation.servers().find(|server| matches!(server.tls, Tls::Managed { .. }));
@@ -59,5 +61,12 @@ impl Plan {
     /// Whether the authority on this machine has something to sign.
     pub fn is_to_sign(&self) -> bool {
         self.steps().any(|(_, _, step)| matches!(step.action, Action::Issue(_)))
+    }
+
+    /// Whether somebody is to trust another authority than now.
+    pub fn is_to_trust(&self) -> bool {
+        let is_it =
+            |file: &File| matches!(file.content, Content::Certificate(_)) && file.path.ends_with("/ca.crt");
+        self.steps().any(|(_, _, step)| matches!(&step.action, Action::Put(file) if is_it(file)))
     }
 }

@@ -7,7 +7,7 @@ use jiff::civil::Date;
 use crate::facts::{Facts, Seen, Sight, Told, monitor_uri, quorum};
 use crate::formation::{Formation, Keeper, Monitor, MonitorUri, Node, NodeKind, NodeName, Standing};
 use crate::plan::peer::{Peer, unfit};
-use crate::plan::{Plan, agreement, check};
+use crate::plan::{Changeover, Plan, agreement, check};
 use crate::reason::Reason;
 use crate::resource::data::{self, Pgdata};
 use crate::resource::database::DatabaseFacts;
@@ -23,6 +23,8 @@ use crate::template::Templates;
 
 pub(super) struct World<'a> {
     pub(super) formation: &'a Formation,
+    /// Where that is on the way to the inventory's.
+    pub(super) over: Option<&'a Changeover<'a>>,
     pub(super) scope: &'a Scope,
     pub(super) facts: &'a Facts,
     pub(super) today: Date,
@@ -51,14 +53,15 @@ impl<'a> World<'a> {
     /// Sorts out, with the reason in `plan`, every node that nothing can be planned for.
     pub(super) fn new(
         formation: &'a Formation,
+        over: Option<&'a Changeover<'a>>,
         scope: &'a Scope,
-        facts: &'a Facts,
-        today: Date,
+        (facts, today): (&'a Facts, Date),
         plan: &mut Plan,
     ) -> World<'a> {
         let seen = formation.servers().filter_map(|server| Some((server, &facts.seen(&server.name)?.host)));
         let mut world = World {
             formation,
+            over,
             scope,
             facts,
             today,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{NotSeen, Place, Reason, Standing, Whom};
+use super::{NotSeen, Once, Place, Reason, Standing, Whom};
 use crate::state::State;
 
 impl fmt::Display for Reason {
@@ -169,6 +169,13 @@ impl fmt::Display for Reason {
                 write!(f, "no restart of PostgreSQL yet, though {settings}: {why}")
             }
             Reason::RestartFollows => f.write_str("its configuration is written first"),
+            Reason::ChangesOver(once) => f.write_str(match once {
+                Once::EverybodyTrustsBoth => "once everybody trusts both authorities each server shows its new certificate",
+                Once::NobodyVerifies => "once nobody verifies any more each server shows its new certificate",
+                Once::EverybodyShowsTheNew => {
+                    "once each server shows its new certificate everybody trusts what the inventory says, and nothing else"
+                }
+            }),
             Reason::Unconfirmed(node) => {
                 write!(f, "a change of {node} that nobody has confirmed is taken back first")
             }

@@ -110,11 +110,12 @@ impl Trust {
         let first = certificates.first();
         let has_first = |(_, found): &(&Server, &[String])| first.is_some_and(|first| found.contains(first));
         let signer = first.and_then(|pem| certificate::authority(pem).ok()?.own_key).unwrap_or_default();
+        let is_looked_at = managed().any(|server| server.tls.crl().is_some());
         // A list of an earlier day does: it is there.
         let has_its_list = |server: &Server| {
             let found = seen(server).and_then(|facts| facts.revoked.as_deref()).unwrap_or_default();
             let mut keys = found.iter().filter_map(|list| certificate::revoked(list)?.signed_with);
-            lists.is_empty() || keys.any(|key| key == signer)
+            !is_looked_at || lists.is_empty() || keys.any(|key| key == signer)
         };
         let revoked: BTreeSet<String> = lists
             .iter()
@@ -149,9 +150,7 @@ impl Trust {
         let dir = &self.dir;
         match &self.cannot {
             Some(cannot) => Some(format!("no certificate can be signed: {cannot}")),
-            None if self.is_new => Some(format!(
-                "the certificate authority of this formation is made in {dir} on this machine: keep a copy of that folder"
-            )),
+            None if self.is_new => Some(is_made_in(dir)),
             None => self.otherwise.clone(),
         }
     }
@@ -294,6 +293,13 @@ impl Trust {
     pub fn revoked_on(&self) -> &[NodeName] {
         &self.revoked_on
     }
+}
+
+/// What is told of an authority that a run makes.
+pub fn is_made_in(dir: &str) -> String {
+    format!(
+        "the certificate authority of this formation is made in {dir} on this machine: keep a copy of that folder"
+    )
 }
 
 /// Whether one of these authorities has signed it.

@@ -11,6 +11,7 @@ pub mod given;
 pub mod guc;
 pub mod hba;
 pub mod host;
+pub mod in_use;
 pub mod installed;
 pub mod issued;
 pub mod keeper;

@@ -37,8 +37,17 @@ pub struct TlsFacts {
     /// The lists of revoked certificates beside them; `None` where there is no such file.
     #[serde(skip)]
     pub revoked: Option<Vec<String>>,
+    /// Those that the server's own configuration has it trust, where that is another file.
+    #[serde(skip)]
+    pub trusted: Vec<String>,
+    /// Those of the file that the inventory names to verify others with; `None` where there is none, or it cannot be read.
+    #[serde(skip)]
+    pub given_authority: Option<Vec<String>>,
     /// Why PostgreSQL cannot use the files as they are: the user's, else muster's own.
     pub unusable: Vec<String>,
+    /// Whether nobody in the user's file of authorities vouches for the user's certificate, though others are to verify it.
+    #[serde(skip)]
+    pub unvouched: bool,
     /// Whether that certificate is an Ed25519 one.
     pub ed25519: bool,
     /// What a client is shown in a handshake.
@@ -65,8 +74,17 @@ pub enum Shown {
     Certificate { certificate: Certificate, of_file: Option<bool> },
 }
 
-/// Says the first certificate of the file `$2` as `$1`. The file may hold the key as well, which never leaves the host.
+/// Says the first certificate of the file `$2` as `$1`, or all of them. The file may hold the key as well, which never leaves the host.
 pub const CERTIFICATE: &str = r#"
+certificates() {
+  if [ -f "$2" ] && [ -r "$2" ]; then
+    printf '%s:' "$1"
+    sed -n '/^-----BEGIN CERTIFICATE-----/,/^-----END CERTIFICATE-----/p' "$2" | head -c 1048576 | base64 -w0
+    echo
+  else none "$1"; fi
+}
+# What the server's own configuration says of a file.
+set_to() { sed -n "s/^$1 = '\(.*\)'\$/\1/p" "$pgdata/postgresql-auto-failover.conf" 2>/dev/null | tail -n 1; }
 certificate() {
   if [ -f "$2" ] && [ -r "$2" ]; then
     printf '%s:' "$1"
@@ -76,7 +94,7 @@ certificate() {
 }
 "#;
 
-/// After [`CERTIFICATE`]; `$pgdata`, and the user's files in `$tlsfiles`, one path a line.
+/// After [`CERTIFICATE`]; `$pgdata`, the user's files in `$tlsfiles`, one path a line, and in `$tlsca` that of them which others are verified with.
 pub const PROBE: &str = r#"
 file tls.cert "$pgdata.node/server.crt"
 file tls.authority "$pgdata.node/ca.crt"
@@ -87,6 +105,10 @@ else blind tls.key "cannot look into $d"; fi
 printf '%s\n' "$tlsfiles" | while IFS= read -r f; do
   if [ -n "$f" ] && ! [ -r "$f" ]; then printf '%s\n' "$f"; fi
 done | { printf 'tls.unreadable:'; base64 -w0; echo; }
+c=$(set_to ssl_ca_file)
+if [ "$c" = "$pgdata.node/ca.crt" ]; then c=; fi
+certificates tls.trusted "$c"
+certificates tls.given_authority "$tlsca"
 certificate tls.given "$(printf '%s\n' "$tlsfiles" | head -n 1)"
 # What PostgreSQL demands of a key (check_ssl_key_file_permissions in be-secure-common.c); the key never leaves the host.
 {
@@ -116,6 +138,12 @@ certificate tls.given "$(printf '%s\n' "$tlsfiles" | head -n 1)"
     fi
   fi
 } | { printf 'tls.unusable:'; base64 -w0; echo; }
+# Its end is looked at elsewhere.
+c=$(printf '%s\n' "$tlsfiles" | sed -n 1p)
+if [ -n "$tlsca" ] && [ -r "$tlsca" ] && command -v openssl >/dev/null && openssl x509 -in "$c" -noout 2>/dev/null \
+  && ! openssl verify -no_check_time -no-CApath -CAfile "$tlsca" -untrusted "$c" "$c" >/dev/null 2>&1; then
+  say tls.unvouched 1
+else none tls.unvouched; fi
 "#;
 
 /// Defines `shown`, which prints the certificate that a server shows at `$1`, or `none`, and fails where nobody can say.
@@ -164,7 +192,12 @@ if [ -n "$tlsfiles" ]; then
   *) c=$pgdata/$c ;;
   esac
   certificate tls.served "$c"
-else none tls.served; fi
+else
+  # On the way from the user's files to muster's own the server has the user's still.
+  c=$(set_to ssl_cert_file)
+  if [ "$c" = "$pgdata.node/server.crt" ]; then c=; fi
+  certificate tls.served "$c"
+fi
 "#;
 
 pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
@@ -195,7 +228,10 @@ pub fn parse(answers: &Answers) -> Result<TlsFacts, String> {
         given: answers.told("tls.given").and_then(|pem| read(&pem).ok()),
         authority: answers.told("tls.authority").map(|text| blocks(&text)),
         revoked: answers.told("tls.revoked").map(|text| certificate::lists(&text)),
+        trusted: answers.told("tls.trusted").map(|text| blocks(&text)).unwrap_or_default(),
+        given_authority: answers.told("tls.given_authority").map(|text| blocks(&text)),
         unusable: answers.told_lines("tls.unusable"),
+        unvouched: answers.told("tls.unvouched").is_some(),
         ed25519: users.as_deref().is_some_and(is_ed25519),
         shown,
     })

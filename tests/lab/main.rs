@@ -25,6 +25,7 @@ mod lockout;
 mod looks;
 mod middle;
 mod names;
+mod own_ca;
 mod passwords;
 mod reboots;
 mod refusals;

@@ -12,11 +12,11 @@ const CLIENT: &str =
     "postgres://coord1,coord2/app?target_session_attrs=read-write&sslmode=require&user=postgres";
 
 /// Sessions that last, and one for each transaction. It ends with an error where a connection or a transaction fails.
-fn start_load(lab: &Lab) {
+pub(crate) fn start_load(lab: &Lab, client: &str) {
     lab.send("mon", "/tmp/load.sql", LOAD.as_bytes());
     for (name, how) in [("lasting", ""), ("new", "-C")] {
         let bench =
-            format!("pgbench -n {how} -c 2 -T 600 -f /tmp/load.sql '{CLIENT}' >/tmp/load-{name} 2>&1");
+            format!("pgbench -n {how} -c 2 -T 6000 -f /tmp/load.sql '{client}' >/tmp/load-{name} 2>&1");
         lab.root(
             "mon",
             &format!("setsid sh -c \"{bench}; echo ended >>/tmp/load-{name}\" </dev/null >/dev/null 2>&1 &"),
@@ -25,7 +25,7 @@ fn start_load(lab: &Lab) {
 }
 
 /// Nothing has failed until now.
-fn assert_nothing_failed(lab: &Lab, when: &str) {
+pub(crate) fn assert_nothing_failed(lab: &Lab, when: &str) {
     for name in ["lasting", "new"] {
         let said = lab.root("mon", &format!("cat /tmp/load-{name}"));
         let failed = ["ended", "aborted", "failed", "ERROR", "FATAL"].iter().any(|word| said.contains(word));
@@ -33,7 +33,7 @@ fn assert_nothing_failed(lab: &Lab, when: &str) {
     }
 }
 
-fn stop_load(lab: &Lab) {
+pub(crate) fn stop_load(lab: &Lab) {
     let rows = || lab.sql("coord1", "select count(*) from t;").trim().parse::<u64>().expect("a number");
     let before = rows();
     std::thread::sleep(Duration::from_secs(1));
@@ -106,7 +106,7 @@ fn everybody_verifies_everybody_and_nothing_fails_while_that_changes() {
     let managed = inventory(&lab, "managed", "ssl: managed");
     lab.muster(&own, &["apply", "--yes"]).exits(0);
     lab.sql("coord1", "create table t (k int); select create_distributed_table('t', 'k', shard_count => 4);");
-    start_load(&lab);
+    start_load(&lab, CLIENT);
     // Who is in the middle shows a certificate of his own: nobody would see that.
     let w1a = address(&lab, "w1a");
     let impostor = |mode: &str| tries(&lab, "coord2", &format!("host=w1b hostaddr={w1a} sslmode={mode}"));

@@ -15,19 +15,13 @@ fn keys(text: &str) -> BTreeMap<&str, &str> {
 }
 
 /// The server as a keeper's configuration has it.
-fn as_configured(server: &Server, config: &str) -> Server {
+pub(crate) fn as_configured(server: &Server, config: &str) -> Server {
     let keys = keys(config);
     let get = |key: &str| keys.get(key).copied().unwrap_or_default().to_owned();
     let some = |key: &str| keys.get(key).map(|value| (*value).to_owned());
     let mode = SslMode::parse(&get("sslmode")).expect("a word of libpq's");
     let tls = match get("active").as_str() {
         "0" => Tls::Off,
-        _ if get("ca_file").ends_with(".node/ca.crt") => {
-            let mut tls = Tls::managed(get("ca_file").trim_end_matches("/ca.crt").to_owned(), mode);
-            tls.with_list(some("crl_file").is_some());
-            tls
-        }
-        _ if get("cert_file").contains(".node/") => Tls::SelfSigned { mode },
         _ => Tls::Files {
             cert: get("cert_file"),
             key: get("key_file"),

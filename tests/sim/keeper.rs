@@ -7,6 +7,7 @@ use muster::resource::replication::{Upstream, slot};
 use muster::resource::settings;
 use muster::state::State;
 
+use crate::conf::as_configured;
 use crate::monitor::Report;
 use crate::world::{Data, Host, Place, World, config_path, read_state, unit_path, write_state};
 
@@ -155,7 +156,11 @@ impl World {
 
     /// A standby of the group's primary: copied, or brought back by pg_rewind, which brings the other's files.
     fn follow(&mut self, name: &NodeName, copies: bool) -> bool {
-        let node = self.formation.nodes[name].clone();
+        // A keeper connects as its own configuration says, whatever the inventory says by now.
+        let mut node = self.formation.nodes[name].clone();
+        if let Some(config) = self.hosts[name].files.get(&config_path(&node.server)) {
+            node.server = as_configured(&node.server, config);
+        }
         let row = self.monitor.as_ref().and_then(|monitor| monitor.writable(node.group)).cloned();
         let Some(primary) = row.and_then(|row| self.at(&row.host, row.port).cloned()) else { return false };
         let Some(source) = self.hosts[&primary].data().filter(|data| data.runs()).cloned() else {

@@ -4,6 +4,7 @@
 
 mod apply;
 mod ask;
+mod changeover;
 mod changes;
 mod conf;
 mod converge;

@@ -7,6 +7,7 @@
 //! ---- limit                        if there is one
 //! workers:!w2b
 //! ---- goal                         if it is no rollout: `restart`, `switchover 1`, `maintenance on w1b`; see `goal`
+//! ---- before                       if it was another one when it settled
 //! ---- others                       if any: an inventory of somebody else's in the same formation, at one monitor
 //! ---- facts
 //! others settled                    what stands under `---- others` is made first, by its own keepers and operators
@@ -29,6 +30,7 @@ use muster::plan::{
 };
 use muster::resource::certificate::Certificate;
 use muster::resource::citus::CitusNode;
+use muster::resource::data::node_dir;
 use muster::resource::database::Right;
 use muster::resource::host::Resolved;
 use muster::resource::keeper::Idle;
@@ -42,8 +44,8 @@ use muster::step::Risk;
 use crate::converge::example;
 use crate::run::{Dice, TODAY, Trouble, converge, execute};
 use crate::world::{
-    Data, Host, Place, Seeing, World, boot_id, config_path, unit_path, with_authority, with_what_is_made,
-    write_state,
+    Data, Host, Place, Seeing, World, boot_id, config_path, own_authority, unit_path, with_authority,
+    with_what_is_made, write_state,
 };
 
 #[test]
@@ -77,13 +79,19 @@ fn every_scenario_plans_what_it_says() {
                 .unwrap_or_else(|problems| panic!("{name}: {problems:#?}")),
         };
         let (own, others) = inventory.split_once("---- others\n").unzip();
-        let (formation, others) = (made(read(own.unwrap_or(inventory))), others.map(read));
+        let (own, before) = match own.unwrap_or(inventory).split_once("---- before\n") {
+            Some((own, before)) => (own, Some(made(read(before)))),
+            None => (own.unwrap_or(inventory), None),
+        };
+        let (formation, others) = (made(read(own)), others.map(read));
         let mut lines = facts.lines().filter(|line| !line.is_empty()).peekable();
         let mut world = World::bare(&together(&formation, others.as_ref()));
         // Most begin with the same few formations as they are when settled.
         if others.is_none() && lines.next_if_eq(&"settled").is_some() {
             let settled = || {
-                edit(&formation, &mut world, "settled").unwrap();
+                world.formation = before.unwrap_or(world.formation);
+                edit(&world.formation.clone(), &mut world, "settled").unwrap();
+                world.formation = formation.clone();
                 world
             };
             world = known.entry(inventory.to_owned()).or_insert_with(settled).clone();
@@ -406,6 +414,14 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         }
         ("certificate", ["for", other]) => {
             host.certificate_mut().certificate.as_mut()?.names = vec![(*other).to_owned()];
+        }
+        ("certificate", ["unvouched"]) => host.unvouched = true,
+        // In muster's own file, beside whom it trusts already.
+        ("trusts", [path]) => {
+            let file = format!("{}/ca.crt", node_dir(&server));
+            let both = own_authority(path) + &host.files.get(&file).cloned().unwrap_or_default();
+            host.files.insert(file.clone(), both.clone());
+            host.data_mut()?.loaded.insert(file, both);
         }
         ("certificate", ["unusable:", ..]) => {
             host.unusable.push(rest.split_once(": ")?.1.to_owned());

@@ -99,6 +99,8 @@ pub(crate) struct Host {
     pub(crate) unreadable: Vec<String>,
     /// Why PostgreSQL would not start with its certificate and key.
     pub(crate) unusable: Vec<String>,
+    /// Whether nobody vouches for the user's certificate.
+    pub(crate) unvouched: bool,
     /// Names that it sees elsewhere than they are.
     pub(crate) sees: BTreeMap<String, Resolved>,
     /// What it makes of the monitor's answer.
@@ -311,7 +313,7 @@ impl World {
             pgdata: host.pgdata_facts(),
             place: host.place.clone(),
             client: host.client.clone(),
-            tls: host.tls_facts(),
+            tls: host.tls_facts(server),
             unconfirmed: host.unconfirmed(),
             node_conf: host.files.get(&format!("{}/node.conf", node_dir(server))).cloned(),
             pgpass: host.files.get("/var/lib/postgresql/.pgpass").cloned().map(Secret::new),
@@ -500,6 +502,7 @@ impl Host {
             known: BTreeSet::new(),
             unreadable: Vec::new(),
             unusable: Vec::new(),
+            unvouched: false,
             sees: BTreeMap::new(),
             forges: None,
             network: None,
@@ -577,7 +580,11 @@ impl Host {
         self.certificate.as_mut().expect("a certificate")
     }
 
-    fn tls_facts(&self) -> TlsFacts {
+    fn tls_facts(&self, server: &Server) -> TlsFacts {
+        let set_to = |name: &str| {
+            let conf = self.data().and_then(|data| data.files.get("postgresql-auto-failover.conf"))?;
+            settings::value(conf, name).map(str::to_owned)
+        };
         let certificate = self.certificate.as_ref().and_then(|facts| facts.certificate.clone());
         let runs = matches!(&self.pgdata, Place::Present(data) if data.postmaster.is_some());
         let shown = match &certificate {
@@ -593,6 +600,15 @@ impl Host {
             file: self.files.keys().any(|path| path.ends_with("/server.crt")),
             certificate,
             unusable: self.unusable.clone(),
+            unvouched: self.unvouched,
+            trusted: set_to("ssl_ca_file")
+                .filter(|path| !path.ends_with(".node/ca.crt"))
+                .map(|path| certificate::blocks(&own_authority(&path)))
+                .unwrap_or_default(),
+            given_authority: match &server.tls {
+                Tls::Files { ca: Some(ca), .. } => Some(certificate::blocks(&own_authority(ca))),
+                Tls::Off | Tls::SelfSigned { .. } | Tls::Managed { .. } | Tls::Files { .. } => None,
+            },
             ed25519: false,
             shown,
             key: self.files.keys().any(|path| path.ends_with("/server.key")),
@@ -783,6 +799,12 @@ fn of_each(conf: &str) -> [(&'static str, u32); 2] {
 /// Whether the server's key pair is its own to make.
 pub(crate) fn is_self_signed(server: &Server) -> bool {
     matches!(server.tls, Tls::SelfSigned { .. } | Tls::Managed { .. })
+}
+
+/// What is in the user's file of an authority, by its path.
+pub(crate) fn own_authority(path: &str) -> String {
+    let text = base64::engine::general_purpose::STANDARD.encode(path);
+    format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n")
 }
 
 /// What the command finds before it plans: one authority for all of these formations.

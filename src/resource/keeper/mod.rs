@@ -72,6 +72,13 @@ pub fn asks_with(config: &str) -> Option<SslMode> {
     SslMode::parse(ini.get("ssl")?.get("sslmode")?)
 }
 
+/// The certificate and the key that a keeper of this `pg_autoctl.cfg` has its server show.
+pub fn shows(config: &str) -> Option<(String, String)> {
+    let ini = parse_ini(config);
+    let ssl = ini.get("ssl").filter(|ssl| ssl.get("active").is_some_and(|active| active == "1"))?;
+    ssl.get("cert_file").cloned().zip(ssl.get("key_file").cloned())
+}
+
 /// `$pgdata`, `$unit`, `$adopted`. The pid file must name a pg_autoctl: pids are used again. An adopted one may have its
 /// pid file and its configuration where its own environment says; the shell's need not be the same.
 const KEEPER: &str = r#"
