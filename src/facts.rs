@@ -28,7 +28,7 @@ use crate::resource::neighbours::Surroundings;
 use crate::resource::place::Place;
 use crate::resource::tls::TlsFacts;
 use crate::resource::{
-    adopted, citus, client, data, database, down, host, keeper, meant, monitor, neighbours, next_start,
+    adopted, citus, client, data, database, down, host, keeper, meant, monitor, neighbours, next_start, pair,
     pgpass, place, refused, settings, tls, unconfirmed,
 };
 use crate::{session, sql, trial};
@@ -250,6 +250,7 @@ pub fn probe(formation: &Formation, server: &Server) -> Command {
         neighbours::PROBE,
         tls::CERTIFICATE,
         tls::PROBE,
+        pair::PROBE,
         settings::PROBE,
         unconfirmed::PROBE,
         pgpass::PROBE,

@@ -10,12 +10,14 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+mod auth;
 mod authority;
 mod keeper;
 mod kept;
 mod reference;
 mod restart_policy;
 mod tls;
+pub use auth::{Auth, MAP};
 pub use authority::{Authority, Ca, CaCommand, Protection, SigningKey};
 pub use keeper::Keeper;
 pub use kept::{Kept, Password};
@@ -443,27 +445,6 @@ pub enum Standing {
     Candidate,
     /// Never the initial primary.
     Secondary,
-}
-
-/// HBA authentication methods that `--auth` takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub enum Auth {
-    Trust,
-    Md5,
-    ScramSha256,
-    /// `cert`, `peer`, `ldap …`: written into the rules as it is.
-    Other(String),
-}
-
-impl Auth {
-    pub fn as_str(&self) -> &str {
-        match self {
-            Auth::Trust => "trust",
-            Auth::Md5 => "md5",
-            Auth::ScramSha256 => "scram-sha-256",
-            Auth::Other(method) => method,
-        }
-    }
 }
 
 /// Whose rules go into `pg_hba.conf`; the words are `hba_level`'s in `pg_autoctl.cfg`.

@@ -22,6 +22,7 @@ pub enum Risk {
 /// |---|---|
 /// | `resource::{settings, tls, pgpass, citus, keeper}`, `plan::{drift, follow, replicate, adopted}` | `Write` |
 /// | `resource::managed` | `Issue` |
+/// | `resource::pair` | `ShowCertificate`, `ShowNoCertificate` |
 /// | `resource::data` | `Initdb`, `Install`, `RemoveStalePid`, `Start`, `Stop` |
 /// | `resource::settings` | `Reload` |
 /// | `resource::unconfirmed` | `TakeBack` |
@@ -48,6 +49,11 @@ pub enum Op {
         names: Vec<String>,
         risk: Risk,
     },
+
+    /// Whatever connects from its host shows the server's own certificate.
+    ShowCertificate,
+    /// It shows none any more.
+    ShowNoCertificate,
 
     /// Makes a data directory beside `pgdata`.
     Initdb {
@@ -287,6 +293,8 @@ impl Op {
         match self {
             Op::Write { path, .. } => format!("write {path}"),
             Op::Issue { names, .. } => format!("issue a certificate for {}", names.join(", ")),
+            Op::ShowCertificate => "show its certificate to other servers".to_owned(),
+            Op::ShowNoCertificate => "show no certificate to other servers".to_owned(),
             Op::Initdb { pgdata } => format!("initdb {pgdata}"),
             Op::BaseBackup { from } => format!("pg_basebackup from {from}"),
             Op::CompareSettings { of } => format!("compare its settings with those of {of}"),
@@ -353,7 +361,9 @@ impl Op {
             | Op::TakeBack
             | Op::Renew { .. }
             | Op::Synchronous { serving: Serving::Somebody, .. } => Risk::Reload,
-            Op::Initdb { .. }
+            Op::ShowCertificate
+            | Op::ShowNoCertificate
+            | Op::Initdb { .. }
             | Op::BaseBackup { .. }
             | Op::CompareSettings { .. }
             | Op::Install { .. }

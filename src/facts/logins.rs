@@ -17,7 +17,8 @@ pub fn refused(formation: &Formation, facts: &Facts, node: &Node) -> Vec<String>
                 Whom::Monitor => monitor(formation, facts)?,
                 Whom::Peers => primary(formation, facts, node)?,
             };
-            let is_asked = server.auth != Auth::Trust && database.verifiers.contains_key(&role);
+            let asks = !matches!(server.auth, Auth::Trust | Auth::Cert);
+            let is_asked = asks && database.verifiers.contains_key(&role);
             let is_refused =
                 is_asked && database::wants_password(server, &role, &password, Some(database)).is_some();
             let by = match whom {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Auth, Formation, Monitor, Secret, Server};
+use super::{Formation, Monitor, Secret, Server};
 
 /// One for the whole formation, by the variable that would give it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -94,16 +94,5 @@ impl Formation {
         let mut formation = self.with_passwords(&passwords);
         formation.kept.made = passwords;
         formation
-    }
-}
-
-impl Auth {
-    /// Whether whoever comes in has to know a password that the server keeps.
-    pub fn is_password(&self) -> bool {
-        match self {
-            Auth::Md5 | Auth::ScramSha256 => true,
-            Auth::Other(method) => method == "password",
-            Auth::Trust => false,
-        }
     }
 }

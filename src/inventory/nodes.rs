@@ -107,7 +107,7 @@ pub(super) fn server(host: &Host, role: Role, usual: Usual, source: &mut Source)
         pgport: host.number("pgport")?,
         listen: host.text("listen")?,
         auth: match host.text("auth") {
-            Some(method) => auth(&method),
+            Some(method) => auth(&method, adopted),
             // Their rules are somebody else's.
             None if !usual.passwords || hba_edit == Some(HbaEdit::Skip) => Auth::Trust,
             None => Auth::ScramSha256,
@@ -393,11 +393,13 @@ fn reader(host: &Host, kind: NodeKind, source: &mut Source) -> Option<Option<Str
     Some(Some(name.clone()))
 }
 
-fn auth(method: &str) -> Auth {
+/// The certificates of an adopted server, and who may be whom by them, are its own affair.
+fn auth(method: &str, adopted: bool) -> Auth {
     match method {
         "trust" => Auth::Trust,
         "md5" => Auth::Md5,
         "scram-sha-256" => Auth::ScramSha256,
+        "cert" if !adopted => Auth::Cert,
         other => Auth::Other(other.to_owned()),
     }
 }

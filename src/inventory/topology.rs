@@ -8,7 +8,8 @@ use super::source::{Source, Span, quote};
 use super::value::Value;
 use super::variables::{Scope, VARIABLES};
 use crate::error::Problem;
-use crate::formation::{Node, NodeKind, Server, Standing};
+use crate::formation::{Auth, Node, NodeKind, Server, Standing, Tls};
+use crate::issue::LONGEST_NAME;
 
 /// A host with what became of it; the parts that could not be read are absent.
 pub(super) struct Member {
@@ -43,6 +44,7 @@ pub(super) fn check(members: &[Member], strangers: &[Host], source: &mut Source)
     unique(members, source);
     names_of_strangers(members, strangers, source);
     passwords(members, source);
+    client_certificates(members, source);
     one_monitor(members, source);
 }
 
@@ -319,6 +321,55 @@ fn passwords(members: &[Member], source: &mut Source) {
             };
             source.problem(member.host.span_of("auth"), problem.hint(hint));
         }
+    }
+}
+
+/// Whoever comes in by a certificate has one of the formation's own authority, and every server knows that.
+fn client_certificates(members: &[Member], source: &mut Source) {
+    let asks = |member: &&Member| member.server.as_ref().is_some_and(|server| server.auth == Auth::Cert);
+    let Some(at) = members.iter().find(asks).map(|asking| asking.host.span_of("auth")) else { return };
+    let mut tell = |at: Span, what: String, hint: String| source.problem(at, Problem::new(what).hint(hint));
+    if members.iter().any(|member| member.host.given("monitor").is_some()) {
+        let hint = "an outside monitor does not know the formation's authority: give `auth: scram-sha-256`";
+        return tell(at, "`auth: cert` cannot be with `monitor`".to_owned(), hint.to_owned());
+    }
+    let servers = || members.iter().filter_map(|member| Some((&member.host, member.server.as_ref()?)));
+    // A host of which nothing is said has no managed one where another host has a choice of its own.
+    let is_other = |(_, server): &(&Host, &Server)| !matches!(server.tls, Tls::Managed { .. });
+    let chosen = |host: &Host| {
+        let names = ["ssl_self_signed", "no_ssl", "server_cert"].into_iter();
+        let mut made = names.filter_map(|name| host.given(name));
+        made.find(|given| given.value != Value::Flag(false))
+            .map(|given| (given.variable.name, given.key_span))
+    };
+    let others = || servers().filter(is_other);
+    if let Some((host, _)) = others().find(|(host, _)| chosen(host).is_some()).or_else(|| others().next()) {
+        let (has, at) =
+            chosen(host).map_or(("another choice".to_owned(), at), |(name, at)| (format!("`{name}`"), at));
+        let what =
+            format!("`auth: cert` needs `ssl: managed` on every host, and {} has {has}", quote(&host.name));
+        let hint = "say nothing of encryption, or `ssl: managed`; with files of your own, give `auth: cert clientname=CN` or `cert map=NAME`, and see to \
+            pg_ident.conf and to ~/.postgresql on each host yourself";
+        return tell(at, what, hint.to_owned());
+    }
+    let is_named = |name: &String| name.eq_ignore_ascii_case("ident_file");
+    if let Some((host, _)) = servers().find(|(_, server)| server.settings.keys().any(is_named)) {
+        let what =
+            format!("`auth: cert` cannot be with `ident_file` in the `settings` of {}", quote(&host.name));
+        let hint =
+            "remove it: muster writes its map into pg_ident.conf in `pgdata`, and leaves your lines there";
+        tell(at, what, hint.to_owned());
+    }
+    for (host, _) in servers().filter(|(_, server)| server.hostname.len() > LONGEST_NAME) {
+        let name = quote(&host.name);
+        let what = format!(
+            "`auth: cert` knows a host by the common name of its certificate, and the `hostname` of {name} is too long for one"
+        );
+        tell(
+            host.span_of("hostname"),
+            what,
+            format!("give it a `hostname` of up to {LONGEST_NAME} characters"),
+        );
     }
 }
 

@@ -86,25 +86,22 @@ impl Variable {
             || ["become_user", "known_hosts", "host_key", "connect_timeout", "command_timeout"]
                 .contains(&self.name)
     }
-}
 
-const fn row(name: &'static str, scope: Scope, kind: Kind, default: Fallback, doc: &'static str) -> Variable {
-    Variable { name, other_names: &[], scope, kind, default, doc }
-}
-
-impl Variable {
     const fn also(mut self, names: &'static [&'static str]) -> Self {
         self.other_names = names;
         self
     }
 }
 
-use Fallback::{From, Is, Required};
-use Kind::{Choice, Flag, HostKeys, Names, Number, Plugin, Recipients, Rules, Secret, Settings, SshArgs};
-use Scope::{Formation, Group, Node, Server};
+const fn row(name: &'static str, scope: Scope, kind: Kind, default: Fallback, doc: &'static str) -> Variable {
+    Variable { name, other_names: &[], scope, kind, default, doc }
+}
 
 use super::text::*;
 use crate::formation::RestartPolicy;
+use Fallback::{From, Is, Required};
+use Kind::{Choice, Flag, HostKeys, Names, Number, Plugin, Recipients, Rules, Secret, Settings, SshArgs};
+use Scope::{Formation, Group, Node, Server};
 
 /// Every variable, in the order of the documentation.
 pub static VARIABLES: &[Variable] = &[
@@ -237,7 +234,7 @@ pub static VARIABLES: &[Variable] = &[
         Server,
         METHOD,
         From("scram-sha-256; trust with monitor, adopted or skip_pg_hba"),
-        "The method of the pg_hba.conf rules that muster and the keepers write.",
+        "The method of the pg_hba.conf rules that muster and the keepers write. With cert each host is known by its certificate of ssl: managed.",
     ),
     row("skip_pg_hba", Server, Flag, Is("false"), "Only the rules of hba go into pg_hba.conf."),
     row("pg_hba_lan", Server, Flag, Is("false"), "Open the local network in pg_hba.conf."),

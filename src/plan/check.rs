@@ -30,6 +30,7 @@ pub(super) fn refusal(world: &World, server: &Server) -> Option<String> {
         .or_else(|| agreement::refusal(world, server, software))
         .or_else(|| extensions(world.formation, server, node, software))
         .or_else(|| certificates(world, server, seen))
+        .or_else(|| world.cannot_show(server, seen))
         .or_else(|| match server.adopted {
             true => None,
             false => neighbours::refusal(server, &seen.pgdata, &seen.around)

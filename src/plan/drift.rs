@@ -15,7 +15,7 @@ use crate::resource::monitor::NodeRow;
 use crate::resource::moved::lower_than_needed;
 use crate::resource::overruled::Plain;
 use crate::resource::tls::Shown;
-use crate::resource::{data, hba, overruled, settings};
+use crate::resource::{data, hba, ident, overruled, settings};
 use crate::step::{Action, Check, Content, File, Risk, Running, Step};
 
 /// The files of a data directory that is still beside PGDATA.
@@ -32,7 +32,9 @@ pub(super) fn install_configuration(
         settings::put(server, bin, &dir, name, text, None, (Risk::Safe, because))
     };
     // What postgresql.conf includes goes first: it is tried with them.
-    Ok(vec![
+    let maps = ident::wanted(world.formation, server, &world.strangers());
+    let maps = maps.map(|maps| put("pg_ident.conf", maps, ident::BECAUSE));
+    let mut steps = vec![
         put(
             "postgresql-auto-failover.conf",
             settings::auto_failover_conf(&as_written(server, &world.seen(&server.name).keeper), node, host),
@@ -40,7 +42,9 @@ pub(super) fn install_configuration(
         ),
         put("pg_hba.conf", hba(world, server, node, &world.strangers())?, because),
         put("postgresql.conf", conf(world, server, node)?.0, because),
-    ])
+    ];
+    steps.extend(maps);
+    Ok(steps)
 }
 
 /// What it is to say, and what of that is not the inventory's: a standby that does not run gets no less than its data needs, as it would
@@ -300,18 +304,26 @@ pub(super) fn drifted(
         }
         put(name, wanted, &because);
     }
+    let strangers = world.strangers();
+    // Of a node that is elsewhere than the inventory says, the rules in place are the ones that let it in.
+    let is_contradicted = world.contradicted().next().is_some();
+    let name = "pg_ident.conf";
+    if let Some(wanted) = ident::wanted(world.formation, server, &strangers)
+        && let Some(text) = ident::drift(found(name), &wanted)
+        && (found(name).is_none() || !is_contradicted)
+    {
+        put(name, text, ident::BECAUSE);
+    }
     let ends_tls = !last.is_empty() && server.tls == Tls::Off;
     let found_rules = found("pg_hba.conf");
     // The rules for strangers are their keepers' work and this node's: they are missed only where others are.
-    let strangers = world.strangers();
     let wanted = hba(world, server, node, &strangers)?;
     let least = match strangers.is_empty() {
         true => wanted.clone(),
         false => rendered_hba(world, server, node, &[])?,
     };
     let rules = hba::drift(found_rules, &wanted, &least);
-    // Of a node that is elsewhere than the inventory says, the rules in place are the ones that let it in.
-    let rules = rules.filter(|_| found_rules.is_none() || world.contradicted().next().is_none());
+    let rules = rules.filter(|_| found_rules.is_none() || !is_contradicted);
     if let Some(rules) = rules.filter(|_| may_edit_hba(server, found("pg_hba.conf"))) {
         let because = found_rules.map_or(GONE, |_| "its rules differ from the inventory's");
         match found_rules.filter(|found| drift.running && hba::tightens(found, &rules)) {

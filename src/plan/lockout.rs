@@ -39,7 +39,7 @@ fn may_lock_out(file: &File) -> bool {
             && matches!(file.content, Content::Certificate(_) | Content::PrivateKey(_));
     };
     match file.path.rsplit('/').next() {
-        Some("pg_hba.conf") => before != text,
+        Some("pg_hba.conf" | "pg_ident.conf") => before != text,
         Some("postgresql.conf" | "postgresql-auto-failover.conf") => {
             let is_one = |name: &String| {
                 let name = name.to_ascii_lowercase();

@@ -8,12 +8,16 @@ use serde::Serialize;
 use crate::formation::{Server, SslMode, Tls};
 use crate::probe::Answers;
 use crate::resource::data::Pgdata;
+use crate::resource::pair::{self, Pair};
 
 /// What was found for the server's user. `~/.psqlrc` is none of it: muster's psql reads none.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct ClientFacts {
     /// Names in `~/.postgresql`.
     pub files: BTreeSet<String>,
+    /// The certificate that is shown to servers; `None` where nobody can say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pair: Option<Pair>,
 }
 
 pub const PROBE: &str = r#"
@@ -24,7 +28,8 @@ say client.files "$c"
 
 pub fn parse(answers: &Answers) -> Result<ClientFacts, String> {
     let files = answers.need("client.files")?;
-    Ok(ClientFacts { files: files.split_whitespace().map(str::to_owned).collect() })
+    let files = files.split_whitespace().map(str::to_owned).collect();
+    Ok(ClientFacts { files, pair: pair::parse(answers) })
 }
 
 /// Why connections from this host would fail once there is something to connect to; `None` if nothing is known against it.
@@ -75,7 +80,7 @@ pub fn notes(server: &Server, home: &str, facts: &ClientFacts) -> Vec<String> {
             notes.push(format!(
                 "{home}/.postgresql has only one of postgresql.crt and postgresql.key: libpq connects to no server with TLS"
             ));
-        } else if has("postgresql.crt") && has_ca {
+        } else if has("postgresql.crt") && has_ca && !facts.pair.as_ref().is_some_and(Pair::is_linked) {
             notes.push(format!(
                 "{home}/.postgresql/postgresql.crt is shown to every server: those that do not know its authority refuse \
                  the connection"

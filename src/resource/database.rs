@@ -200,7 +200,7 @@ const SERVER: &str = "select json_build_object(
    when starts_with(sourcefile, current_setting('data_directory') || '/')
    then substr(sourcefile, length(current_setting('data_directory')) + 2) else sourcefile end,
    'line', sourceline, 'error', error) order by seqno) from pg_file_settings f where (IS_NOT_TAKEN)), '[]'),
- 'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('postgresql-auto-failover.conf'),
+ 'unread', coalesce((select json_agg(name) from (values ('postgresql.conf'), ('pg_hba.conf'), ('pg_ident.conf'), ('postgresql-auto-failover.conf'),
    (current_setting('data_directory') || '.node/node.conf'), (current_setting('data_directory') || '.node/server.crt'),
    (current_setting('data_directory') || '.node/ca.crt'), (current_setting('data_directory') || '.node/ca.crl')) as files (name)
    where (pg_stat_file(name, true)).modification > pg_conf_load_time()), '[]'))";

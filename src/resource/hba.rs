@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use serde::Serialize;
 
 use crate::error::Problem;
-use crate::formation::{Formation, HbaEdit, Monitor, Node, NodeKind, NodeName, Server, Tls};
+use crate::formation::{Auth, Formation, HbaEdit, Monitor, Node, NodeKind, NodeName, Server, Tls};
 use crate::resource::monitor::NodeRow;
 use crate::resource::names::{Names, is_host};
 use crate::template::Templates;
@@ -61,7 +61,7 @@ pub fn for_monitor(
     let mut rules = Vec::new();
     if server.hba_edit != HbaEdit::Skip {
         let word = word(&server.tls);
-        let auth = server.auth.as_str();
+        let auth = server.auth.rule();
         let lans: BTreeSet<&IpNet> = names.lan(&server.hostname).into_iter().collect();
         let rule = |host: &str| format!("{word} \"pg_auto_failover\" \"autoctl_node\" {host} {auth}");
         rules.extend(lans.iter().map(|lan| rule(&lan.to_string())));
@@ -100,7 +100,8 @@ fn node_rules(
     strangers: &[&NodeRow],
 ) -> Vec<String> {
     let word = word(&node.server.tls);
-    let auth = node.server.auth.as_str();
+    let auth = node.server.auth.rule();
+    let auth = auth.as_str();
     let (dbname, user) = (hba_word(&formation.dbname), hba_word(&node.username));
     let citus = node.kind != NodeKind::Standalone;
     let mut rules = Vec::new();
@@ -135,8 +136,9 @@ fn node_rules(
         }
     }
     // The health check's user has a password that everybody knows: it may do nothing but connect.
+    let of_health_check = if node.server.auth == Auth::Cert { auth } else { "trust" };
     for field in fields(monitor_host) {
-        add("all", "\"pgautofailover_monitor\"", &field, "trust");
+        add("all", "\"pgautofailover_monitor\"", &field, of_health_check);
     }
     for host in hosts.iter().flat_map(|host| fields(host)) {
         // pg_rewind connects to the database postgres, which pg_autoctl up to 2.2 does not open: without this
@@ -161,7 +163,7 @@ fn word(tls: &Tls) -> &'static str {
 }
 
 /// Source: escape_hba_string in pghba.c.
-fn hba_word(name: &str) -> String {
+pub(super) fn hba_word(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
@@ -192,8 +194,8 @@ pub fn drift(found: Option<&str>, wanted: &str, least: &str) -> Option<String> {
     Some(text)
 }
 
-/// Whether the wanted rules shut out who comes in now: by a password where none was asked for, or by TLS alone. They are
-/// placed last then, when everybody has what they ask for.
+/// Whether the wanted rules shut out who comes in now: by a password or a certificate where none was asked for, by the one in
+/// place of the other, or by TLS alone. They are placed last then, when everybody has what they ask for.
 pub fn tightens(found: &str, wanted: &str) -> bool {
     let should = read(wanted);
     let is = read(found);
@@ -221,8 +223,9 @@ impl<'a> Replaced<'a> {
     }
 
     fn is_stricter(&self) -> bool {
-        (self.was[4] == "trust" && self.now[4] != "trust")
-            || (self.was[0] == "host" && self.now[0] == "hostssl")
+        let (was, now) = (self.was[4], self.now[4]);
+        let asks_for_another = now != "trust" && (was == "trust" || (was == "cert") != (now == "cert"));
+        asks_for_another || (self.was[0] == "host" && self.now[0] == "hostssl")
     }
 }
 
@@ -235,6 +238,12 @@ fn words(line: &str) -> Vec<&str> {
         c == ' ' && !quoted
     });
     words.collect()
+}
+
+/// Whether a file has a rule of muster's or a keeper's for those who show a certificate.
+pub fn asks_for_certificates(found: &str) -> bool {
+    let asks = |rule: &&str| words(rule).get(4..).is_some_and(|end| end.join(" ") == Auth::Cert.rule());
+    read(found).generated.keys().any(asks)
 }
 
 /// Whether the file has each of the wanted rules that are for this user, whoever wrote it.
@@ -355,6 +364,9 @@ mod tests {
         for (was, now, tighter) in [
             (rule("hostssl", "trust"), rule("hostssl", "scram-sha-256"), true),
             (rule("hostssl", "scram-sha-256"), rule("hostssl", "trust"), false),
+            (rule("hostssl", "scram-sha-256"), rule("hostssl", "cert map=muster"), true),
+            (rule("hostssl", "cert map=muster"), rule("hostssl", "scram-sha-256"), true),
+            (rule("hostssl", "cert map=muster"), rule("hostssl", "trust"), false),
             (rule("host", "trust"), rule("hostssl", "trust"), true),
             (rule("hostssl", "md5"), rule("host", "md5"), false),
         ] {

@@ -167,6 +167,12 @@ impl Trust {
         Some(format!("it needs a certificate ({why}), and {cannot}"))
     }
 
+    /// The identifiers of the keys that vouch for the formation's certificates, here or in the eyes of a host.
+    pub fn known(&self, on_host: &[String]) -> Vec<String> {
+        let both = self.certificates.iter().chain(on_host);
+        both.filter_map(|pem| certificate::authority(pem).ok()?.own_key).collect()
+    }
+
     /// What is in the way of any signature.
     pub fn cannot_sign(&self) -> Option<&str> {
         self.cannot.as_deref()

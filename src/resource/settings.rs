@@ -20,9 +20,10 @@ use crate::template::{Templates, guc_quoted};
 use crate::undo;
 
 /// Files in PGDATA that muster renders, and the keeper's.
-pub const FILES: [&str; 5] = [
+pub const FILES: [&str; 6] = [
     "postgresql.conf",
     "pg_hba.conf",
+    "pg_ident.conf",
     "postgresql-auto-failover.conf",
     "postgresql-auto-failover-standby.conf",
     "postgresql.auto.conf",
@@ -84,7 +85,7 @@ pub fn auto_failover_conf(server: &Server, node: Option<&Node>, host: &HostFacts
     match server.auth {
         Auth::Md5 | Auth::ScramSha256 => set("password_encryption", &quoted(server.auth.as_str())),
         Auth::Other(ref method) if method == "password" => set("password_encryption", "'scram-sha-256'"),
-        Auth::Trust | Auth::Other(_) => {}
+        Auth::Trust | Auth::Cert | Auth::Other(_) => {}
     }
     set("ssl", if server.tls == Tls::Off { "off" } else { "on" });
     for (name, path) in [("ssl_ca_file", server.tls.ca()), ("ssl_crl_file", server.tls.crl())] {

@@ -311,6 +311,11 @@ pub(super) fn names(server: &Server) -> Vec<String> {
     names
 }
 
+/// The name in the subject of the certificate that the formation's authority signs.
+pub fn common_name(server: &Server) -> String {
+    usual(&server.hostname)
+}
+
 pub(super) fn make(names: &[String], today: Date) -> (String, Secret) {
     // ECDSA P-256, rcgen's default: PostgreSQL with OpenSSL 3.0 refuses rcgen's Ed25519 key files.
     let pair = KeyPair::generate().expect("the operating system gives random numbers");

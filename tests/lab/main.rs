@@ -10,6 +10,7 @@
 
 mod adopt;
 mod bastions;
+mod certs;
 mod changes;
 mod create;
 mod defaults;

@@ -15,7 +15,7 @@ use muster::step::{Action, Content, File, Step};
 use rcgen::KeyPair;
 
 use crate::monitor::{Monitor, Registration, Report};
-use crate::world::{Data, Host, Place, Seeing, World, is_self_signed, state_path};
+use crate::world::{Data, Host, Place, SHOWN, Seeing, World, is_self_signed, state_path};
 
 /// How a step ended, or that it has not yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -218,6 +218,13 @@ impl World {
             Op::Write { .. } | Op::Issue { .. } | Op::Wait(_) => {
                 panic!("no command writes a file or waits: {:?}", step.op)
             }
+            Op::ShowCertificate => {
+                let host = self.host(&on.0);
+                let own = host.files.get(&format!("{}/server.crt", args[0]));
+                let own = own.cloned().ok_or("cat: no such file")?;
+                host.files.insert(SHOWN.to_owned(), own);
+            }
+            Op::ShowNoCertificate => drop(self.host(&on.0).files.remove(SHOWN)),
             Op::Initdb { .. } => {
                 self.only_new_dir(on, &args[1]);
                 let serial = self.serial();

@@ -11,7 +11,9 @@ use muster::step::Stage;
 
 use crate::converge::{assert_serves, settled};
 use crate::run::{Dice, TODAY, Trouble, converge, execute, plan_for};
-use crate::world::{World, config_path, with_what_is_made};
+use crate::world::{Data, World, config_path, with_what_is_made};
+
+const PGPASS: &str = "/var/lib/postgresql/.pgpass";
 
 const BEFORE: &str = "
 all:
@@ -37,6 +39,10 @@ const CHANGES: &[(&str, &[(&str, &str)])] = &[
             "scram-sha-256, password: p, replication_password: q, monitor_password: m",
             "trust, no_ssl: true",
         )],
+    ),
+    (
+        "certificates in place of passwords",
+        &[("scram-sha-256, password: p, replication_password: q, monitor_password: m", "cert")],
     ),
     (
         "all",
@@ -93,7 +99,15 @@ fn nobody_is_shut_out_who_could_not_be_told() {
     let before = "all:\n  vars: {pgdata: /srv/pg, VARS}\n  children:\n    monitor: {hosts: {m: {}}}\n    postgres:\n      \
         hosts: {a: {}, b: {secondary: true}}\n";
     let of = |vars: &str| formation(&before.replace("VARS", vars));
-    for (was, now) in [("no_ssl: false", "no_ssl: true"), ("no_ssl: true", "no_ssl: false")] {
+    const SCRAM: &str = "auth: scram-sha-256, password: p, replication_password: q, monitor_password: m";
+    for (was, now) in [
+        ("no_ssl: false", "no_ssl: true"),
+        ("no_ssl: true", "no_ssl: false"),
+        ("auth: trust", "auth: cert"),
+        ("auth: trust, ssl_self_signed: true", "auth: cert"),
+        (SCRAM, "auth: cert"),
+        ("auth: cert", SCRAM),
+    ] {
         let (settled, after) = (settled(&of(was)), of(now));
         let changed = || {
             let mut world = settled.clone();
@@ -135,6 +149,13 @@ fn assert_nobody_is_shut_out(world: &mut World, when: &str) {
         let is_its = |rule: &&str| rule.contains("\"autoctl_node\"") && rule.starts_with("host");
         let comes_in = monitor.rules().lines().filter(is_its).any(|rule| monitor.takes(&mode, rule));
         assert!(comes_in, "{when}: the monitor shuts out {name} with sslmode={mode}");
+        let is_known = |rule: &str, data: &Data, role: &str| match rule {
+            rule if rule.contains(" trust") => true,
+            rule if rule.contains(" cert ") => world.is_known(&name, data, rule, role),
+            _ => world.hosts[&name].files[PGPASS].contains(&format!(":{role}:")),
+        };
+        let rule = monitor.rules().lines().find(is_its).expect("it has one");
+        assert!(is_known(rule, monitor, "autoctl_node"), "{when}: the monitor does not know {name}: {rule}");
         let data = world.hosts[&name].data().expect("it has data");
         let mode = data
             .loaded
@@ -142,10 +163,10 @@ fn assert_nobody_is_shut_out(world: &mut World, when: &str) {
             .and_then(|conf| conf.split([' ', '\'']).find_map(|word| word.strip_prefix("sslmode=")));
         if let Some(mode) = mode.filter(|_| data.standby) {
             let primary = world.hosts[&NodeName::from("a")].data().expect("it has data");
-            assert!(
-                primary.lets_in(&world.server(&name).hostname, mode),
-                "{when}: a shuts out {name} with {mode}"
-            );
+            let rule = primary.rule_of_streams(&world.server(&name).hostname).expect("it has one");
+            assert!(primary.takes(mode, rule), "{when}: a shuts out {name} with {mode}");
+            let role = "pgautofailover_replicator";
+            assert!(is_known(rule, primary, role), "{when}: a does not know {name}: {rule}");
         }
     }
 }

@@ -7,7 +7,7 @@ use muster::resource::data::STANDBY_CONF;
 use muster::resource::replication::Upstream;
 use muster::resource::settings;
 
-use crate::world::{Data, World, config_path, read_state};
+use crate::world::{Data, SHOWN, World, config_path, read_state};
 
 /// Keys and values of `pg_autoctl.cfg`; none of them is in two sections.
 fn keys(text: &str) -> BTreeMap<&str, &str> {
@@ -34,6 +34,7 @@ pub(crate) fn as_configured(server: &Server, config: &str) -> Server {
         "trust" => Auth::Trust,
         "md5" => Auth::Md5,
         "scram-sha-256" => Auth::ScramSha256,
+        "cert map=muster" => Auth::Cert,
         other => Auth::Other(other.to_owned()),
     };
     let port = get("port").parse().expect("a port");
@@ -87,8 +88,22 @@ impl World {
         let has_password = uri.contains("autoctl_node:") || self.knows_the_monitors_password(name);
         rule.is_some_and(|rule| {
             // Who forbids it by hand means it.
-            rule.contains(" reject") || (data.takes(mode, rule) && (rule.contains(" trust") || has_password))
+            let is_known = match rule.contains(" cert ") {
+                true => self.is_known(name, data, rule, "autoctl_node"),
+                false => rule.contains(" trust") || has_password,
+            };
+            rule.contains(" reject") || (data.takes(mode, rule) && is_known)
         })
+    }
+
+    /// Whether who comes as this role is known by the certificate that a rule asks for, where it does.
+    pub(crate) fn is_known(&self, name: &NodeName, data: &Data, rule: &str, role: &str) -> bool {
+        if !rule.contains(" cert map=muster") {
+            return true;
+        }
+        let line = format!("muster \"{}\" \"{role}\"", self.server(name).hostname);
+        let map = data.loaded.get("pg_ident.conf").map_or("", String::as_str);
+        map.lines().any(|found| found == line) && self.hosts[name].files.contains_key(SHOWN)
     }
 
     fn knows_the_monitors_password(&self, name: &NodeName) -> bool {

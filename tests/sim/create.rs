@@ -73,7 +73,7 @@ const SAMPLES: &[Sample] = &[
         "monitor = postgres://autoctl_node@m2:5433/pg_auto_failover\\n",
         "monitor = postgres://autoctl_node@elsewhere:5432/pg_auto_failover\\n",
     ),
-    sample("auth", "cert", "auth: cert", "auth_method = cert\\n", "auth_method = trust\\n"),
+    sample("auth", "ldap", "auth: ldap", "auth_method = ldap\\n", "auth_method = trust\\n"),
     sample("skip-pg-hba", "", "skip_pg_hba: true", "", ""),
     sample("pg-hba-lan", "", "pg_hba_lan: true", "hba_level = lan\\n", "hba_level = minimal\\n"),
     Sample {

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use muster::formation::{Formation, Keeper, Monitor, NodeKind, NodeName, Secret};
+use muster::formation::{Auth, Formation, Keeper, Monitor, NodeKind, NodeName, Secret, Server};
 use muster::resource::data::node_dir;
 use muster::scram::{self, Kept};
 use muster::state::State;
 
-use crate::world::{Data, World, config_path, is_self_signed, read_state, unit_path};
+use crate::world::{Data, Host, SHOWN, World, config_path, is_self_signed, read_state, unit_path};
 
 /// Everything that is not as it should be.
 pub(crate) fn complaints(formation: &Formation, world: &mut World) -> Vec<String> {
@@ -146,6 +146,7 @@ fn check_hosts(formation: &Formation, world: &World, found: &mut Vec<String>) {
             continue;
         };
         check_loaded(name, data, found);
+        check_certificates(formation, server, host, found);
         if host.building.is_some() {
             found.push(format!("a half-built data directory lies on {name}"));
         }
@@ -191,6 +192,22 @@ fn check_hosts(formation: &Formation, world: &World, found: &mut Vec<String>) {
     let identifiers: BTreeSet<u64> = systems.iter().map(|(identifier, _)| *identifier).collect();
     if identifiers.len() != systems.len() {
         found.push(format!("groups share data: {systems:?}"));
+    }
+}
+
+/// Where hosts are known by their certificates, each shows its own, and nobody comes in otherwise.
+fn check_certificates(formation: &Formation, server: &Server, host: &Host, found: &mut Vec<String>) {
+    let name = &server.name;
+    if formation.servers().any(|server| server.auth == Auth::Cert) {
+        let own = host.files.get(&format!("{}/server.crt", node_dir(server)));
+        if own.is_none() || host.files.get(SHOWN) != own {
+            found.push(format!("{name} does not show its certificate"));
+        }
+    }
+    let rules = host.data().map_or("", Data::rules);
+    let others = |line: &&str| line.ends_with(" # Written by muster") && !line.contains(" cert map=muster #");
+    if server.auth == Auth::Cert && rules.lines().any(|line| others(&line)) {
+        found.push(format!("{name} lets in who shows no certificate: {rules}"));
     }
 }
 

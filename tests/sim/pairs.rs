@@ -68,12 +68,16 @@ const fn row(variable: &'static str, at: At, values: [&'static str; 2], outcome:
 const SCRAM: &str = "auth: scram-sha-256, password: p, replication_password: q, monitor_password: m";
 const SCRAM_2: &str = "auth: scram-sha-256, password: other, replication_password: q, monitor_password: m";
 const SCRAM_3: &str = "auth: scram-sha-256, password: p, replication_password: other, monitor_password: m";
+const MANAGED_SCRAM: &str =
+    "ssl: managed, auth: scram-sha-256, password: p, replication_password: q, monitor_password: m";
 const MD5: &str = "auth: md5, password: p, replication_password: q, monitor_password: m";
 const FILES: &str = "server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key";
 const FILES_2: &str = "server_cert: /etc/ssl/b.crt, server_key: /etc/ssl/b.key";
 const WITH_CA: &str = "server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key, ssl_ca_file: /etc/ssl/ca.crt";
 const WITH_CA_2: &str =
     "server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key, ssl_ca_file: /etc/ssl/ca2.crt";
+const WITH_CA_TRUST: &str =
+    "auth: trust, server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key, ssl_ca_file: /etc/ssl/ca.crt";
 const CA_MODE: &str = "server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key, ssl_ca_file: /etc/ssl/ca.crt, ssl_mode: verify-ca";
 const WITH_CRL: &str = "server_cert: /etc/ssl/a.crt, server_key: /etc/ssl/a.key, ssl_ca_file: /etc/ssl/ca.crt, ssl_crl_file: /etc/ssl/crl";
 
@@ -130,6 +134,9 @@ const SAMPLES: &[Sample] = &[
     row("auth", All, ["auth: trust", MD5], Converges),
     row("auth", All, [MD5, SCRAM], Converges),
     row("auth", Citus, ["auth: trust", SCRAM], Converges),
+    row("auth", All, ["ssl: managed, auth: trust", "ssl: managed, auth: cert"], Converges),
+    row("auth", Citus, [MANAGED_SCRAM, "ssl: managed, auth: cert"], Converges),
+    row("auth", All, [WITH_CA_TRUST, "ssl: managed, auth: cert"], Refused("first")),
     row("skip_pg_hba", All, [RULES, SKIP], Converges),
     row("pg_hba_lan", All, ["pg_hba_lan: false", "pg_hba_lan: true"], Converges),
     row("password", All, [SCRAM, SCRAM_2], Converges),

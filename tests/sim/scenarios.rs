@@ -36,6 +36,7 @@ use muster::resource::host::Resolved;
 use muster::resource::keeper::Idle;
 use muster::resource::managed::Renew;
 use muster::resource::neighbours::{Neighbour, Whose};
+use muster::resource::pair::{Holds, Link, Pair};
 use muster::resource::place::{Access, Is};
 use muster::scope::Scope;
 use muster::state::State;
@@ -44,7 +45,7 @@ use muster::step::Risk;
 use crate::converge::example;
 use crate::run::{Dice, TODAY, Trouble, converge, execute};
 use crate::world::{
-    Data, Host, Place, Seeing, World, boot_id, config_path, own_authority, unit_path, with_authority,
+    Data, Host, Place, SHOWN, Seeing, World, boot_id, config_path, own_authority, unit_path, with_authority,
     with_what_is_made, write_state,
 };
 
@@ -342,6 +343,14 @@ fn edit(formation: &Formation, world: &mut World, line: &str) -> Option<()> {
         ("client", ["has", file]) => {
             host.client.files.insert((*file).to_owned());
         }
+        ("client", ["shows", what]) => match *what {
+            "nothing" => drop(host.files.remove(SHOWN)),
+            "theirs" => {
+                let (certificate, key) = (Link::Others, Link::Others);
+                host.client.pair = Some(Pair { certificate, key, holds: Holds::Nothing });
+            }
+            _ => return None,
+        },
         ("port", ["of", dir]) => {
             host.port_taken = true;
             host.around.servers.insert(server.pgport, (*dir).to_owned());

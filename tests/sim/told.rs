@@ -2,7 +2,7 @@
 
 use muster::command::{Command, RunAs};
 use muster::op::{Address, Metadata, Op, Switch, Synchronous, Wait, Way};
-use muster::resource::data::new_dir;
+use muster::resource::data::{new_dir, node_dir};
 use muster::resource::replication::slot;
 use muster::sql::ident;
 use muster::step::{Action, Step};
@@ -31,6 +31,8 @@ impl World {
         let sets = |to: &str| sql.contains(&format!("'), {to});")) && texts.contains(&step.on.0);
         match op {
             Op::Write { .. } | Op::Issue { .. } | Op::Wait(_) => false,
+            Op::ShowCertificate => args[0] == node_dir(server),
+            Op::ShowNoCertificate => args.is_empty(),
             Op::Initdb { pgdata } => *pgdata == server.pgdata && args[1] == new_dir(server),
             Op::BaseBackup { from } => {
                 let word = |key: &str| args[2].split(' ').find_map(|word| word.strip_prefix(key));

@@ -20,6 +20,7 @@ use muster::resource::host::{Boot, HostFacts, Resolved};
 use muster::resource::keeper::{self, Idle, KeeperFacts, KeeperState};
 use muster::resource::monitor::{DBNAME, MonitorFacts};
 use muster::resource::neighbours::Surroundings;
+use muster::resource::pair::{Holds, Link, Pair};
 use muster::resource::place;
 use muster::resource::settings::{self, FILES};
 use muster::resource::tls::{self, Shown, TlsFacts};
@@ -30,6 +31,8 @@ use crate::monitor::Monitor;
 
 pub(crate) const HOME: &str = "/var/lib/postgresql";
 pub(crate) const BIN: &str = "/usr/lib/postgresql/15/bin";
+/// What its connections show, certificate and key.
+pub(crate) const SHOWN: &str = "/var/lib/postgresql/.postgresql/muster.pem";
 const GB: u64 = 1 << 30;
 
 #[derive(Clone, Debug)]
@@ -224,7 +227,9 @@ impl World {
         let word = |key: &str| conf.split_once(key).and_then(|(_, rest)| rest.split([' ', '\'']).next());
         let upstream = self.at(word(" host=")?, word(" port=")?.parse().ok()?)?;
         let other = self.hosts[upstream].data().filter(|other| other.runs())?;
-        let lets_in = other.lets_in(&self.server(name).hostname, word(" sslmode=")?);
+        let rule = other.rule_of_streams(&self.server(name).hostname)?;
+        let lets_in = other.takes(word(" sslmode=")?, rule)
+            && self.is_known(name, other, rule, "pgautofailover_replicator");
         let fits = other.system_identifier == data.system_identifier
             && other.timeline >= data.timeline
             && other.slots.contains(word("application_name=")?)
@@ -312,7 +317,10 @@ impl World {
             around: host.around.clone(),
             pgdata: host.pgdata_facts(),
             place: host.place.clone(),
-            client: host.client.clone(),
+            client: ClientFacts {
+                pair: host.client.pair.clone().or_else(|| Some(host.pair(server))),
+                ..host.client.clone()
+            },
             tls: host.tls_facts(server),
             unconfirmed: host.unconfirmed(),
             node_conf: host.files.get(&format!("{}/node.conf", node_dir(server))).cloned(),
@@ -546,6 +554,18 @@ impl Host {
         self.data().is_some_and(Data::runs)
     }
 
+    fn pair(&self, server: &Server) -> Pair {
+        let shown = self.files.get(SHOWN);
+        let link = if shown.is_some() { Link::Ours } else { Link::Absent };
+        let own = self.files.get(&format!("{}/server.crt", node_dir(server)));
+        let holds = match shown {
+            None => Holds::Nothing,
+            Some(_) if shown == own => Holds::Own,
+            Some(_) => Holds::Another { signed_with: None },
+        };
+        Pair { certificate: link, key: link, holds }
+    }
+
     fn other_units(&self, server: &Server) -> Vec<keeper::OtherUnit> {
         let units = self.files.iter().filter_map(|(path, text)| {
             let name =
@@ -711,8 +731,12 @@ impl Data {
 
     /// Whether a host's standby, which connects with this sslmode, comes in.
     pub(crate) fn lets_in(&self, hostname: &str, mode: &str) -> bool {
+        self.rule_of_streams(hostname).is_some_and(|rule| self.takes(mode, rule))
+    }
+
+    pub(crate) fn rule_of_streams(&self, hostname: &str) -> Option<&str> {
         let who = format!(" replication \"pgautofailover_replicator\" {hostname} ");
-        self.rules().lines().find(|line| line.contains(&who)).is_some_and(|rule| self.takes(mode, rule))
+        self.rules().lines().find(|line| line.contains(&who))
     }
 
     fn conf(&self) -> &str {

@@ -100,7 +100,7 @@ fn authentication(servers: &[(&Member, &Server)], source: &mut Source) {
             }
             Auth::Md5 => ("weak-auth", "`md5` can be broken, and PostgreSQL is going to drop it"),
             Auth::Other(method) if method == "password" => ("weak-auth", "`password` sends it as it is"),
-            Auth::ScramSha256 | Auth::Other(_) => continue,
+            Auth::ScramSha256 | Auth::Cert | Auth::Other(_) => continue,
         };
         found.entry((at, lint, what)).or_default().push(&member.host.name);
     }

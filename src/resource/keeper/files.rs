@@ -146,7 +146,7 @@ pub(super) fn node_config(
             ("port", server.pgport.to_string()),
             ("proxyport", node.proxyport.unwrap_or(0).to_string()),
             ("listen_addresses", server.listen.clone()),
-            ("auth_method", s(server.auth.as_str())),
+            ("auth_method", server.auth.rule()),
             ("hba_level", s(level)),
         ],
     );
@@ -190,7 +190,7 @@ pub(super) fn monitor_config(server: &Server, software: &Software) -> Secret {
         monitor::DBNAME,
         server.pgport,
         server.listen,
-        server.auth.as_str()
+        server.auth.rule()
     ))
 }
 
