@@ -31,6 +31,7 @@ all:
     known_hosts: ../.lab/known_hosts
     pgdata: /var/lib/postgresql/15/main
     auth: scram-sha-256
+    ca_dir: secrets/ca
     password: !vault |VAULT
     replication_password: 'cmd:cat secrets/replication'
     monitor_password: file:secrets/monitor
@@ -53,6 +54,8 @@ fn a_planted_word_is_found_nowhere() {
         &["verify", "-vv"],
         &["facts", "--json"],
         &["facts", "--yaml"],
+        &["cert", "renew", "--yes", "-vv", "-D"],
+        &["cert", "status", "--json"],
         &["ssh-check", "coord1", "-vv"],
         &["inventory", "--list"],
         &[
@@ -136,7 +139,25 @@ fn plant(lab: &Lab) -> std::path::PathBuf {
     write("vault-password", b"arsenic-vault\n");
     write("replication", b"arsenic-replication\n");
     write("monitor", b"arsenic-monitor\n");
+    let (certificate, key) = planted_authority();
+    write("ca/ca.crt", certificate.as_bytes());
+    write("ca/ca.key", key.as_bytes());
     lab.inventory_of("secrets", &sealed("arsenic-password"))
+}
+
+/// An authority in whose key's file the word can be read: it begins the number that is the key.
+fn planted_authority() -> (String, String) {
+    let make = "{ printf '\\060\\061\\002\\001\\001\\004\\040'; { printf arsenicA | base64 -d; head -c 26 /dev/urandom; }; \
+        printf '\\240\\012\\006\\010\\052\\206\\110\\316\\075\\003\\001\\007'; } | openssl ec -inform DER -outform PEM 2>/dev/null | \
+        openssl pkcs8 -topk8 -nocrypt";
+    let made = std::process::Command::new("sh").args(["-c", make]).output().expect("there is a shell");
+    let key = String::from_utf8(made.stdout).expect("it is PEM");
+    assert!(key.contains(POISON), "{}", String::from_utf8_lossy(&made.stderr));
+    let pair = rcgen::KeyPair::from_pem(&key).expect("it is a key");
+    let mut params = rcgen::CertificateParams::default();
+    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Constrained(0));
+    params.key_usages = vec![rcgen::KeyUsagePurpose::KeyCertSign, rcgen::KeyUsagePurpose::CrlSign];
+    (params.self_signed(&pair).expect("the parameters are complete").pem(), key)
 }
 
 /// The inventory with this password in its vault.
