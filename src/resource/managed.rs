@@ -39,6 +39,8 @@ pub struct Trust {
     is_everywhere: bool,
     /// Whether hosts look at a list that this machine does not have.
     is_listed: bool,
+    /// Whether it is asked by a program, whose matter it is which names it adds.
+    is_elsewhere: bool,
     /// Whether it is made by this run.
     is_new: bool,
     /// How the key is kept, where that is not as the inventory asks.
@@ -132,6 +134,7 @@ impl Trust {
                 .iter()
                 .all(|(server, found)| has_first(&(server, found)) && has_its_list(server)),
             is_listed: listing.is_some(),
+            is_elsewhere: *key == SigningKey::Elsewhere,
             lists: lists.clone(),
             revoked_on,
             revoked,
@@ -262,10 +265,10 @@ impl Trust {
         // Until everybody has been told of another name, they come by the old one.
         let has_more =
             |found: &Certificate| found.names.iter().find(|name| !names(server).contains(name)).cloned();
-        let is_last = self.wants(server, facts, today).is_none() && renew == Renew::WhereNeeded;
-        let more = facts.certificate.as_ref().filter(|_| is_last && self.cannot.is_none()).and_then(has_more);
         let asked = || (renew == Renew::Always).then(|| "a new one is asked for".to_owned());
         let why = self.wants(server, facts, today).or_else(asked);
+        let is_last = why.is_none() && self.cannot.is_none() && !self.is_elsewhere;
+        let more = facts.certificate.as_ref().filter(|_| is_last).and_then(has_more);
         let because = more.as_ref().map(|name| format!("the one that is there is for {name}, too"));
         if let Some(why) = why.or(because) {
             let names = names(server);

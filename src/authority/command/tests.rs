@@ -7,6 +7,8 @@ use super::super::{Authority, Signer, find};
 use super::*;
 use crate::formation::{Formation, SigningKey};
 use crate::resource::certificate;
+use crate::resource::managed::{Renew, Trust};
+use crate::resource::tls::{Shown, TlsFacts};
 use crate::secrets::Keyring;
 
 const TODAY: jiff::civil::Date = jiff::civil::date(2026, 11, 28);
@@ -178,4 +180,39 @@ fn a_certificate_of_the_authority_has_to_be_there() {
     let said = unusable();
     assert!(said.contains("no ca.crt") && said.contains("ca_command"), "{said}");
     assert_eq!(fs::read_dir(scene.path("ca")).unwrap().count(), 0, "nothing is made");
+}
+
+#[tokio::test]
+async fn names_that_a_program_adds_are_not_asked_away() {
+    let Some(scene) = Scene::new() else { return };
+    let names = ["m", "localhost", "added.example"].map(str::to_owned).to_vec();
+    let issue = Issue { names, ..scene.issue() };
+    let (_, request) = run(&issue.request(), &std::env::var("PATH").unwrap());
+    let formation = scene.formation("by=root sh ./sign");
+    let signer = Signer::of(&scene.authority(), means_of(&formation.ca, &Keyring::empty())).unwrap();
+    let signed = signer.signed(&"m".into(), &issue, &request).await.unwrap().certificate;
+    let authority = scene.authority();
+    let facts = TlsFacts {
+        certificate: certificate::read_chain(&signed).ok(),
+        file: true,
+        key: true,
+        unreadable: Vec::new(),
+        served: None,
+        given: None,
+        authority: Some(authority.certificates.clone()),
+        revoked: None,
+        trusted: Vec::new(),
+        given_authority: None,
+        unusable: Vec::new(),
+        unvouched: false,
+        ed25519: false,
+        shown: Shown::Unknown,
+    };
+    let formation = formation.with_authority(Some(authority));
+    let server = formation.servers().find(|server| server.name.0 == "m").unwrap();
+    let trust = Trust::of(&formation, |_| Some(&facts)).unwrap();
+    let steps = trust.steps(server, &facts, TODAY, Renew::WhereNeeded);
+    assert!(steps.now.is_empty() && steps.later.is_empty(), "{:?} {:?}", steps.now, steps.later);
+    let again = trust.steps(server, &facts, TODAY, Renew::Always);
+    assert_eq!(again.now.len(), 1);
 }
