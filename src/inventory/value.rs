@@ -236,6 +236,14 @@ fn ssh_arguments(variable: &Variable, node: &Node) -> Result<Value, Problem> {
     }
 }
 
+/// The items of a list, or the one that stands in its place.
+fn each(node: &Node, one: impl Fn(&Node) -> Result<String, Problem>) -> Result<Vec<String>, Problem> {
+    match &node.tree {
+        Tree::List(list) => list.iter().map(one).collect(),
+        _ => one(node).map(|item| vec![item]),
+    }
+}
+
 fn host_keys(variable: &Variable, node: &Node) -> Result<Value, Problem> {
     let one = |node: &Node| match &node.tree {
         Tree::Text(text) if is_host_key(text) => Ok(text.clone()),
@@ -244,10 +252,7 @@ fn host_keys(variable: &Variable, node: &Node) -> Result<Value, Problem> {
             Err(problem.hint("copy it from /etc/ssh/ssh_host_ed25519_key.pub of the host"))
         }
     };
-    match &node.tree {
-        Tree::List(list) => list.iter().map(one).collect::<Result<_, _>>().map(Value::HostKeys),
-        _ => one(node).map(|key| Value::HostKeys(vec![key])),
-    }
+    each(node, one).map(Value::HostKeys)
 }
 
 fn names(variable: &Variable, node: &Node) -> Result<Value, Problem> {
@@ -255,10 +260,7 @@ fn names(variable: &Variable, node: &Node) -> Result<Value, Problem> {
         Tree::Text(text) if is_san(text) => Ok(text.clone()),
         other => Err(mismatch(variable.name, "host names or addresses", other)),
     };
-    match &node.tree {
-        Tree::List(list) => list.iter().map(one).collect::<Result<_, _>>().map(Value::Names),
-        _ => one(node).map(|name| Value::Names(vec![name])),
-    }
+    each(node, one).map(Value::Names)
 }
 
 fn recipients(variable: &Variable, node: &Node) -> Result<Value, Problem> {
@@ -270,11 +272,11 @@ fn recipients(variable: &Variable, node: &Node) -> Result<Value, Problem> {
         }
     };
     match &node.tree {
-        Tree::List(list) if !list.is_empty() => {
-            list.iter().map(one).collect::<Result<_, _>>().map(Value::Recipients)
-        }
-        _ => one(node).map(|recipient| Value::Recipients(vec![recipient])),
+        // A key for nobody is lost.
+        Tree::List(list) if list.is_empty() => one(node).map(|recipient| vec![recipient]),
+        _ => each(node, one),
     }
+    .map(Value::Recipients)
 }
 
 fn monitor(variable: &Variable, node: &Node) -> Result<Value, Problem> {
