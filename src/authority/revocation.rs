@@ -148,12 +148,8 @@ pub fn keep_lists(authority: &Authority) -> Result<(), Problem> {
     if wanted.is_empty() || has == *wanted {
         return Ok(());
     }
-    let serials = |lists: &[String]| -> BTreeSet<String> {
-        let found = lists.iter().filter_map(|list| certificate::revoked(list));
-        found.flat_map(|found| found.serials.into_keys()).collect()
-    };
     // Nothing that was revoked is good again.
-    if !serials(&has).is_subset(&serials(wanted)) {
+    if !certificate::revoked_by(&has).is_subset(&certificate::revoked_by(wanted)) {
         let problem = Problem::new(format!(
             "{} was changed in the meantime, by another run",
             dir.join(LISTS).display()

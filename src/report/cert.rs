@@ -113,10 +113,9 @@ impl Line {
             Shown::Nothing => wrong.push("the server runs without TLS".to_owned()),
             Shown::Certificate { .. } | Shown::Unknown => {}
         }
-        let lists = formation.authority.iter().flat_map(|authority| &authority.revoked);
-        let mut lists = lists.filter_map(|list| certificate::revoked(list));
-        if let (Tls::Managed { .. }, Some(found)) = (&server.tls, found)
-            && lists.any(|list| list.serials.contains_key(&found.serial))
+        if let (Tls::Managed { .. }, Some(found), Some(authority)) =
+            (&server.tls, found, &formation.authority)
+            && certificate::revoked_by(&authority.revoked).contains(&found.serial)
         {
             wrong.push(
                 "it is revoked, and whoever verifies it is not connected: `apply` makes a new one".to_owned(),

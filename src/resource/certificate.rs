@@ -1,6 +1,6 @@
 //! An X.509 certificate, as far as servers and their clients care.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use jiff::civil::Date;
@@ -185,6 +185,12 @@ pub fn revoked(pem: &str) -> Option<Revoked> {
         number: list.crl_number().and_then(|number| u64::try_from(number).ok()).unwrap_or_default(),
         serials: entries.map(entry).collect::<Option<_>>()?,
     })
+}
+
+/// The serial numbers on these lists.
+pub fn revoked_by(lists: &[String]) -> BTreeSet<String> {
+    let found = lists.iter().filter_map(|list| revoked(list));
+    found.flat_map(|found| found.serials.into_keys()).collect()
 }
 
 /// The certificate of an authority.

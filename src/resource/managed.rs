@@ -77,8 +77,8 @@ impl Trust {
                 (server, found.unwrap_or_default())
             })
             .collect();
-        let has_list = |server: &&Server| seen(server).is_some_and(|facts| facts.revoked.is_some());
-        let listing = managed().find(has_list).filter(|_| lists.is_empty()).map(|server| &server.name);
+        let has_list = |server: &Server| seen(server).is_some_and(|facts| facts.revoked.is_some());
+        let is_listed = lists.is_empty() && managed().any(has_list);
         let is_ours = |found: &[String]| found.iter().any(|pem| certificates.contains(pem));
         // Where one host alone has another one, that is what is put right.
         let foreign = match all.iter().any(|(_, found)| is_ours(found)) {
@@ -100,7 +100,7 @@ impl Trust {
                  before that was replaced: copy the folder again from the machine that did it, or name it with ca_dir; {lost}"
             )),
             // What is taken out of a server's settings here would let in what was revoked.
-            (None, SigningKey::Here | SigningKey::Missing) if listing.is_some() => Some(format!(
+            (None, SigningKey::Here | SigningKey::Missing) if is_listed => Some(format!(
                 "{dir} on this machine has no ca.crl that fits its ca.crt, and hosts have one: copy that file from the machine where the formation was \
                  made, or from a host, where it is beside PGDATA"
             )),
@@ -119,11 +119,7 @@ impl Trust {
             let mut keys = found.iter().filter_map(|list| certificate::revoked(list)?.signed_with);
             !is_looked_at || lists.is_empty() || keys.any(|key| key == signer)
         };
-        let revoked: BTreeSet<String> = lists
-            .iter()
-            .filter_map(|list| certificate::revoked(list))
-            .flat_map(|found| found.serials.into_keys())
-            .collect();
+        let revoked = certificate::revoked_by(lists);
         let shows_revoked = |server: &&Server| {
             let found = seen(server).and_then(|facts| facts.certificate.as_ref());
             found.is_some_and(|found| revoked.contains(&found.serial))
@@ -133,7 +129,7 @@ impl Trust {
             is_everywhere: all
                 .iter()
                 .all(|(server, found)| has_first(&(server, found)) && has_its_list(server)),
-            is_listed: listing.is_some(),
+            is_listed,
             is_elsewhere: *key == SigningKey::Elsewhere,
             lists: lists.clone(),
             revoked_on,
@@ -174,6 +170,11 @@ impl Trust {
     pub fn known(&self, on_host: &[String]) -> Vec<String> {
         let both = self.certificates.iter().chain(on_host);
         both.filter_map(|pem| certificate::authority(pem).ok()?.own_key).collect()
+    }
+
+    /// The servers that show a certificate which is revoked.
+    pub fn revoked_on(&self) -> &[NodeName] {
+        &self.revoked_on
     }
 
     /// What is in the way of any signature.
@@ -294,13 +295,6 @@ impl Trust {
             }
         }
         steps
-    }
-}
-
-impl Trust {
-    /// The servers that show a certificate which is revoked.
-    pub fn revoked_on(&self) -> &[NodeName] {
-        &self.revoked_on
     }
 }
 
